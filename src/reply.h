@@ -20,7 +20,9 @@
 /*
  * One Contact.  A member that is absent, null, of another type than the page
  * says, or a string with a NUL in it, is NULL (of the times: has_ is false).
- * Strings are valid UTF-8.
+ * Strings are valid UTF-8.  Of members of one name the last counts.  A time may
+ * be a fraction, or milliseconds where it is too large for seconds; one beyond
+ * the year 9999 is none.
  */
 typedef struct ReplyContact
 {
@@ -59,16 +61,21 @@ typedef enum ReplyField
 
 /*
  * Parses len bytes.  Never NULL but when out of memory: a body that is not JSON,
- * is cut short, nests deeper than 32, has bytes that are not UTF-8 or has
- * something behind the JSON gives a reply with is_json false.
+ * is cut short, nests deeper than 32 (a value counts as a level), has bytes that
+ * are not UTF-8, has something behind the JSON but white space, or would take more
+ * than 256 MB when parsed gives a reply with is_json false.  body need not outlive
+ * the call.
  */
 extern Reply *reply_parse(const char *body, size_t len);
 
+/* Frees the reply and all that was got from it.  NULL is fine. */
 extern void reply_free(Reply *reply);
 
 /*
  * A member of contact number i as JSON text, owned by the reply and valid until
- * the next call; NULL if absent or of another type than the page says.
+ * the next call; NULL if absent or of another type than the page says.  Numbers
+ * keep their digits.  Its strings may hold \u0000, which jsonb refuses, so the
+ * caller must be ready for that.
  */
 extern const char *reply_contact_json(const Reply *reply, int i, ReplyField field);
 
