@@ -1,0 +1,205 @@
+/*
+ * config.c
+ *		How the API answers; see config.h for what must not enter here.
+ */
+#include "config.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "admin_json.h"
+#include "buffer.h"
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static Config *current;			/* under the lock */
+
+static void
+strip_free(StripList *strip)
+{
+	size_t		i;
+
+	for (i = 0; i < strip->n; i++)
+		free(strip->names[i]);
+	free(strip->names);
+	memset(strip, 0, sizeof(*strip));
+}
+
+static void
+strip_copy(StripList *to, const StripList *from)
+{
+	size_t		i;
+
+	to->n = from->n;
+	to->names = must_alloc(from->n * sizeof(char *));
+	for (i = 0; i < from->n; i++)
+		to->names[i] = must_strdup(from->names[i]);
+}
+
+/* A copy of what is in force, to be changed; one reference. */
+static Config *
+config_copy(void)
+{
+	Config	   *old = config_get();
+	Config	   *copy = must_alloc(sizeof(*copy));
+
+	*copy = *old;
+	atomic_init(&copy->references, 1);
+	copy->retry_after = must_strdup(old->retry_after);
+	strip_copy(&copy->strip, &old->strip);
+	config_release(old);
+	return copy;
+}
+
+static void
+put_in_force(Config *config)
+{
+	Config	   *old;
+
+	pthread_mutex_lock(&lock);
+	old = current;
+	current = config;
+	pthread_mutex_unlock(&lock);
+	config_release(old);
+}
+
+void
+config_start(long limit, long window_ms)
+{
+	Config	   *config = must_alloc(sizeof(*config));
+
+	memset(config, 0, sizeof(*config));
+	atomic_init(&config->references, 1);
+	config->limit = limit;
+	config->window_ms = window_ms;
+	config->retry_after = must_strdup("seconds");
+	put_in_force(config);
+}
+
+void
+config_stop(void)
+{
+	put_in_force(NULL);
+}
+
+Config *
+config_get(void)
+{
+	Config	   *config;
+
+	pthread_mutex_lock(&lock);
+	config = current;
+	atomic_fetch_add(&config->references, 1);
+	pthread_mutex_unlock(&lock);
+	return config;
+}
+
+void
+config_release(Config *config)
+{
+	if (config == NULL || atomic_fetch_sub(&config->references, 1) > 1)
+		return;
+	strip_free(&config->strip);
+	free(config->retry_after);
+	free(config);
+}
+
+/* Index of the string in the list, -1 if it is none of them. */
+static int
+one_of(struct json_object *value, const char *const *words)
+{
+	int			i;
+
+	for (i = 0; words[i] != NULL; i++)
+	{
+		if (json_object_is_type(value, json_type_string) &&
+			strcmp(json_object_get_string(value), words[i]) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static bool
+read_strip(StripList *strip, struct json_object *value)
+{
+	size_t		n;
+	size_t		i;
+
+	if (!json_object_is_type(value, json_type_array))
+		return false;
+	strip_free(strip);
+	n = json_object_array_length(value);
+	strip->names = must_alloc(n * sizeof(char *));
+	for (i = 0; i < n; i++)
+	{
+		if (!admin_json_text(json_object_array_get_idx(value, i), &strip->names[strip->n]))
+			return false;
+		strip->n++;
+	}
+	return true;
+}
+
+static bool
+read_retry_after(Config *config, struct json_object *value)
+{
+	char	   *text;
+
+	if (!admin_json_text(value, &text))
+		return false;
+	free(config->retry_after);
+	config->retry_after = text;
+	return true;
+}
+
+/* False: no such setting, or not such a value. */
+static bool
+read_setting(Config *config, const char *name, struct json_object *value)
+{
+	/* In the order of their values in Config. */
+	static const char *const resets[] = {"ms", "s", "none", NULL};
+	static const char *const shapes[] = {"array", "created", NULL};
+	static const char *const orders[] = {"input", "reverse", NULL};
+	int			choice;
+
+	if (strcmp(name, "limit") == 0)
+		return admin_json_long(value, 0, &config->limit);
+	if (strcmp(name, "window_ms") == 0)
+		return admin_json_long(value, 1, &config->window_ms);
+	if (strcmp(name, "retry_after") == 0)
+		return read_retry_after(config, value);
+	if (strcmp(name, "strip_attributes") == 0)
+		return read_strip(&config->strip, value);
+	if (strcmp(name, "reset") == 0 && (choice = one_of(value, resets)) >= 0)
+		config->reset = (ResetStyle) choice;
+	else if (strcmp(name, "shape") == 0 && (choice = one_of(value, shapes)) >= 0)
+		config->nested = choice == 1;
+	else if (strcmp(name, "order") == 0 && (choice = one_of(value, orders)) >= 0)
+		config->reversed = choice == 1;
+	else
+		return false;
+	return true;
+}
+
+const char *
+config_change(const char *text, size_t len)
+{
+	struct json_object *document;
+	Config	   *config;
+	bool		good;
+
+	if (!admin_json_read(text, len, &document))
+		return "not JSON";
+	good = json_object_is_type(document, json_type_object);
+	config = config_copy();
+	if (good)
+	{
+		json_object_object_foreach(document, name, value)
+			good = good && read_setting(config, name, value);
+	}
+	json_object_put(document);
+	if (good)
+		put_in_force(config);
+	else
+		config_release(config);
+	return good ? NULL : "an unknown setting, or a value that it cannot have";
+}

@@ -1,0 +1,86 @@
+/*
+ * request.h
+ *		A request from its headers to its end, and what handles each kind.
+ */
+#ifndef FAKE_CHATBASE_REQUEST_H
+#define FAKE_CHATBASE_REQUEST_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+
+#include "answer.h"
+#include "batch.h"
+#include "buffer.h"
+#include "config.h"
+#include "faults.h"
+#include "holding.h"
+#include "journal.h"
+#include "rate_limit.h"
+
+typedef enum Route
+{
+	ROUTE_CONTACTS,				/* POST to the contacts of a chatbot */
+	ROUTE_ADMIN,
+	ROUTE_ELSEWHERE
+} Route;
+
+/* How far the API has got with a request. */
+typedef enum Stage
+{
+	STAGE_RECEIVED,				/* nothing is decided */
+	STAGE_DECIDE,				/* the delay before it is over */
+	STAGE_SEND					/* the answer is there, the delay after it is over */
+} Stage;
+
+typedef struct Request
+{
+	struct MHD_Connection *connection;
+	Route		route;
+	char	   *method;
+	char	   *path;			/* as it came, without the query */
+	Buffer		body;
+	JournalEntry journal;
+
+	/* Of ROUTE_CONTACTS only. */
+	char	   *chatbot;		/* decoded */
+	uint64_t	store_epoch;
+	Stage		stage;
+	Hold		hold;
+	Config	   *config;
+	Batch	   *batch;
+	FaultRules *rules;
+	const FaultRule *rule;		/* one of them, or NULL */
+	long		culprit;
+	RateState	rate;
+	Answer		answer;
+} Request;
+
+/* Who may call the API and for what; set once before the first request. */
+typedef struct ApiOptions
+{
+	char	  **keys;
+	int			nkeys;
+	char	  **chatbots;
+	int			nchatbots;		/* 0: any chatbot is known */
+} ApiOptions;
+
+extern void api_start(const ApiOptions *options);
+extern bool api_knows_chatbot(const char *chatbot);
+
+/*
+ * Goes on with a request that has arrived whole: answers, drops or suspends it.
+ * To be returned by the library's handler, which is called again after a
+ * suspension.
+ */
+extern enum MHD_Result api_go_on(Request *request);
+
+/* Answers a request to the admin side. */
+extern enum MHD_Result admin_go_on(Request *request);
+
+/*
+ * The text with %XX decoded, for free(); NULL if it is malformed or would hold a
+ * NUL.
+ */
+extern char *percent_decode(const char *text, size_t len);
+
+#endif							/* FAKE_CHATBASE_REQUEST_H */

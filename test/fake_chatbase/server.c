@@ -1,0 +1,299 @@
+/*
+ * server.c
+ *		Listens, receives requests whole, and hands each to its kind.
+ *
+ * What a request is answered is decided in api.c and admin.c, but for paths that
+ * are neither's.
+ */
+#include "server.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "request.h"
+#include "store.h"
+
+/*
+ * Threads that serve.  Connections are spread over them by chance, so twice as
+ * many as the two cores that the stand-in is measured on keep one core from
+ * getting all the work.
+ */
+#define THREADS 4
+
+/* Thousands of requests may be held at once; the descriptors limit it further. */
+#define MAX_CONNECTIONS 20000
+
+/* A connection's buffer: bodies of some 200 kB arrive in few pieces. */
+#define CONNECTION_MEMORY ((size_t) 128 * 1024)
+
+/* Larger announced bodies grow as they come instead of being believed. */
+#define BODY_BELIEVED ((size_t) 64 * 1024 * 1024)
+
+/* The paths of the API (openapi.yaml, servers and paths) and of the admin side. */
+#define CHATBOTS "/api/v1/chatbots/"
+#define CONTACTS "/contacts"
+#define ADMIN "/_admin/"
+
+static struct MHD_Daemon *httpd;
+
+static int
+hex_digit(char c)
+{
+	if (!isxdigit((unsigned char) c))
+		return -1;
+	return isdigit((unsigned char) c) ? c - '0' : tolower((unsigned char) c) - 'a' + 10;
+}
+
+char *
+percent_decode(const char *text, size_t len)
+{
+	char	   *decoded = must_alloc(len + 1);
+	size_t		out = 0;
+	size_t		i;
+
+	for (i = 0; i < len; i++)
+	{
+		char		c = text[i];
+
+		if (c == '%')
+		{
+			int			high = i + 2 < len ? hex_digit(text[i + 1]) : -1;
+			int			low = high >= 0 ? hex_digit(text[i + 2]) : -1;
+
+			if (low < 0 || (high == 0 && low == 0))
+			{
+				free(decoded);
+				return NULL;
+			}
+			c = (char) (high * 16 + low);
+			i += 2;
+		}
+		decoded[out++] = c;
+	}
+	decoded[out] = '\0';
+	return decoded;
+}
+
+/* The chatbot of a path to its contacts, for free(); NULL: another path. */
+static char *
+chatbot_of(const char *path)
+{
+	const char *segment = path + strlen(CHATBOTS);
+	size_t		len;
+
+	if (strncmp(path, CHATBOTS, strlen(CHATBOTS)) != 0)
+		return NULL;
+	len = strcspn(segment, "/");
+	if (len == 0 || strcmp(segment + len, CONTACTS) != 0)
+		return NULL;
+	return percent_decode(segment, len);
+}
+
+static void
+reserve_body(Request *request)
+{
+	const char *value = MHD_lookup_connection_value(request->connection, MHD_HEADER_KIND,
+													MHD_HTTP_HEADER_CONTENT_LENGTH);
+	unsigned long long len = value != NULL ? strtoull(value, NULL, 10) : 0;
+
+	if (len > 0 && len <= BODY_BELIEVED)
+		buffer_reserve(&request->body, (size_t) len);
+}
+
+/* A request's headers have arrived. */
+static Request *
+request_begin(struct MHD_Connection *connection, const char *path, const char *method)
+{
+	Request    *request = must_alloc(sizeof(*request));
+	bool		authorization = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
+															MHD_HTTP_HEADER_AUTHORIZATION) != NULL;
+
+	memset(request, 0, sizeof(*request));
+	request->connection = connection;
+	request->method = must_strdup(method);
+	request->path = must_strdup(path);
+	request->route = ROUTE_ELSEWHERE;
+	if (strncmp(path, ADMIN, strlen(ADMIN)) == 0)
+		request->route = ROUTE_ADMIN;
+	else if (strcmp(method, MHD_HTTP_METHOD_POST) == 0 && (request->chatbot = chatbot_of(path)) != NULL)
+		request->route = ROUTE_CONTACTS;
+	if (request->route != ROUTE_ADMIN)
+	{
+		request->store_epoch = store_epoch();
+		request->journal = journal_begin(method, path, request->chatbot, authorization);
+	}
+	reserve_body(request);
+	return request;
+}
+
+static enum MHD_Result
+elsewhere_go_on(Request *request)
+{
+	char	   *chatbot = chatbot_of(request->path);
+
+	if (chatbot != NULL)
+	{
+		answer_message(&request->answer, 405, "Method not allowed");
+		answer_header(&request->answer, MHD_HTTP_HEADER_ALLOW, MHD_HTTP_METHOD_POST);
+	}
+	else
+		answer_message(&request->answer, 404, "Resource not found");
+	free(chatbot);
+	journal_finish(&request->journal, request->answer.status);
+	return answer_send(&request->answer, request->connection);
+}
+
+static enum MHD_Result
+handle(void *arg, struct MHD_Connection *connection, const char *path, const char *method,
+	   const char *version, const char *data, size_t *len, void **place)
+{
+	Request    *request = *place;
+
+	(void) arg;
+	(void) version;
+	if (request == NULL)
+	{
+		*place = request_begin(connection, path, method);
+		return MHD_YES;
+	}
+	if (*len > 0)
+	{
+		buffer_add(&request->body, data, *len);
+		*len = 0;
+		return MHD_YES;
+	}
+	switch (request->route)
+	{
+		case ROUTE_CONTACTS:
+			return api_go_on(request);
+		case ROUTE_ADMIN:
+			return admin_go_on(request);
+		case ROUTE_ELSEWHERE:
+			break;
+	}
+	return elsewhere_go_on(request);
+}
+
+/* A request has ended, however. */
+static void
+request_end(void *arg, struct MHD_Connection *connection, void **place,
+			enum MHD_RequestTerminationCode code)
+{
+	Request    *request = *place;
+
+	(void) arg;
+	(void) connection;
+	(void) code;
+	if (request == NULL)
+		return;
+	journal_finish(&request->journal, 0);
+	answer_free(&request->answer);
+	batch_release(request->batch);
+	faults_release(request->rules);
+	config_release(request->config);
+	buffer_free(&request->body);
+	free(request->chatbot);
+	free(request->method);
+	free(request->path);
+	free(request);
+	*place = NULL;
+}
+
+static void
+connection_changed(void *arg, struct MHD_Connection *connection, void **place,
+				   enum MHD_ConnectionNotificationCode code)
+{
+	(void) arg;
+	(void) connection;
+	(void) place;
+	if (code == MHD_CONNECTION_NOTIFY_STARTED)
+		journal_connection();
+}
+
+/* Leaves a path as it came: an encoded slash doesn't part segments. */
+static size_t
+leave_escaped(void *arg, struct MHD_Connection *connection, char *text)
+{
+	(void) arg;
+	(void) connection;
+	return strlen(text);
+}
+
+/*
+ * A socket that listens; -1: errno says why not.  Made here and not by the
+ * library, whose way of using an address again lets two servers share a port.
+ */
+static int
+listen_on(uint16_t port, uint16_t *actual)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+	socklen_t	len = sizeof(address);
+	int			on = 1;
+	int			fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (fd >= 0 &&
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+		bind(fd, (struct sockaddr *) &address, sizeof(address)) == 0 &&
+		listen(fd, SOMAXCONN) == 0 &&
+		getsockname(fd, (struct sockaddr *) &address, &len) == 0)
+	{
+		*actual = ntohs(address.sin_port);
+		return fd;
+	}
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+uint16_t
+server_start(const ServerOptions *options)
+{
+	unsigned int flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
+	struct MHD_OptionItem tls[] = {
+		{MHD_OPTION_HTTPS_MEM_CERT, 0, (void *) options->certificate},
+		{MHD_OPTION_HTTPS_MEM_KEY, 0, (void *) options->certificate_key},
+		{MHD_OPTION_END, 0, NULL}
+	};
+	uint16_t	port = 0;
+	int			fd = listen_on(options->port, &port);
+
+	if (fd < 0)
+	{
+		perror("fake_chatbase: cannot listen on 127.0.0.1");
+		return 0;
+	}
+	if (options->certificate != NULL)
+		flags |= MHD_USE_TLS;
+	else
+		tls[0].option = MHD_OPTION_END;
+	httpd = MHD_start_daemon(flags, 0, NULL, NULL, handle, NULL,
+							   MHD_OPTION_LISTEN_SOCKET, fd,
+							   MHD_OPTION_THREAD_POOL_SIZE, (unsigned int) THREADS,
+							   MHD_OPTION_CONNECTION_LIMIT, (unsigned int) MAX_CONNECTIONS,
+							   MHD_OPTION_CONNECTION_MEMORY_LIMIT, CONNECTION_MEMORY,
+							   MHD_OPTION_CONNECTION_TIMEOUT, 0U,	/* none */
+							   MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
+							   MHD_OPTION_NOTIFY_COMPLETED, request_end, NULL,
+							   MHD_OPTION_NOTIFY_CONNECTION, connection_changed, NULL,
+							   MHD_OPTION_ARRAY, tls,
+							   MHD_OPTION_END);
+	if (httpd == NULL)
+	{
+		fputs("fake_chatbase: cannot start (see above; a bad certificate or key?)\n", stderr);
+		close(fd);
+		return 0;
+	}
+	return port;
+}
+
+void
+server_stop(void)
+{
+	MHD_stop_daemon(httpd);
+}
