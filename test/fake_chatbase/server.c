@@ -10,6 +10,8 @@
 #include <arpa/inet.h>
 #include <ctype.h>
 #include <netinet/in.h>
+#include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -40,6 +42,9 @@
 #define ADMIN "/_admin/"
 
 static struct MHD_Daemon *httpd;
+
+/* From here on the library's messages are about what faults were asked for. */
+static atomic_bool serving;
 
 static int
 hex_digit(char c)
@@ -224,6 +229,14 @@ leave_escaped(void *arg, struct MHD_Connection *connection, char *text)
 	return strlen(text);
 }
 
+static void
+say(void *arg, const char *format, va_list args)
+{
+	(void) arg;
+	if (!atomic_load(&serving))
+		vfprintf(stderr, format, args);
+}
+
 /*
  * A socket that listens; -1: errno says why not.  Made here and not by the
  * library, whose way of using an address again lets two servers share a port.
@@ -273,6 +286,7 @@ server_start(const ServerOptions *options)
 	else
 		tls[0].option = MHD_OPTION_END;
 	httpd = MHD_start_daemon(flags, 0, NULL, NULL, handle, NULL,
+							   MHD_OPTION_EXTERNAL_LOGGER, say, NULL,
 							   MHD_OPTION_LISTEN_SOCKET, fd,
 							   MHD_OPTION_THREAD_POOL_SIZE, (unsigned int) THREADS,
 							   MHD_OPTION_CONNECTION_LIMIT, (unsigned int) MAX_CONNECTIONS,
@@ -289,6 +303,7 @@ server_start(const ServerOptions *options)
 		close(fd);
 		return 0;
 	}
+	atomic_store(&serving, true);
 	return port;
 }
 
