@@ -226,6 +226,9 @@ private_root()
 		mkdir -p "$ROOT$from"
 		cp -rs "$from/." "$ROOT$from/"
 	done
+	# what PostgreSQL's tests ask about the build
+	from=$("$PG_CONFIG" --includedir)
+	cp -rs "$from"/pg_config*.h "$ROOT$from/"
 	# what the machine itself has of the extension
 	find "$ROOT" -name 'contacts_push*' -prune -exec rm -rf {} +
 }
