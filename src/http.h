@@ -11,6 +11,8 @@
  * threads of its resolver inherit the mask of the thread that starts them and
  * a signal meant for the process must not be delivered to one of them.
  *
+ * The process should ignore SIGPIPE, as every PostgreSQL process does.
+ *
  * Not thread-safe; one pool belongs to one thread of one process and must not
  * be used across fork().
  */
@@ -54,7 +56,8 @@ typedef struct HttpResult
 {
 	HttpOutcome outcome;
 	int			status;			/* HTTP status where one has arrived, else 0 */
-	const char *body;			/* NUL-terminated, never NULL; may hold NULs */
+	const char *body;			/* NUL-terminated, never NULL; may hold NULs; ""
+								 * unless HTTP_ANSWERED */
 	size_t		body_len;		/* bytes, without the terminator */
 	const char *error;			/* for anything but HTTP_ANSWERED: what failed, in
 								 * words, without the key; else "" */
@@ -83,9 +86,10 @@ extern HttpPool *http_pool_create(int max_connections);
 extern void http_pool_free(HttpPool *pool);
 
 /*
- * Starts a POST.  Never blocks.  A failure to start (out of memory, an URL that
- * cannot be parsed) is reported like any other: as a request that is done at
- * once, as HTTP_NOT_SENT.  NULL only when out of memory.
+ * Starts a POST, and sends what an open connection takes at once.  Never blocks.
+ * A failure to start (an URL that cannot be parsed, a key with a line break) is
+ * reported like any other: as a request that is done at once, as HTTP_NOT_SENT.
+ * NULL only when out of memory.
  */
 extern HttpRequest *http_begin(HttpPool *pool, const HttpParams *params);
 
@@ -125,6 +129,8 @@ extern void http_end(HttpRequest *request);
 /*
  * base + "/chatbots/" + chatbot_id escaped as one path segment + "/contacts",
  * malloc'd; NULL when out of memory.  One trailing slash of base is tolerated.
+ * The ids "." and ".." cannot be written as a segment (servers resolve them, even
+ * escaped): the caller must refuse them, and "".
  */
 extern char *http_contacts_url(const char *base, const char *chatbot_id);
 

@@ -4,7 +4,7 @@
  *
  * The bytes come from the network, so they are scanned before json-c sees them:
  * json-c lets pass what neither JSON nor PostgreSQL does (overlong UTF-8, NaN,
- * single quotes), forges integers that do not fit 64 bits, and needs up to 400
+ * single quotes), alters integers that do not fit 64 bits, and needs up to 400
  * bytes of memory for a byte of input.  The scan takes care of these; the
  * grammar is json-c's.
  *

@@ -1,0 +1,526 @@
+/*
+ * http.c
+ *		HTTP POSTs over kept-alive connections, driven from somebody else's loop.
+ *
+ * A thin layer over libcurl's multi interface.  What it adds is certainty about
+ * what may have reached the server: a POST leaves at most once, and a request
+ * that has not left is told from one that may have.
+ *
+ * curl enters no file but this one and http_setup.c.  postgres.h must not enter:
+ * the callbacks are run by libcurl, which cannot be left by a longjmp, and nothing
+ * here waits.
+ */
+#include "http.h"
+#include "http_answer.h"
+#include "http_setup.h"
+#include "http_text.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include <curl/curl.h>
+
+/* 7.80.0 brought CURLOPT_PREREQFUNCTION, without which a POST may leave twice. */
+#if LIBCURL_VERSION_NUM < 0x075000
+#error "contacts_push needs libcurl 7.80.0 or later"
+#endif
+
+/* Room for the reason of a failure; libcurl's own buffer has as much. */
+#define ERROR_SIZE CURL_ERROR_SIZE
+
+struct HttpRequest
+{
+	HttpPool   *pool;
+	HttpRequest *next;			/* in the pool's list of all */
+	CURL	   *easy;			/* NULL once done */
+	struct curl_slist *headers;
+
+	int			departures;		/* how often libcurl was about to send it */
+	HttpAnswer	answer;
+	const char *bearer;			/* within headers */
+	char		error[ERROR_SIZE];
+
+	int64_t		started_at;		/* ms, monotonic */
+	bool		done;
+	bool		handed_out;
+	unsigned long done_order;
+	HttpResult	result;
+};
+
+struct HttpPool
+{
+	CURLM	   *multi;
+	HttpRequest *requests;		/* all that were not ended */
+	unsigned long done_count;
+
+	CURL	  **idle;			/* easy handles to be used again */
+	int			nidle;
+	int			max_idle;
+
+	HttpSocket *sockets;
+	int			nsockets;
+	int			sockets_allocated;
+	unsigned long generation;
+	int64_t		deadline;		/* ms, monotonic; -1: none */
+};
+
+/* Milliseconds on a clock that does not go backwards. */
+static int64_t
+now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void
+block_signals(sigset_t *saved)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, saved);
+}
+
+static void
+restore_signals(const sigset_t *saved)
+{
+	pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
+/* ---- callbacks of libcurl: they never leave but by returning ---- */
+
+/* A socket is to be watched, otherwise or no longer.  -1: out of memory. */
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
+{
+	HttpPool   *pool = arg;
+	int			i = 0;
+
+	(void) easy;
+	(void) socket_arg;
+	pool->generation++;
+	while (i < pool->nsockets && pool->sockets[i].fd != fd)
+		i++;
+	if (what == CURL_POLL_REMOVE)
+	{
+		if (i < pool->nsockets)
+			pool->sockets[i] = pool->sockets[--pool->nsockets];
+		return 0;
+	}
+	if (i == pool->sockets_allocated)
+	{
+		int			n = pool->sockets_allocated ? pool->sockets_allocated * 2 : 8;
+		HttpSocket *larger = realloc(pool->sockets, n * sizeof(HttpSocket));
+
+		if (larger == NULL)
+			return -1;
+		pool->sockets = larger;
+		pool->sockets_allocated = n;
+	}
+	if (i == pool->nsockets)
+		pool->nsockets++;
+	pool->sockets[i].fd = fd;
+	pool->sockets[i].readable = (what & CURL_POLL_IN) != 0;
+	pool->sockets[i].writable = (what & CURL_POLL_OUT) != 0;
+	return 0;
+}
+
+static int
+on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	HttpPool   *pool = arg;
+
+	(void) multi;
+	pool->deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	return 0;
+}
+
+/*
+ * The connection is up and the request is about to leave.  libcurl sends a
+ * request again by itself when a connection it had kept breaks before an answer;
+ * the server may have acted on the first one, so a POST must not leave again.
+ */
+static int
+on_departure(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port)
+{
+	HttpRequest *request = arg;
+
+	(void) remote_ip;
+	(void) local_ip;
+	(void) remote_port;
+	(void) local_port;
+	return ++request->departures > 1 ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+/* Returning less than the size of what has come breaks the transfer off. */
+static size_t
+on_header(char *line, size_t size, size_t n, void *arg)
+{
+	HttpRequest *request = arg;
+
+	return http_answer_header(&request->answer, line, size * n) ? size * n : 0;
+}
+
+static size_t
+on_body(char *data, size_t size, size_t n, void *arg)
+{
+	HttpRequest *request = arg;
+
+	return http_answer_body(&request->answer, data, size * n) ? size * n : 0;
+}
+
+/* What libcurl calls, and with what. */
+static CURLcode
+set_callbacks(HttpRequest *request)
+{
+	CURL	   *easy = request->easy;
+	CURLcode	rc = CURLE_OK;
+
+	HTTP_SETOPT(rc, easy, CURLOPT_PRIVATE, request);
+	HTTP_SETOPT(rc, easy, CURLOPT_ERRORBUFFER, request->error);
+	HTTP_SETOPT(rc, easy, CURLOPT_PREREQFUNCTION, on_departure);
+	HTTP_SETOPT(rc, easy, CURLOPT_PREREQDATA, request);
+	HTTP_SETOPT(rc, easy, CURLOPT_HEADERFUNCTION, on_header);
+	HTTP_SETOPT(rc, easy, CURLOPT_HEADERDATA, request);
+	HTTP_SETOPT(rc, easy, CURLOPT_WRITEFUNCTION, on_body);
+	HTTP_SETOPT(rc, easy, CURLOPT_WRITEDATA, request);
+	return rc;
+}
+
+/* ---- the end of a transfer ---- */
+
+static HttpOutcome
+classify(const HttpRequest *request, CURLcode rc)
+{
+	if (request->departures == 0)
+		return HTTP_NOT_SENT;
+	if (request->answer.too_large)
+		return HTTP_TOO_LARGE;
+	if (rc == CURLE_OPERATION_TIMEDOUT)
+		return HTTP_TIMED_OUT;
+	/* libcurl calls an answer cut within its head a success */
+	if (rc == CURLE_OK && request->answer.headers_complete)
+		return HTTP_ANSWERED;
+	return HTTP_LOST;
+}
+
+static const char *
+failure_words(const HttpRequest *request, CURLcode rc)
+{
+	if (request->answer.too_large)
+		return "the answer is larger than is accepted";
+	if (request->answer.out_of_memory)
+		return "out of memory";
+	if (request->departures > 1)
+		return "the connection broke before an answer arrived";
+	if (rc == CURLE_OK)
+		return "the connection broke within the head of the answer";
+	return request->error[0] != '\0' ? request->error : curl_easy_strerror(rc);
+}
+
+/* Takes the transfer out of the pool and keeps its handle for the next one. */
+static void
+release_handle(HttpRequest *request)
+{
+	HttpPool   *pool = request->pool;
+
+	if (request->easy == NULL)
+		return;
+	curl_multi_remove_handle(pool->multi, request->easy);
+	curl_easy_reset(request->easy);
+	if (pool->nidle < pool->max_idle)
+		pool->idle[pool->nidle++] = request->easy;
+	else
+		curl_easy_cleanup(request->easy);
+	request->easy = NULL;
+}
+
+/* The request is over with rc: fixes its result.  Signals are blocked. */
+static void
+finish(HttpRequest *request, CURLcode rc)
+{
+	HttpResult *result = &request->result;
+	long		status = 0;
+
+	result->outcome = classify(request, rc);
+	if (request->departures > 0)
+		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
+	/* an interim answer is none */
+	result->status = status >= 200 ? (int) status : 0;
+	result->body = "";
+	if (result->outcome == HTTP_ANSWERED && request->answer.body != NULL)
+	{
+		result->body = request->answer.body;
+		result->body_len = request->answer.body_len;
+	}
+	if (result->outcome == HTTP_ANSWERED)
+		request->error[0] = '\0';
+	else
+		http_text_reason(request->error, sizeof(request->error),
+						 failure_words(request, rc), request->bearer);
+	result->error = request->error;
+	result->retry_after = request->answer.retry_after[0] ? request->answer.retry_after : NULL;
+	result->ratelimit_reset = request->answer.ratelimit_reset[0] ?
+		request->answer.ratelimit_reset : NULL;
+	result->duration_ms = (long) (now_ms() - request->started_at);
+
+	release_handle(request);
+	request->done = true;
+	request->done_order = request->pool->done_count++;
+}
+
+/*
+ * Lets libcurl go on, and finishes what is over.  A failure of the multi handle
+ * itself (out of memory) leaves the transfers undefined, so it ends them all.
+ */
+static void
+advance(HttpPool *pool, curl_socket_t fd, int events)
+{
+	CURLMsg    *message;
+	int			n;
+	CURLMcode	mrc;
+
+	/* it is one-shot; on_timer() is told of the next one, even if it is the same */
+	if (fd == CURL_SOCKET_TIMEOUT)
+		pool->deadline = -1;
+	mrc = curl_multi_socket_action(pool->multi, fd, events, &n);
+	while ((message = curl_multi_info_read(pool->multi, &n)) != NULL)
+	{
+		CURLcode	rc = message->data.result;
+		char	   *request = NULL;
+
+		if (message->msg != CURLMSG_DONE)
+			continue;
+		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request);
+		finish((HttpRequest *) request, rc);
+	}
+	if (mrc == CURLM_OK)
+		return;
+	for (HttpRequest *request = pool->requests; request != NULL; request = request->next)
+	{
+		if (!request->done)
+			finish(request, CURLE_ABORTED_BY_CALLBACK);
+	}
+}
+
+/* ---- the interface ---- */
+
+/* False: out of memory.  Once a process; nothing undoes it. */
+static bool
+init_library(void)
+{
+	static bool initialized = false;
+
+	if (!initialized)
+		initialized = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+	return initialized;
+}
+
+/* NULL: out of memory. */
+static CURLM *
+create_multi(HttpPool *pool, int max_connections)
+{
+	CURLM	   *multi = curl_multi_init();
+
+	if (multi == NULL)
+		return NULL;
+	if (curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, pool) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_TIMERDATA, pool) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) max_connections) != CURLM_OK)
+	{
+		curl_multi_cleanup(multi);
+		return NULL;
+	}
+	return multi;
+}
+
+HttpPool *
+http_pool_create(int max_connections)
+{
+	HttpPool   *pool = calloc(1, sizeof(HttpPool));
+	sigset_t	saved;
+
+	if (pool == NULL)
+		return NULL;
+	if (max_connections < 1)
+		max_connections = 1;
+	pool->deadline = -1;
+	pool->max_idle = max_connections;
+	pool->idle = calloc(max_connections, sizeof(CURL *));
+	block_signals(&saved);
+	if (pool->idle != NULL && init_library())
+		pool->multi = create_multi(pool, max_connections);
+	restore_signals(&saved);
+	if (pool->multi == NULL)
+	{
+		free(pool->idle);
+		free(pool);
+		return NULL;
+	}
+	return pool;
+}
+
+void
+http_pool_free(HttpPool *pool)
+{
+	sigset_t	saved;
+
+	if (pool == NULL)
+		return;
+	while (pool->requests != NULL)
+		http_end(pool->requests);
+	block_signals(&saved);
+	while (pool->nidle > 0)
+		curl_easy_cleanup(pool->idle[--pool->nidle]);
+	curl_multi_cleanup(pool->multi);
+	restore_signals(&saved);
+	free(pool->idle);
+	free(pool->sockets);
+	free(pool);
+}
+
+/* Hands the request to libcurl.  False: *words says why it could not be. */
+static bool
+start(HttpRequest *request, const HttpParams *params, const char **words)
+{
+	HttpPool   *pool = request->pool;
+	CURLcode	rc = CURLE_OUT_OF_MEMORY;
+	CURLMcode	mrc;
+
+	*words = http_setup_refuses(params);
+	if (*words != NULL)
+		return false;
+	request->easy = pool->nidle > 0 ? pool->idle[--pool->nidle] : curl_easy_init();
+	if (request->easy != NULL)
+		rc = set_callbacks(request);
+	if (rc == CURLE_OK)
+		rc = http_setup(request->easy, params, &request->headers, &request->bearer);
+	*words = curl_easy_strerror(rc);
+	if (rc != CURLE_OK)
+		return false;
+	mrc = curl_multi_add_handle(pool->multi, request->easy);
+	*words = curl_multi_strerror(mrc);
+	return mrc == CURLM_OK;
+}
+
+HttpRequest *
+http_begin(HttpPool *pool, const HttpParams *params)
+{
+	HttpRequest *request = calloc(1, sizeof(HttpRequest));
+	const char *words;
+	sigset_t	saved;
+
+	if (request == NULL)
+		return NULL;
+	request->pool = pool;
+	request->started_at = now_ms();
+	request->answer.max_body_bytes = params->max_response_bytes;
+	request->next = pool->requests;
+	pool->requests = request;
+
+	block_signals(&saved);
+	if (start(request, params, &words))
+		/* a kept connection takes it at once, before the caller's next wait */
+		advance(pool, CURL_SOCKET_TIMEOUT, 0);
+	else
+	{
+		finish(request, CURLE_FAILED_INIT);
+		http_text_reason(request->error, sizeof(request->error), words, params->bearer);
+	}
+	restore_signals(&saved);
+	return request;
+}
+
+const HttpSocket *
+http_sockets(HttpPool *pool, int *count, unsigned long *generation)
+{
+	*count = pool->nsockets;
+	*generation = pool->generation;
+	return pool->sockets;
+}
+
+long
+http_timeout_ms(const HttpPool *pool)
+{
+	int64_t		left;
+
+	if (pool->deadline < 0)
+		return -1;
+	left = pool->deadline - now_ms();
+	if (left <= 0)
+		return 0;
+	return left < LONG_MAX ? (long) left : LONG_MAX;
+}
+
+void
+http_step(HttpPool *pool, int fd, int events)
+{
+	int			mask = 0;
+	sigset_t	saved;
+
+	if (events & HTTP_STEP_READABLE)
+		mask |= CURL_CSELECT_IN;
+	if (events & HTTP_STEP_WRITABLE)
+		mask |= CURL_CSELECT_OUT;
+	if (events & HTTP_STEP_ERROR)
+		mask |= CURL_CSELECT_ERR;
+	block_signals(&saved);
+	advance(pool, fd < 0 ? CURL_SOCKET_TIMEOUT : fd, fd < 0 ? 0 : mask);
+	restore_signals(&saved);
+}
+
+HttpRequest *
+http_next_done(HttpPool *pool)
+{
+	HttpRequest *first = NULL;
+
+	for (HttpRequest *request = pool->requests; request != NULL; request = request->next)
+	{
+		if (request->done && !request->handed_out &&
+			(first == NULL || request->done_order < first->done_order))
+			first = request;
+	}
+	if (first != NULL)
+		first->handed_out = true;
+	return first;
+}
+
+bool
+http_is_done(const HttpRequest *request)
+{
+	return request->done;
+}
+
+const HttpResult *
+http_result(const HttpRequest *request)
+{
+	return &request->result;
+}
+
+void
+http_end(HttpRequest *request)
+{
+	HttpRequest **link;
+	sigset_t	saved;
+
+	if (request == NULL)
+		return;
+	for (link = &request->pool->requests; *link != request; link = &(*link)->next)
+		;
+	*link = request->next;
+	block_signals(&saved);
+	release_handle(request);
+	curl_slist_free_all(request->headers);
+	restore_signals(&saved);
+	http_answer_free(&request->answer);
+	free(request);
+}
