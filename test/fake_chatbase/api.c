@@ -351,6 +351,14 @@ examine(Request *request)
 								  request->batch, &request->culprit);
 }
 
+/* True if the answer that has been decided on is not to be sent. */
+static bool
+is_dropped(const Request *request)
+{
+	return request->hold.released ||
+		(request->rule != NULL && (request->rule->action.drop || request->rule->action.hang));
+}
+
 static enum MHD_Result
 drop(Request *request)
 {
@@ -361,9 +369,7 @@ drop(Request *request)
 static enum MHD_Result
 send_answer(Request *request)
 {
-	bool		dropped = request->rule != NULL && (request->rule->action.drop || request->rule->action.hang);
-
-	if (dropped || request->hold.released)
+	if (is_dropped(request))
 		return drop(request);
 	journal_finish(&request->journal, request->answer.status);
 	return answer_send(&request->answer, request->connection);
@@ -391,4 +397,14 @@ api_go_on(Request *request)
 			break;
 	}
 	return send_answer(request);
+}
+
+void
+api_end(Request *request)
+{
+	/* Of one that waited when its client went, only this is left to be done. */
+	if (request->stage == STAGE_DECIDE && !request->hold.released && decide(request))
+		request->stage = STAGE_SEND;
+	if (request->stage == STAGE_SEND && !is_dropped(request))
+		journal_finish(&request->journal, request->answer.status);
 }

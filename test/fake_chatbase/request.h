@@ -74,6 +74,12 @@ extern bool api_knows_chatbot(const char *chatbot);
  */
 extern enum MHD_Result api_go_on(Request *request);
 
+/*
+ * The request has ended.  If its client has gone while it was delayed, it has its
+ * effects now and counts as answered: the client can't have stopped it.
+ */
+extern void api_end(Request *request);
+
 /* Answers a request to the admin side. */
 extern enum MHD_Result admin_go_on(Request *request);
 

@@ -196,6 +196,8 @@ request_end(void *arg, struct MHD_Connection *connection, void **place,
 	(void) code;
 	if (request == NULL)
 		return;
+	if (request->route == ROUTE_CONTACTS)
+		api_end(request);
 	journal_finish(&request->journal, 0);
 	answer_free(&request->answer);
 	batch_release(request->batch);
