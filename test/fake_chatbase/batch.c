@@ -243,6 +243,7 @@ write_contact(Reader *reader, const JsonValue *found)
 	start = memory->len;
 	contact.external_id_len = write_decoded(memory, &found[EXTERNAL_ID]);
 	contact.external_id_hash = hash(memory->data + start, contact.external_id_len, false);
+	buffer_add(memory, "", 1);
 	start = memory->len;
 	contact.email_len = write_decoded(memory, &found[EMAIL]);
 	contact.email_hash = hash(memory->data + start, contact.email_len, true);
@@ -402,11 +403,7 @@ batch_find(const Batch *batch, const regex_t *pattern)
 
 	for (i = 0; i < batch->ncontacts; i++)
 	{
-		const Contact *contact = batch->contacts[i];
-		regmatch_t	bounds = {0, (regoff_t) contact->external_id_len};
-
-		/* REG_STARTEND, as in glibc and the BSDs: the text isn't terminated */
-		if (regexec(pattern, contact_external_id(contact), 1, &bounds, REG_STARTEND) == 0)
+		if (regexec(pattern, contact_external_id(batch->contacts[i]), 0, NULL, 0) == 0)
 			return (long) i;
 	}
 	return -1;

@@ -30,8 +30,9 @@ typedef struct Contact
 	uint32_t	external_id_len;	/* 0: it has none, so it is not valid */
 	uint32_t	email_len;		/* 0: it has none */
 	uint32_t	members_len;
-	char		bytes[];		/* external_id and e-mail decoded; then its
-								 * members as JSON, "name":value,... */
+	char		bytes[];		/* external_id and e-mail decoded, a NUL behind
+								 * the former; then its members as JSON,
+								 * "name":value,... */
 } Contact;
 
 typedef struct Batch
@@ -59,13 +60,13 @@ contact_external_id(const Contact *contact)
 static inline const char *
 contact_email(const Contact *contact)
 {
-	return contact->bytes + contact->external_id_len;
+	return contact->bytes + contact->external_id_len + 1;
 }
 
 static inline const char *
 contact_members(const Contact *contact)
 {
-	return contact->bytes + contact->external_id_len + contact->email_len;
+	return contact_email(contact) + contact->email_len;
 }
 
 /*

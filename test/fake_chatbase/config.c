@@ -43,8 +43,12 @@ config_copy(void)
 	Config	   *old = config_get();
 	Config	   *copy = must_alloc(sizeof(*copy));
 
-	*copy = *old;
 	atomic_init(&copy->references, 1);
+	copy->limit = old->limit;
+	copy->window_ms = old->window_ms;
+	copy->reset = old->reset;
+	copy->nested = old->nested;
+	copy->reversed = old->reversed;
 	copy->retry_after = must_strdup(old->retry_after);
 	strip_copy(&copy->strip, &old->strip);
 	config_release(old);

@@ -237,8 +237,8 @@ start(Options *options, int *signal_fd)
 	*signal_fd = watch_signals();
 	if (*signal_fd < 0 || !holding_start())
 		perror("fake_chatbase: cannot start");
-	else
-		port = server_start(&options->server);
+	else if ((port = server_start(&options->server)) == 0)
+		holding_stop();
 	free(certificate);
 	free(key);
 	if (port == 0)
