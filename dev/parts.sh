@@ -56,6 +56,14 @@ part_unit()
 	private_make -k unit COPT=-Werror
 }
 
+# The stand-in's own tests: what it doesn't do as the API does, no other test
+# would notice.
+part_fake()
+{
+	private_make fake COPT=-Werror &&
+		interruptible env --chdir="$SOURCE/test/fake_chatbase" prove -v .
+}
+
 # listed_tests VARIABLE FILE...: prints the tests that the Makefile lists, in
 # its order.  Fails if a file isn't among them: it would never run.
 listed_tests()
