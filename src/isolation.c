@@ -219,6 +219,17 @@ isolation_remove(Isolation *isolation, IsolationContact contact)
 	return true;
 }
 
+/* NULL if there is none: the token was answered before. */
+static Group *
+find_request(const Isolation *isolation, int token)
+{
+	Group	   *request = isolation->requests.head;
+
+	while (request && request->token != token)
+		request = request->next;
+	return request;
+}
+
 /*
  * Ends a request: it is under way no more, and belongs to the caller, with its
  * contacts.  Its origin is still to be placed.  NULL: there is no such token.
@@ -226,10 +237,8 @@ isolation_remove(Isolation *isolation, IsolationContact contact)
 static Group *
 arrive(Isolation *isolation, int token)
 {
-	Group	   *request = isolation->requests.head;
+	Group	   *request = find_request(isolation, token);
 
-	while (request && request->token != token)
-		request = request->next;
 	if (!request)
 		return NULL;
 	queue_unlink(request);
@@ -242,13 +251,25 @@ arrive(Isolation *isolation, int token)
 }
 
 /*
- * Do answers to this group's requests tell about the rate of bad contacts?  Not
- * where a contact may be refused because it was created by a request before.
+ * Learns the rate from the answer to a request that has ended.  Nothing is learnt
+ * where a contact may be refused because a request before has created it, and from
+ * the culprit that an answer has named: that it is bad was to be expected.
  */
-static bool
-is_evidence(const Group *origin)
+static void
+learn(Isolation *isolation, const Group *request, int n, bool clean)
 {
-	return origin->kind != GROUP_SCOUTING && origin->kind != GROUP_SINGLY;
+	const Group *origin = request->origin;
+	int			known = 0;
+
+	if (origin->kind == GROUP_SCOUTING || origin->kind == GROUP_SINGLY ||
+		(request->count == 1 && request->first))
+		return;
+	if (origin->kind == GROUP_DIRTY)
+		known = origin->count + request->count;
+	if (clean)
+		isolation_rate_clean(&isolation->rate, n, known);
+	else
+		isolation_rate_dirty(&isolation->rate, n, known);
 }
 
 bool
@@ -260,8 +281,7 @@ isolation_clean(Isolation *isolation, int token)
 	if (!request)
 		return false;
 	origin = request->origin;
-	if (is_evidence(origin))
-		isolation_rate_good(&isolation->rate, request->count);
+	learn(isolation, request, request->count, true);
 	isolation->answered++;
 	isolation->settled += request->count;
 	while (request->head)
@@ -279,8 +299,6 @@ dirty_alone(Isolation *isolation, Group *request)
 {
 	Group	   *origin = request->origin;
 
-	if (is_evidence(origin))
-		isolation_rate_bad(&isolation->rate);
 	isolation->settled++;
 	leave(isolation, request->head);
 	free(request);
@@ -323,6 +341,7 @@ isolation_dirty(Isolation *isolation, int token, int culprit)
 
 	if (!request)
 		return false;
+	learn(isolation, request, request->count, false);
 	isolation->answered++;
 	if (request->count == 1)
 		dirty_alone(isolation, request);
@@ -362,62 +381,38 @@ isolation_unanswered(Isolation *isolation, int token)
 	return true;
 }
 
-/* Those of a request with gone[i] leave.  Returns how many. */
-static int
+/* Those of a request with gone[i] leave. */
+static void
 leave_some(Isolation *isolation, Group *request, const bool *gone)
 {
 	Member	   *next;
-	int			left = 0;
 	int			i = 0;
 
 	for (Member *member = request->head; member; member = next, i++)
 	{
 		next = member->next;
 		if (gone[i])
-		{
 			leave(isolation, member);
-			left++;
-		}
 	}
-	return left;
-}
-
-static Group *
-find_request(Isolation *isolation, int token)
-{
-	Group	   *request = isolation->requests.head;
-
-	while (request && request->token != token)
-		request = request->next;
-	return request;
-}
-
-static bool
-all_of(const bool *flags, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (!flags[i])
-			return false;
-	}
-	return true;
 }
 
 bool
 isolation_partial(Isolation *isolation, int token, const bool *created)
 {
 	Group	   *request = find_request(isolation, token);
-	int			good;
+	int			good = 0;
 
 	if (!request)
 		return false;
-	if (all_of(created, request->count))
+	for (int i = 0; i < request->count; i++)
+		good += created[i];
+	if (good == request->count)
 		return isolation_clean(isolation, token);
-	(void) arrive(isolation, token);
-	good = leave_some(isolation, request, created);
+	if (good > 0)
+		learn(isolation, request, good, true);
 	isolation->settled += good;
-	if (good > 0 && is_evidence(request->origin))
-		isolation_rate_good(&isolation->rate, good);
+	(void) arrive(isolation, token);
+	leave_some(isolation, request, created);
 	become_unconfirmed(isolation, request);
 	return true;
 }
@@ -454,12 +449,15 @@ isolation_dropped(Isolation *isolation, int token, const bool *drop)
 {
 	Group	   *request = arrive(isolation, token);
 	Group	   *origin;
+	int			before;
 
 	if (!request)
 		return false;
 	origin = request->origin;
-	/* the bad one may have been among those that leave */
-	if (leave_some(isolation, request, drop) > 0 && origin->kind == GROUP_DIRTY)
+	before = request->count;
+	leave_some(isolation, request, drop);
+	/* the bad one may have been among those that left */
+	if (request->count < before && origin->kind == GROUP_DIRTY)
 	{
 		weaken(isolation, origin);
 		request->origin = &isolation->fresh;

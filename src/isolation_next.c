@@ -61,6 +61,24 @@ may_test(const Isolation *isolation)
 	return 100 * requests <= (100 + EXTRA_PERCENT) * contacts + 100 * EXTRA_REQUESTS;
 }
 
+/* How many contacts of a dirty set are to go. */
+static int
+part_size(const Isolation *isolation, const Draft *draft, const Group *dirty)
+{
+	if (dirty->count == 1 || draft->max == 1 || !may_test(isolation))
+		return 1;
+	return isolation_rate_part(&isolation->rate, dirty->count);
+}
+
+/* How many fresh contacts are to go. */
+static int
+group_size(const Isolation *isolation, const Draft *draft)
+{
+	if (draft->max == 1 || !may_test(isolation))
+		return 1;
+	return isolation_rate_group(&isolation->rate, draft->max);
+}
+
 /* Asks the caller whether a contact may go now. */
 static bool
 admitted(Draft *draft, const Member *member)
@@ -142,13 +160,10 @@ take_dirty(Isolation *isolation, Draft *draft)
 	for (Group *group = isolation->dirty.head; group; group = group->next)
 	{
 		Member	   *first = group->first;
-		int			want = 1;
 
 		if (gather_first(draft, group))
 			return group;
-		if (group->count > 1 && draft->max > 1 && may_test(isolation))
-			want = isolation_rate_part(&isolation->rate, group->count);
-		if (gather(draft, group, want))
+		if (gather(draft, group, part_size(isolation, draft, group)))
 		{
 			/* refused a moment ago, but not now */
 			if (first && first->group == draft->request)
@@ -164,12 +179,10 @@ take_dirty(Isolation *isolation, Draft *draft)
 static Group *
 take_fresh(Isolation *isolation, Draft *draft)
 {
-	int			want = 1;
+	Group	   *fresh = &isolation->fresh;
 
 	allow_refusals(draft);
-	if (draft->max > 1 && may_test(isolation))
-		want = isolation_rate_group(&isolation->rate, draft->max);
-	return gather(draft, &isolation->fresh, want) ? &isolation->fresh : NULL;
+	return gather(draft, fresh, group_size(isolation, draft)) ? fresh : NULL;
 }
 
 /*

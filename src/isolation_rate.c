@@ -13,9 +13,11 @@
  * rate is learnt from all that was seen, and two or three answers that do not fit
  * are enough to leave it.
  *
- * The evidence of a dirty set, once it is worked off, is exactly "so many good
- * ones, then a bad one": what is known of the others is nothing.  It therefore
- * suffices to count the clean answers and the bad contacts.
+ * Every answer counts at once, with its probability given what was known when it
+ * came: a group is clean with q^n (q = 1-p), a part x of a dirty m is dirty with
+ * (1-q^x) / (1-q^m).  Would dirty sets count only when they are worked off, then with
+ * several of them at work p would be taken for less than it is, since good
+ * contacts are found at once and a bad one after some ten requests.
  *
  * Sizes: Q(n), the chance that n contacts are all good, is the posterior mean of
  * (1-p)^n.  A bad contact must have been sent alone, which is not so in Sobel and
@@ -100,12 +102,34 @@ isolation_rate_init(IsolationRate *rate)
 }
 
 /*
- * The update by an answer: good contacts were good, bad contacts were bad.  The
- * jump comes first, so that no weight is 0 when it is multiplied, and the sum
- * cannot become 0 (the lowest rate makes good >= 0.95, the highest bad > 0.9).
+ * The probability of an answer at a rate, above 0 where the answer is possible.
+ * What is certain teaches nothing: 1.
+ */
+static double
+clean_likelihood(double p, int n, int known)
+{
+	if (known <= n)
+		return power(1.0 - p, n);
+	return power(1.0 - p, n) * (1.0 - power(1.0 - p, known - n)) /
+		(1.0 - power(1.0 - p, known));
+}
+
+static double
+dirty_likelihood(double p, int n, int known)
+{
+	if (known == 0)
+		return 1.0 - power(1.0 - p, n);
+	return (1.0 - power(1.0 - p, n)) / (1.0 - power(1.0 - p, known));
+}
+
+/*
+ * The update by an answer.  The jump comes first, so that no weight is 0 when it is
+ * multiplied, and that the sum cannot become 0: the lowest rate has a clean answer
+ * with at least 0.9, the highest a dirty one.
  */
 static void
-learn(IsolationRate *rate, int good, int bad)
+learn(IsolationRate *rate, double (*likelihood) (double p, int n, int known),
+	  int n, int known)
 {
 	double		prior[ISOLATION_RATES];
 	double		odds = LOWEST_ODDS;
@@ -113,24 +137,23 @@ learn(IsolationRate *rate, int good, int bad)
 	set_prior(prior);
 	for (int i = 0; i < ISOLATION_RATES; i++, odds *= ODDS_STEP)
 	{
-		double		p = odds / (1.0 + odds);
-		double		w = (1.0 - JUMP) * rate->weight[i] + JUMP * prior[i];
+		double		weight = (1.0 - JUMP) * rate->weight[i] + JUMP * prior[i];
 
-		rate->weight[i] = w * power(1.0 - p, good) * power(p, bad);
+		rate->weight[i] = weight * likelihood(odds / (1.0 + odds), n, known);
 	}
 	normalise(rate->weight);
 }
 
 void
-isolation_rate_good(IsolationRate *rate, int n)
+isolation_rate_clean(IsolationRate *rate, int n, int known)
 {
-	learn(rate, n, 0);
+	learn(rate, clean_likelihood, n, known);
 }
 
 void
-isolation_rate_bad(IsolationRate *rate)
+isolation_rate_dirty(IsolationRate *rate, int n, int known)
 {
-	learn(rate, 0, 1);
+	learn(rate, dirty_likelihood, n, known);
 }
 
 double

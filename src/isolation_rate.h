@@ -24,11 +24,12 @@ typedef struct IsolationRate
 /* Nothing seen yet: bad contacts are taken to be rare. */
 extern void isolation_rate_init(IsolationRate *rate);
 
-/* n contacts (n >= 1) turned out good by one answer. */
-extern void isolation_rate_good(IsolationRate *rate, int n);
-
-/* One contact turned out bad. */
-extern void isolation_rate_bad(IsolationRate *rate);
+/*
+ * A request with n contacts (n >= 1) was clean, or dirty.  known: how many contacts,
+ * these included, were known to hold a bad one; 0: nothing was known.
+ */
+extern void isolation_rate_clean(IsolationRate *rate, int n, int known);
+extern void isolation_rate_dirty(IsolationRate *rate, int n, int known);
 
 /* The expected rate, above 0 and below 1. */
 extern double isolation_rate_mean(const IsolationRate *rate);

@@ -1,0 +1,574 @@
+/* contacts_push--1.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION contacts_push" to load this file. \quit
+
+CREATE SCHEMA contacts_push;
+COMMENT ON SCHEMA contacts_push IS 'contacts_push: an outbox of contacts for Chatbase chatbots, and what became of them';
+
+--
+-- Types
+--
+
+CREATE TYPE contacts_push.status AS ENUM (
+	'pending', 'created', 'present', 'conflict', 'rejected', 'failed',
+	'superseded', 'skipped', 'withdrawn');
+COMMENT ON TYPE contacts_push.status IS 'what became of a row of contacts_push.outbox';
+
+CREATE TYPE contacts_push.contact AS (
+	id text,
+	external_id text,
+	name text,
+	email text,
+	phonenumber text,
+	stripe_accounts jsonb,
+	custom_attributes jsonb,
+	created_at timestamptz,
+	updated_at timestamptz);
+COMMENT ON TYPE contacts_push.contact IS 'a contact as the API returns it';
+
+--
+-- Tables
+--
+
+-- Every settle leaves a new version of its row: free space in the page keeps it
+-- there (HOT), so no index but the small partial one is touched.  Rows shrink when
+-- they are settled, so 60 is enough.
+CREATE TABLE contacts_push.outbox (
+	seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	chatbot_id text NOT NULL
+		CONSTRAINT outbox_chatbot_id_check
+		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024),
+	external_id text NOT NULL
+		CONSTRAINT outbox_external_id_check
+		CHECK (octet_length(external_id) BETWEEN 1 AND 1024),
+	contact jsonb,
+	status contacts_push.status NOT NULL DEFAULT 'pending',
+	attempts integer NOT NULL DEFAULT 0,
+	next_attempt_at timestamptz,
+	unconfirmed boolean NOT NULL DEFAULT false,
+	http_status integer,
+	error text,
+	contact_id text,
+	enqueued_at timestamptz NOT NULL DEFAULT now(),
+	settled_at timestamptz)
+WITH (fillfactor = 60);
+CREATE INDEX outbox_contact ON contacts_push.outbox (chatbot_id, external_id);
+CREATE INDEX outbox_troubled ON contacts_push.outbox (next_attempt_at)
+	WHERE unconfirmed OR next_attempt_at IS NOT NULL;
+
+COMMENT ON TABLE contacts_push.outbox IS 'contacts to be created at Chatbase, one row an intent; the application appends, the worker settles';
+COMMENT ON COLUMN contacts_push.outbox.seq IS 'order of arrival';
+COMMENT ON COLUMN contacts_push.outbox.chatbot_id IS 'the chatbot it is for';
+COMMENT ON COLUMN contacts_push.outbox.external_id IS 'the contact''s identity in this database';
+COMMENT ON COLUMN contacts_push.outbox.contact IS 'the ContactInput to send; NULL withdraws the contact, and once the row is settled and nothing is to be mended';
+COMMENT ON COLUMN contacts_push.outbox.status IS 'what became of it';
+COMMENT ON COLUMN contacts_push.outbox.attempts IS 'failures charged to this contact alone';
+COMMENT ON COLUMN contacts_push.outbox.next_attempt_at IS 'not sent again before; NULL on the good path';
+COMMENT ON COLUMN contacts_push.outbox.unconfirmed IS 'an earlier request with it got no usable answer';
+COMMENT ON COLUMN contacts_push.outbox.http_status IS 'of the answer that settled or last refused it';
+COMMENT ON COLUMN contacts_push.outbox.error IS 'why it is not created';
+COMMENT ON COLUMN contacts_push.outbox.contact_id IS 'Chatbase''s id of the contact';
+COMMENT ON COLUMN contacts_push.outbox.enqueued_at IS 'start of the transaction that appended it';
+COMMENT ON COLUMN contacts_push.outbox.settled_at IS 'when it was settled';
+COMMENT ON INDEX contacts_push.outbox_contact IS 'finds the intents of one contact';
+COMMENT ON INDEX contacts_push.outbox_troubled IS 'finds the few that wait for another try';
+
+CREATE TABLE contacts_push.chatbot (
+	chatbot_id text PRIMARY KEY,
+	paused_until timestamptz,
+	pause_reason text,
+	stripped_attributes text[] NOT NULL DEFAULT '{}',
+	created bigint NOT NULL DEFAULT 0,
+	present bigint NOT NULL DEFAULT 0,
+	conflict bigint NOT NULL DEFAULT 0,
+	rejected bigint NOT NULL DEFAULT 0,
+	failed bigint NOT NULL DEFAULT 0);
+COMMENT ON TABLE contacts_push.chatbot IS 'the chatbots that contacts are pushed to';
+COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made before; infinity: until contacts_push.resume()';
+COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
+COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
+COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created';
+COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
+COMMENT ON COLUMN contacts_push.chatbot.conflict IS 'rows settled as conflict';
+COMMENT ON COLUMN contacts_push.chatbot.rejected IS 'rows settled as rejected';
+COMMENT ON COLUMN contacts_push.chatbot.failed IS 'rows settled as failed';
+
+CREATE TABLE contacts_push.request (
+	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	chatbot_id text NOT NULL,
+	contacts integer NOT NULL,
+	seqs int8multirange NOT NULL,
+	started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+	finished_at timestamptz,
+	http_status integer,
+	outcome text,
+	message text,
+	duration_ms bigint);
+CREATE INDEX request_unfinished ON contacts_push.request (id) WHERE finished_at IS NULL;
+COMMENT ON TABLE contacts_push.request IS 'the requests of the worker; a row is committed before its request leaves';
+COMMENT ON COLUMN contacts_push.request.id IS 'order of departure';
+COMMENT ON COLUMN contacts_push.request.chatbot_id IS 'the chatbot it went to';
+COMMENT ON COLUMN contacts_push.request.contacts IS 'how many contacts it carried';
+COMMENT ON COLUMN contacts_push.request.seqs IS 'which: their contacts_push.outbox.seq';
+COMMENT ON COLUMN contacts_push.request.started_at IS 'when it was decided on';
+COMMENT ON COLUMN contacts_push.request.finished_at IS 'when its answer was recorded; NULL: under way, or its worker has ended';
+COMMENT ON COLUMN contacts_push.request.http_status IS 'status of the answer; NULL: none has arrived';
+COMMENT ON COLUMN contacts_push.request.outcome IS 'what the answer meant';
+COMMENT ON COLUMN contacts_push.request.message IS 'the API''s message, or what failed';
+COMMENT ON COLUMN contacts_push.request.duration_ms IS 'from departure to answer, milliseconds';
+COMMENT ON INDEX contacts_push.request_unfinished IS 'finds what a worker has left behind';
+
+CREATE TABLE contacts_push.origin (
+	system_identifier bigint NOT NULL,
+	timeline integer NOT NULL);
+CREATE UNIQUE INDEX origin_single ON contacts_push.origin ((true));
+COMMENT ON TABLE contacts_push.origin IS 'the cluster and timeline that last worked this outbox off; another one cannot know what had been sent';
+COMMENT ON COLUMN contacts_push.origin.system_identifier IS 'of the cluster, as in pg_control_system()';
+COMMENT ON COLUMN contacts_push.origin.timeline IS 'of the cluster''s write-ahead log';
+COMMENT ON INDEX contacts_push.origin_single IS 'keeps it to one row';
+
+-- What pg_dump carries: all but the requests that are over.
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox_seq_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.chatbot', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.request', 'WHERE finished_at IS NULL');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.request_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.origin', '');
+
+--
+-- One call
+--
+
+CREATE FUNCTION @extschema@.chatbase_create_contacts(chatbot_id text, users jsonb)
+RETURNS SETOF contacts_push.contact
+AS 'MODULE_PATHNAME', 'contacts_push_create_contacts'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000;
+COMMENT ON FUNCTION @extschema@.chatbase_create_contacts(text, jsonb) IS 'creates 1 to 1000 contacts in a chatbot with one request, and returns them in the order given';
+
+--
+-- Ways into the outbox
+--
+
+CREATE FUNCTION contacts_push.enqueue(chatbot_id text, contact jsonb)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'contacts_push_enqueue'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.enqueue(text, jsonb) IS 'appends one contact, or an array of them, to the outbox; returns how many';
+
+CREATE FUNCTION contacts_push.wake_worker()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'contacts_push_wake_worker'
+LANGUAGE C;
+COMMENT ON FUNCTION contacts_push.wake_worker() IS 'trigger: wakes the worker when the transaction commits';
+
+CREATE TRIGGER wake_worker AFTER INSERT ON contacts_push.outbox
+	FOR EACH STATEMENT EXECUTE FUNCTION contacts_push.wake_worker();
+COMMENT ON TRIGGER wake_worker ON contacts_push.outbox IS 'wakes the worker when the transaction commits';
+
+CREATE FUNCTION contacts_push.enqueue_rows()
+RETURNS trigger
+AS 'MODULE_PATHNAME', 'contacts_push_enqueue_rows'
+LANGUAGE C;
+COMMENT ON FUNCTION contacts_push.enqueue_rows() IS 'trigger on a watched table: appends the contacts of the changed rows to the outbox; arguments: chatbot_id, mapping function';
+
+--
+-- Watching tables
+--
+
+-- Writes an expression over a table's columns anew, every column qualified with
+-- the alias, as PostgreSQL itself prints it.  So the expression may stand in a
+-- function whose parameter has that name.
+CREATE FUNCTION contacts_push.qualify(relation regclass, expression text, alias text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'contacts_push_qualify'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.qualify(regclass, text, text) IS 'an expression over a table''s columns with each column qualified by an alias';
+
+-- The first of these columns that the table has, quoted; NULL if none.
+CREATE FUNCTION contacts_push.first_column(relation regclass, VARIADIC names text[])
+RETURNS text
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT quote_ident(a.attname)
+	FROM unnest(names) WITH ORDINALITY AS n(name, place)
+	JOIN pg_attribute a ON a.attrelid = relation AND a.attname = n.name
+		AND a.attnum > 0 AND NOT a.attisdropped
+	ORDER BY n.place
+	LIMIT 1
+$$;
+COMMENT ON FUNCTION contacts_push.first_column(regclass, text[]) IS 'the first of the columns that the table has';
+
+CREATE FUNCTION contacts_push.primary_key_column(relation regclass)
+RETURNS text
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT quote_ident(a.attname)
+	FROM pg_index i
+	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+	WHERE i.indrelid = relation AND i.indisprimary AND i.indnkeyatts = 1
+$$;
+COMMENT ON FUNCTION contacts_push.primary_key_column(regclass) IS 'the column of a single-column primary key';
+
+-- <table>_contact, <table>_contact_2, ...: the first that is free.
+CREATE FUNCTION contacts_push.free_mapping_name(relation regclass)
+RETURNS text
+LANGUAGE sql STABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT name
+	FROM pg_class c
+	CROSS JOIN generate_series(1, 1000) n
+	CROSS JOIN LATERAL (SELECT CASE n WHEN 1 THEN '_contact' ELSE '_contact_' || n END) s(suffix)
+	-- names are cut to 63 bytes; 52 characters of at most 1 byte leave room for the suffix
+	CROSS JOIN LATERAL (SELECT left(c.relname, 63 - length(suffix)) || suffix) f(name)
+	WHERE c.oid = relation
+	AND NOT EXISTS (SELECT FROM pg_proc p
+					WHERE p.pronamespace = c.relnamespace AND p.proname = f.name)
+	ORDER BY n
+	LIMIT 1
+$$;
+COMMENT ON FUNCTION contacts_push.free_mapping_name(regclass) IS 'a name for a new mapping function of the table';
+
+-- The body of a mapping: NULL members are left out, but not what is null inside of
+-- custom attributes.
+CREATE FUNCTION contacts_push.mapping_expression(relation regclass,
+	external_id text, name text, email text, phonenumber text,
+	stripe_accounts text, custom_attributes text)
+RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	scalars text[] := ARRAY[]::text[];
+	expression text;
+	member record;
+BEGIN
+	FOR member IN
+		SELECT * FROM unnest(ARRAY['external_id', 'name', 'email', 'phonenumber'],
+							 ARRAY[external_id, name, email, phonenumber]) AS m(key, value)
+		WHERE value IS NOT NULL
+	LOOP
+		scalars := scalars || format('%L, (%s)::pg_catalog.text', member.key, member.value);
+	END LOOP;
+	expression := format('pg_catalog.jsonb_strip_nulls(pg_catalog.jsonb_build_object(%s))',
+						 array_to_string(scalars, ', '));
+	FOR member IN
+		SELECT * FROM unnest(ARRAY['stripe_accounts', 'custom_attributes'],
+							 ARRAY[stripe_accounts, custom_attributes]) AS m(key, value)
+		WHERE value IS NOT NULL
+	LOOP
+		expression := expression || format(
+			' OPERATOR(pg_catalog.||) COALESCE(pg_catalog.jsonb_set(''{}'', ''{%s}'', pg_catalog.to_jsonb(%s)), ''{}'')',
+			member.key, member.value);
+	END LOOP;
+	RETURN expression;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.mapping_expression(regclass, text, text, text, text, text, text) IS 'the expression that makes a contact of a row';
+
+-- Which columns the expressions use; NULL: the row as a whole.
+CREATE FUNCTION contacts_push.used_columns(relation regclass, VARIADIC expressions text[])
+RETURNS name[]
+AS 'MODULE_PATHNAME', 'contacts_push_used_columns'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.used_columns(regclass, text[]) IS 'the columns that expressions use; NULL if they use the whole row';
+
+-- Raises where a table cannot be watched.
+CREATE FUNCTION contacts_push.check_watchable(relation regclass, chatbot_id text)
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	class pg_class;
+BEGIN
+	IF relation IS NULL OR chatbot_id IS NULL OR chatbot_id = '' THEN
+		RAISE EXCEPTION 'relation and chatbot_id must be given'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	SELECT * INTO STRICT class FROM pg_class c WHERE c.oid = relation;
+	IF class.relkind NOT IN ('r', 'p') THEN
+		RAISE EXCEPTION 'cannot watch "%": it is not a table', relation
+			USING ERRCODE = 'wrong_object_type',
+				HINT = CASE class.relkind
+					WHEN 'f' THEN 'Rows of a foreign table change without this server knowing.'
+					ELSE 'Watch the tables behind it.' END;
+	END IF;
+	IF class.relpersistence = 't' THEN
+		RAISE EXCEPTION 'cannot watch "%": it is a temporary table', relation
+			USING ERRCODE = 'wrong_object_type';
+	END IF;
+	IF class.relispartition THEN
+		RAISE EXCEPTION 'cannot watch "%": it is a partition', relation
+			USING ERRCODE = 'wrong_object_type',
+				HINT = 'Watch the partitioned table; rows written straight into a partition are covered.';
+	END IF;
+	IF class.relnamespace = 'contacts_push'::regnamespace THEN
+		RAISE EXCEPTION 'cannot watch "%": it belongs to contacts_push', relation
+			USING ERRCODE = 'wrong_object_type';
+	END IF;
+	-- As CREATE TRIGGER does; the mapping becomes a function of the owner's.
+	IF NOT has_table_privilege(relation, 'TRIGGER') OR NOT pg_has_role(class.relowner, 'USAGE') THEN
+		RAISE EXCEPTION 'must be owner of table "%" to watch it', relation
+			USING ERRCODE = 'insufficient_privilege';
+	END IF;
+	IF EXISTS (SELECT FROM contacts_push.watched_trigger t
+			   WHERE t.relation = check_watchable.relation
+			   AND t.chatbot_id = check_watchable.chatbot_id) THEN
+		RAISE EXCEPTION 'table "%" is watched for chatbot "%" already', relation, chatbot_id
+			USING ERRCODE = 'duplicate_object',
+				HINT = 'Call contacts_push.unwatch() first to change the mapping.';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.check_watchable(regclass, text) IS 'raises where a table cannot be watched for a chatbot';
+
+-- The triggers are the registry: their arguments, NUL-terminated in tgargs, say
+-- which chatbot and which mapping.
+CREATE VIEW contacts_push.watched_trigger AS
+	SELECT t.tgrelid::pg_catalog.regclass AS relation,
+		a.arguments[1] AS chatbot_id,
+		a.arguments[2] AS mapping,
+		t.tgname AS trigger_name
+	FROM pg_catalog.pg_trigger t
+	CROSS JOIN LATERAL (
+		SELECT pg_catalog.array_agg(
+			pg_catalog.convert_from(
+				pg_catalog.decode(part, 'hex'), pg_catalog.getdatabaseencoding())
+			ORDER BY place) AS arguments
+		FROM pg_catalog.regexp_split_to_table(
+			pg_catalog.regexp_replace(
+				pg_catalog.encode(t.tgargs, 'hex'), '(..)', '\1 ', 'g'), '00 ')
+			WITH ORDINALITY AS split(spaced, place)
+		CROSS JOIN LATERAL (SELECT pg_catalog.replace(spaced, ' ', '')) AS joined(part)) AS a
+	WHERE t.tgfoid OPERATOR(pg_catalog.=) 'contacts_push.enqueue_rows'::pg_catalog.regproc
+	AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
+COMMENT ON VIEW contacts_push.watched_trigger IS 'the triggers that contacts_push.watch() has made';
+
+-- Makes the mapping function of a table and returns its qualified name.
+CREATE FUNCTION contacts_push.create_mapping(relation regclass, body text)
+RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	class pg_class;
+	mapping text;
+	parameter text;
+	grantee record;
+BEGIN
+	SELECT * INTO STRICT class FROM pg_class c WHERE c.oid = relation;
+	parameter := quote_ident(class.relname);
+	mapping := format('%I.%I', nspname, contacts_push.free_mapping_name(relation))
+		FROM pg_namespace n WHERE n.oid = class.relnamespace;
+	EXECUTE format('CREATE FUNCTION %s(%s %s) RETURNS jsonb LANGUAGE sql STABLE RETURN %s',
+				   mapping, parameter, relation, body);
+	EXECUTE format('ALTER FUNCTION %s(%s) OWNER TO %I',
+				   mapping, relation, class.relowner::regrole::text);
+	EXECUTE format('COMMENT ON FUNCTION %s(%s) IS %L', mapping, relation,
+				   'the contact that contacts_push makes of a row');
+	-- The mapping runs as whoever writes the table.
+	FOR grantee IN
+		SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'
+			ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS name
+		FROM aclexplode(class.relacl) a
+		WHERE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
+	LOOP
+		EXECUTE format('GRANT EXECUTE ON FUNCTION %s(%s) TO %s',
+					   mapping, relation, grantee.name);
+	END LOOP;
+	RETURN mapping;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.create_mapping(regclass, text) IS 'makes the mapping function of a table';
+
+-- contacts_push_insert, _update and _delete; a further chatbot's end in _2, ...
+CREATE FUNCTION contacts_push.create_triggers(relation regclass, chatbot_id text,
+	mapping text, columns name[])
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	partitioned boolean := relkind = 'p' FROM pg_class c WHERE c.oid = relation;
+	call text := format('EXECUTE FUNCTION contacts_push.enqueue_rows(%L, %L)', chatbot_id, mapping);
+	suffix text;
+	changed text;
+BEGIN
+	SELECT s.suffix INTO STRICT suffix
+	FROM generate_series(1, 1000) n
+	CROSS JOIN LATERAL (SELECT CASE n WHEN 1 THEN '' ELSE '_' || n END) s(suffix)
+	WHERE NOT EXISTS (
+		SELECT FROM pg_trigger t
+		WHERE t.tgrelid = relation
+		AND t.tgname IN ('contacts_push_insert' || s.suffix,
+						 'contacts_push_update' || s.suffix,
+						 'contacts_push_delete' || s.suffix))
+	ORDER BY n
+	LIMIT 1;
+
+	EXECUTE format('CREATE TRIGGER contacts_push_insert%s AFTER INSERT ON %s %s %s',
+				   suffix, relation,
+				   CASE WHEN partitioned THEN 'FOR EACH ROW'
+				   ELSE 'REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT' END,
+				   call);
+
+	-- The function form of the comparison: the operator does not survive a dump, and
+	-- json has no equality.
+	SELECT coalesce(format('ROW(%s), ROW(%s)',
+						   string_agg(format('OLD.%I', name), ', '),
+						   string_agg(format('NEW.%I', name), ', ')),
+					'OLD, NEW')
+	INTO changed
+	FROM unnest(columns) AS c(name);
+	EXECUTE format('CREATE TRIGGER contacts_push_update%s AFTER UPDATE ON %s FOR EACH ROW '
+				   'WHEN (pg_catalog.record_image_ne(%s)) %s',
+				   suffix, relation, changed, call);
+
+	EXECUTE format('CREATE TRIGGER contacts_push_delete%s AFTER DELETE ON %s %s %s',
+				   suffix, relation,
+				   CASE WHEN partitioned THEN 'FOR EACH ROW'
+				   ELSE 'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT' END,
+				   call);
+END
+$$;
+COMMENT ON FUNCTION contacts_push.create_triggers(regclass, text, text, name[]) IS 'makes the triggers of a watched table';
+
+-- watch() with every expression qualified already.
+CREATE FUNCTION contacts_push.watch_qualified(relation regclass, chatbot_id text,
+	external_id text, name text, email text, phonenumber text,
+	stripe_accounts text, custom_attributes text, contact text, found regproc)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	alias text;
+	mapping text;
+	columns name[];
+BEGIN
+	PERFORM contacts_push.check_watchable(relation, chatbot_id);
+	IF contact IS NOT NULL THEN
+		IF num_nonnulls(external_id, name, email, phonenumber, stripe_accounts, custom_attributes) > 0 THEN
+			RAISE EXCEPTION 'give either contact, or expressions for its members'
+				USING ERRCODE = 'invalid_parameter_value';
+		END IF;
+		SELECT format('%I.%I', n.nspname, p.proname) INTO mapping
+		FROM pg_proc p
+		JOIN pg_namespace n ON n.oid = p.pronamespace
+		JOIN pg_class c ON c.oid = relation
+		WHERE p.oid = found AND p.prorettype = 'jsonb'::regtype
+		AND p.pronargs = 1 AND p.proargtypes[0] = c.reltype;
+		IF mapping IS NULL THEN
+			RAISE EXCEPTION 'function %(%) returning jsonb does not exist', contact, relation
+				USING ERRCODE = 'undefined_function';
+		END IF;
+	ELSE
+		SELECT quote_ident(relname) INTO STRICT alias FROM pg_class c WHERE c.oid = relation;
+		external_id := coalesce(external_id,
+			alias || '.' || contacts_push.primary_key_column(relation));
+		IF external_id IS NULL THEN
+			RAISE EXCEPTION 'table "%" has no primary key of a single column', relation
+				USING ERRCODE = 'invalid_parameter_value',
+					HINT = 'Pass external_id, an expression that identifies a row, such as a unique column.';
+		END IF;
+		name := coalesce(name,
+			alias || '.' || contacts_push.first_column(relation, 'name', 'full_name'));
+		email := coalesce(email,
+			alias || '.' || contacts_push.first_column(relation, 'email'));
+		phonenumber := coalesce(phonenumber,
+			alias || '.' || contacts_push.first_column(relation, 'phonenumber', 'phone_number', 'phone'));
+		mapping := contacts_push.create_mapping(relation,
+			contacts_push.mapping_expression(relation, external_id, name, email,
+				phonenumber, stripe_accounts, custom_attributes));
+		columns := contacts_push.used_columns(relation, VARIADIC array_remove(
+			ARRAY[external_id, name, email, phonenumber, stripe_accounts, custom_attributes], NULL));
+	END IF;
+	PERFORM contacts_push.create_triggers(relation, chatbot_id, mapping, columns);
+END
+$$;
+COMMENT ON FUNCTION contacts_push.watch_qualified(regclass, text, text, text, text, text, text, text, text, regproc) IS 'contacts_push.watch() with its expressions qualified';
+
+-- Names in the expressions are looked up along the caller's search_path, hence no
+-- SET here, and nothing but calls with qualified names.
+CREATE FUNCTION contacts_push.watch(relation regclass, chatbot_id text,
+	external_id text DEFAULT NULL, name text DEFAULT NULL, email text DEFAULT NULL,
+	phonenumber text DEFAULT NULL, stripe_accounts text DEFAULT NULL,
+	custom_attributes text DEFAULT NULL, contact text DEFAULT NULL)
+RETURNS void
+LANGUAGE sql VOLATILE
+AS $$
+	SELECT contacts_push.watch_qualified(relation, chatbot_id,
+		contacts_push.qualify(relation, external_id, c.relname),
+		contacts_push.qualify(relation, name, c.relname),
+		contacts_push.qualify(relation, email, c.relname),
+		contacts_push.qualify(relation, phonenumber, c.relname),
+		contacts_push.qualify(relation, stripe_accounts, c.relname),
+		contacts_push.qualify(relation, custom_attributes, c.relname),
+		contact,
+		pg_catalog.to_regproc(contact))
+	FROM (SELECT (SELECT k.relname::pg_catalog.text FROM pg_catalog.pg_class k
+				  WHERE k.oid OPERATOR(pg_catalog.=) relation)) AS c(relname)
+$$;
+COMMENT ON FUNCTION contacts_push.watch(regclass, text, text, text, text, text, text, text, text) IS 'has the rows of a table pushed to a chatbot from now on';
+
+CREATE FUNCTION contacts_push.unwatch(relation regclass, chatbot_id text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	watched record;
+	dropped integer := 0;
+BEGIN
+	FOR watched IN
+		SELECT * FROM contacts_push.watched_trigger t
+		WHERE t.relation = unwatch.relation
+		AND (unwatch.chatbot_id IS NULL OR t.chatbot_id = unwatch.chatbot_id)
+	LOOP
+		EXECUTE format('DROP TRIGGER %I ON %s', watched.trigger_name, watched.relation);
+		dropped := dropped + 1;
+	END LOOP;
+	IF dropped = 0 THEN
+		RAISE EXCEPTION 'table "%" is not watched%', relation,
+			CASE WHEN chatbot_id IS NOT NULL THEN format(' for chatbot "%s"', chatbot_id) ELSE '' END
+			USING ERRCODE = 'undefined_object';
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.unwatch(regclass, text) IS 'ends contacts_push.watch(); the mapping function stays';
+
+--
+-- Operating
+--
+
+CREATE FUNCTION contacts_push.flush(timeout interval DEFAULT '1 minute')
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'contacts_push_flush'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.flush(interval) IS 'waits until nothing that was committed before is pending, or only what is paused; false when the time is over';
+
+CREATE FUNCTION contacts_push.validate(contact jsonb)
+RETURNS text
+AS 'MODULE_PATHNAME', 'contacts_push_validate'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION contacts_push.validate(jsonb) IS 'what is wrong with a ContactInput; NULL: nothing';
+
+CREATE FUNCTION contacts_push.announce_installation()
+RETURNS void
+AS 'MODULE_PATHNAME', 'contacts_push_announce_installation'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.announce_installation() IS 'has a worker started for this database when the transaction commits';
+
+--
+-- Rights: nothing to PUBLIC
+--
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA contacts_push FROM PUBLIC;
+REVOKE ALL ON FUNCTION @extschema@.chatbase_create_contacts(text, jsonb) FROM PUBLIC;
+REVOKE ALL ON TYPE contacts_push.status, contacts_push.contact FROM PUBLIC;
+
+SELECT contacts_push.announce_installation();

@@ -1,0 +1,550 @@
+/*
+ * claim.c
+ *		Taking up what is pending.
+ *
+ * Layer 3.  Rows are read in the order of their numbers above a mark, once.  What
+ * is passed over is remembered: rows whose chatbot has enough to do or is paused
+ * in the chatbot's own ranges, numbers of transactions that were open in gaps.c.
+ * So the cost does not depend on how many rows are settled, and no row is missed.
+ *
+ * A contact with several intents is left to intents.c before any of them is sent.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "compat.h"
+#include "contact.h"
+#include "gaps.h"
+#include "outbox.h"
+#include "settings.h"
+#include "shared.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "worker.h"
+
+/* Rows read by one statement: more would keep answers waiting too long. */
+#define ROWS_A_READ 1000
+
+/* JSON kept in memory; with the bodies under way it stays below 64 MB. */
+#define MAX_WINDOW_BYTES (16 * 1024 * 1024)
+
+/* Batches taken up in advance for each request that may be under way. */
+#define BATCHES_A_SLOT 2
+
+/* Numbers below the mark are looked at again that often, against what was written
+ * there by hand. */
+#define SWEEP_US (INT64CONST(3600) * 1000 * 1000)
+
+/* Rows found locked are tried again after that. */
+#define LOCKED_RETRY_US (INT64CONST(1000) * 1000)
+
+/* While all known chatbots are busy, unknown ones are looked for that often. */
+#define DISCOVERY_US (INT64CONST(1000) * 1000)
+
+/* Reads above the mark in one pass; answers wait no longer than they take. */
+#define TAIL_READS 8
+
+/* Rows that one round of pruning looks at. */
+#define PRUNE_SPAN 20000
+
+typedef struct LockedRow
+{
+	Chatbot    *chatbot;
+	int64		seq;
+} LockedRow;
+
+static int64 mark = 0;			/* everything up to here has been read or passed */
+static bool tail_read = false;	/* nothing was visible above it */
+static Ranges recovered;		/* what an earlier worker had under way */
+static List *loaded_unconfirmed = NIL;	/* of Contact *, by the read under way */
+static List *locked_rows = NIL; /* of LockedRow * */
+static int64 locked_retry_at = 0;
+static int64 next_sweep_at = 0;
+static int64 next_due_at = PG_INT64_MAX;
+static int64 next_discovery_at = 0;
+static int64 prune_from = 1;
+
+static bool
+can_take(const Chatbot *chatbot)
+{
+	int			enough = settings_max_concurrent_requests * settings_batch_size * BATCHES_A_SLOT;
+
+	if (send_is_paused(chatbot))
+		return false;
+	return chatbot->contacts == 0 ||
+		(chatbot->contacts < enough && window_bytes() < MAX_WINDOW_BYTES);
+}
+
+/* The chatbots whose contacts the next read leaves out, as its first argument. */
+static Datum
+skip_list(void)
+{
+	List	   *chatbots = window_chatbots();
+	char	  **ids = palloc(Max(list_length(chatbots), 1) * sizeof(char *));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, chatbots)
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		chatbot->skipped = !can_take(chatbot);
+		if (chatbot->skipped)
+			ids[n++] = chatbot->id;
+	}
+	return outbox_text_array(ids, n);
+}
+
+void
+claim_locked(Chatbot *chatbot, int64 seq)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	LockedRow  *row = palloc(sizeof(LockedRow));
+
+	row->chatbot = chatbot;
+	row->seq = seq;
+	locked_rows = lappend(locked_rows, row);
+	locked_retry_at = shared_clock() + LOCKED_RETRY_US;
+	MemoryContextSwitchTo(old);
+}
+
+static void
+release_locked(void)
+{
+	ListCell   *cell;
+
+	if (locked_rows == NIL || locked_retry_at > shared_clock())
+		return;
+	foreach(cell, locked_rows)
+	{
+		LockedRow  *row = lfirst(cell);
+
+		ranges_add(&row->chatbot->waiting, row->seq, row->seq);
+	}
+	list_free_deep(locked_rows);
+	locked_rows = NIL;
+}
+
+static void
+out_of_memory(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OUT_OF_MEMORY),
+			 errmsg("out of memory")));
+}
+
+/* Takes the contact of row i of the last read into the window. */
+static void
+load_row(uint64 i, Chatbot *chatbot, const char *external_id)
+{
+	NewContact	new = {0};
+	bool		isnull;
+	JsonbContainer *json = &DatumGetJsonbP(outbox_get(i, OUTBOX_CONTACT, &isnull))->root;
+	char	   *why = contact_check(json, "", external_id);
+	Contact    *contact;
+
+	new.seq = outbox_get_int64(i, OUTBOX_SEQ);
+	new.chatbot = chatbot;
+	new.external_id = external_id;
+	new.external_id_utf8 = contact_to_utf8(external_id);
+	new.unconfirmed = outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED) ||
+		ranges_contain(&recovered, new.seq);
+	new.attempts = outbox_get_int(i, OUTBOX_ATTEMPTS);
+	if (why == NULL)
+		new.json = contact_to_json(json, external_id, &new.length);
+	if (why == NULL && (new.json == NULL || new.external_id_utf8 == NULL))
+		why = "it has text that cannot be converted to UTF-8";
+	if (why)
+	{
+		new.json = NULL;
+		new.length = 0;
+		new.external_id_utf8 = external_id;
+		settle_contact(window_add(&new), OUTCOME_REJECTED, 0, why);
+		return;
+	}
+	new.email = outbox_get_text(i, OUTBOX_EMAIL);
+	contact = window_add(&new);
+	contact->look_again = contact->unconfirmed && outbox_get_bool(i, OUTBOX_HAS_OTHERS);
+	if (contact->attempts > 0)
+		contact->tried_at = settle_charged_at(contact);
+	if (contact->unconfirmed)
+		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
+	else if (!isolation_add(chatbot->isolation, contact->seq))
+		out_of_memory();
+}
+
+/*
+ * Row i of the last read: takes it up, or remembers where it was.  looked_at: its
+ * contact's other intents need no look any more.
+ */
+static void
+take_row(uint64 i, bool looked_at)
+{
+	int64		seq = outbox_get_int64(i, OUTBOX_SEQ);
+	Chatbot    *chatbot;
+	char	   *external_id;
+	bool		withdrawal;
+
+	/* A later attempt is found when it is due, a row in the window is known. */
+	if (!outbox_get_bool(i, OUTBOX_IS_PENDING) || outbox_get_bool(i, OUTBOX_IS_LATER) ||
+		window_find(seq))
+		return;
+	chatbot = window_chatbot(outbox_get_text(i, OUTBOX_CHATBOT_ID));
+	if (chatbot->skipped)
+	{
+		ranges_add(&chatbot->waiting, seq, seq);
+		return;
+	}
+	external_id = outbox_get_text(i, OUTBOX_EXTERNAL_ID);
+	(void) outbox_get(i, OUTBOX_CONTACT, &withdrawal);
+	if (looked_at)
+		load_row(i, chatbot, external_id);
+	else if (withdrawal || outbox_get_bool(i, OUTBOX_HAS_OTHERS))
+		intents_note(chatbot, external_id);
+	else
+		load_row(i, chatbot, external_id);
+}
+
+/*
+ * Unconfirmed contacts of one read are handed over as one group: they went
+ * together, or if they did not, that costs requests and no outcome.  Those that
+ * were charged go alone: each is a suspect of its own.
+ */
+static void
+hand_over_unconfirmed(void)
+{
+	while (loaded_unconfirmed != NIL)
+	{
+		Contact    *first = linitial(loaded_unconfirmed);
+		IsolationContact *seqs = palloc(list_length(loaded_unconfirmed) * sizeof(IsolationContact));
+		List	   *rest = NIL;
+		int			n = 0;
+		ListCell   *cell;
+
+		foreach(cell, loaded_unconfirmed)
+		{
+			Contact    *contact = lfirst(cell);
+
+			if (contact == first || (contact->chatbot == first->chatbot &&
+									 first->attempts == 0 && contact->attempts == 0))
+				seqs[n++] = contact->seq;
+			else
+				rest = lappend(rest, contact);
+		}
+		if (!isolation_add_unconfirmed(first->chatbot->isolation, seqs, n))
+			out_of_memory();
+		loaded_unconfirmed = rest;
+	}
+}
+
+static void
+take_rows(uint64 n, bool looked_at)
+{
+	for (uint64 i = 0; i < n; i++)
+		take_row(i, looked_at);
+	hand_over_unconfirmed();
+}
+
+/* ---- reads ---- */
+
+/* True if there may be more above the mark for somebody who has room. */
+static bool
+read_tail(void)
+{
+	Datum		values[3] = {skip_list(), Int64GetDatum(mark), Int64GetDatum(ROWS_A_READ)};
+	Ranges		passed = {0};
+	uint64		n = outbox_run(OUTBOX_READ_TAIL, values, NULL);
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		int64		seq = outbox_get_int64(i, OUTBOX_SEQ);
+
+		if (seq > mark + 1)
+			ranges_add(&passed, mark + 1, seq - 1);
+		mark = seq;
+	}
+	take_rows(n, false);
+	gaps_add(&passed, outbox_relation());
+	tail_read = n < ROWS_A_READ;
+	return !tail_read;
+}
+
+/* Has every chatbot with something pending in the ranges look there again. */
+static void
+find_in(const Ranges *ranges)
+{
+	int64		low[RANGES_MAX];
+	int64		high[RANGES_MAX];
+	Datum		values[2];
+	uint64		n;
+
+	for (int i = 0; i < ranges->n; i++)
+	{
+		low[i] = ranges->range[i].low;
+		high[i] = ranges->range[i].high;
+	}
+	values[0] = outbox_int8_array(low, ranges->n);
+	values[1] = outbox_int8_array(high, ranges->n);
+	n = outbox_run(OUTBOX_FIND_PENDING, values, NULL);
+	for (uint64 i = 0; i < n; i++)
+		ranges_add(&window_chatbot(outbox_get_text(i, 1))->waiting,
+				   outbox_get_int64(i, 2), outbox_get_int64(i, 3));
+}
+
+static void
+read_gaps(void)
+{
+	Ranges		appeared;
+
+	if (gaps_check(&appeared))
+		find_in(&appeared);
+}
+
+/* The next rows of what a chatbot has waiting. */
+static void
+read_waiting(Chatbot *chatbot)
+{
+	Range		range = chatbot->waiting.range[0];
+	Datum		values[5] = {
+		skip_list(),
+		CStringGetTextDatum(chatbot->id),
+		Int64GetDatum(range.low),
+		Int64GetDatum(range.high),
+		Int64GetDatum(ROWS_A_READ)
+	};
+	uint64		n = outbox_run(OUTBOX_READ_SPAN, values, NULL);
+
+	ranges_remove_up_to(&chatbot->waiting,
+						n < ROWS_A_READ ? range.high : outbox_get_int64(n - 1, OUTBOX_SEQ));
+	take_rows(n, false);
+}
+
+static void
+read_due(void)
+{
+	Datum		values[2] = {skip_list(), Int64GetDatum(ROWS_A_READ)};
+	bool		isnull;
+	int64		left_ms;
+
+	take_rows(outbox_run(OUTBOX_READ_DUE, values, NULL), false);
+	outbox_run(OUTBOX_NEXT_DUE, NULL, NULL);
+	left_ms = DatumGetInt64(outbox_get(0, 1, &isnull));
+	next_due_at = isnull ? PG_INT64_MAX : shared_clock() + left_ms * 1000;
+}
+
+/* Looks at everything up to the mark again. */
+static void
+sweep(void)
+{
+	Ranges		all = {0};
+
+	if (next_sweep_at > shared_clock())
+		return;
+	if (mark > 0)
+	{
+		ranges_add(&all, 1, mark);
+		find_in(&all);
+	}
+	next_sweep_at = shared_clock() + SWEEP_US;
+}
+
+void
+claim_by_seq(const int64 *seqs, int n)
+{
+	Datum		values[2] = {skip_list(), outbox_int8_array(seqs, n)};
+
+	take_rows(outbox_run(OUTBOX_READ_BY_SEQ, values, NULL), true);
+}
+
+/* Each chatbot that has room takes from what it has waiting. */
+static void
+read_all_waiting(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (chatbot->waiting.n > 0 && can_take(chatbot))
+			read_waiting(chatbot);
+	}
+}
+
+/*
+ * Whether there can be something above the mark for somebody who has room.  A
+ * chatbot that is not known yet has room, so the outbox is asked for such when
+ * all others are busy or paused.
+ */
+static bool
+tail_is_wanted(void)
+{
+	int			known = list_length(window_chatbots());
+	ListCell   *cell;
+	uint64		n;
+
+	foreach(cell, window_chatbots())
+		if (can_take(lfirst(cell)))
+			return true;
+	if (next_discovery_at > shared_clock())
+		return false;
+	next_discovery_at = shared_clock() + DISCOVERY_US;
+	n = outbox_run(OUTBOX_CHATBOTS, NULL, NULL);
+	for (uint64 i = 0; i < n; i++)
+		(void) window_chatbot(outbox_get_text(i, 1));
+	return list_length(window_chatbots()) > known;
+}
+
+bool
+claim_pending(void)
+{
+	ListCell   *cell;
+	bool		more = false;
+
+	if (!settings_enabled)
+		return false;
+	release_locked();
+	sweep();
+	read_due();
+	read_gaps();
+	read_all_waiting();
+	for (int i = 0; i < TAIL_READS; i++)
+	{
+		more = tail_is_wanted() && read_tail();
+		if (!more)
+			break;
+	}
+	read_gaps();
+	intents_look();
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		more |= chatbot->waiting.n > 0 && can_take(chatbot);
+	}
+	return more;
+}
+
+int64
+claim_timeout_ms(void)
+{
+	int64		at = Min(next_due_at, next_sweep_at);
+	int64		left;
+
+	if (locked_rows != NIL)
+		at = Min(at, locked_retry_at);
+	left = at - shared_clock();
+	return left <= 0 ? 0 : (left + 999) / 1000;
+}
+
+bool
+claim_all_settled(void)
+{
+	bool		all_paused = true;
+	ListCell   *cell;
+
+	if (locked_rows != NIL || next_due_at != PG_INT64_MAX)
+		return false;
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (send_is_paused(chatbot))
+			continue;
+		all_paused = false;
+		if (chatbot->contacts > 0 || chatbot->waiting.n > 0)
+			return false;
+	}
+	return tail_read || all_paused;
+}
+
+/* ---- the start ---- */
+
+/*
+ * Requests that have no answer in the table may have been applied.  Their contacts
+ * are unconfirmed before anything else is sent, each request's as one group.
+ */
+static void
+recover_requests(void)
+{
+	uint64		n = outbox_run(OUTBOX_REQUESTS_UNFINISHED, NULL, NULL);
+	int64	   *ids = palloc(Max(n, 1) * sizeof(int64));
+	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		ids[i] = outbox_get_int64(i, 1);
+		seqs[i] = outbox_get_int64(i, 2);
+		if (seqs[i] > 0)
+			ranges_add(&recovered, seqs[i], seqs[i]);
+	}
+	for (uint64 from = 0, to; from < n; from = to)
+	{
+		const char *why = "its request was under way when the worker ended";
+		int			nseqs;
+
+		for (to = from + 1; to < n && ids[to] == ids[from];)
+			to++;
+		nseqs = seqs[from] > 0 ? to - from : 0;
+		settle_mark_unconfirmed(&seqs[from], nseqs, 0, why);
+		settle_finish_request(ids[from], 0, "interrupted",
+							  "the worker ended before the answer was recorded", -1, true);
+		if (nseqs > 0)
+			claim_by_seq(&seqs[from], nseqs);
+	}
+}
+
+/*
+ * On another timeline, or in another cluster, what has been settled since the
+ * two parted is not known here: everything pending may have been sent.
+ */
+static void
+check_origin(void)
+{
+	int64		identifier = (int64) GetSystemIdentifier();
+	int			timeline = (int) GetWALInsertionTimeLine();
+	Datum		values[2] = {Int64GetDatum(identifier), Int32GetDatum(timeline)};
+	bool		known = outbox_run(OUTBOX_ORIGIN_GET, NULL, NULL) > 0;
+
+	if (known && outbox_get_int64(0, 1) == identifier && outbox_get_int(0, 2) == timeline)
+		return;
+	if (known)
+		outbox_run(OUTBOX_PENDING_UNCONFIRMED, NULL, NULL);
+	outbox_run(OUTBOX_ORIGIN_SET, values, NULL);
+}
+
+void
+claim_recover(void)
+{
+	Ranges		all = {0};
+
+	check_origin();
+	recover_requests();
+	outbox_run(OUTBOX_HIGHEST_SEQ, NULL, NULL);
+	mark = outbox_get_int64(0, 1);
+	next_sweep_at = shared_clock() + SWEEP_US;
+	if (mark == 0)
+		return;
+	ranges_add(&all, 1, mark);
+	find_in(&all);
+	gaps_add(&all, outbox_relation());
+}
+
+/* ---- pruning ---- */
+
+void
+claim_prune(void)
+{
+	Datum		requests[2] = {
+		Float8GetDatum((double) settings_request_retention),
+		Int64GetDatum(PRUNE_SPAN)
+	};
+	Datum		rows[3] = {
+		requests[0], Int64GetDatum(prune_from), Int64GetDatum(prune_from + PRUNE_SPAN - 1)
+	};
+
+	outbox_run(OUTBOX_REQUEST_PRUNE, requests, NULL);
+	outbox_run(OUTBOX_UNSENT_PRUNE, rows, NULL);
+	prune_from = prune_from + PRUNE_SPAN > mark ? 1 : prune_from + PRUNE_SPAN;
+}

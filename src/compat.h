@@ -1,0 +1,60 @@
+/*
+ * compat.h
+ *		Differences between the supported major versions of PostgreSQL, 15 to 18.
+ *
+ * The only file that looks at PG_VERSION_NUM.  Include it after postgres.h.
+ */
+#ifndef CONTACTS_PUSH_COMPAT_H
+#define CONTACTS_PUSH_COMPAT_H
+
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/wait_event.h"
+
+#if PG_VERSION_NUM < 150000
+#error "contacts_push needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* GUC "extra" data: malloc'd until 15, from its own allocator since. */
+#if PG_VERSION_NUM >= 160000
+#define compat_guc_malloc(size) guc_malloc(LOG, (size))
+#else
+#define compat_guc_malloc(size) malloc(size)
+#endif
+
+/* Wait event sets belong to a resource owner since 17; NULL: to the session. */
+#if PG_VERSION_NUM >= 170000
+#define compat_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))
+#else
+#define compat_create_wait_event_set(n) CreateWaitEventSet(TopMemoryContext, (n))
+#endif
+
+/* An extension's wait events have names of their own since 17. */
+#if PG_VERSION_NUM >= 170000
+#define compat_wait_event_new(name) WaitEventExtensionNew(name)
+#else
+#define compat_wait_event_new(name) ((void) (name), PG_WAIT_EXTENSION)
+#endif
+
+/* Number of a process in ProcGlobal->allProcs. */
+#if PG_VERSION_NUM >= 170000
+#define compat_my_proc_number() MyProcNumber
+#else
+#define compat_my_proc_number() (MyProc->pgprocno)
+#endif
+
+/* The module's name and version are visible in pg_get_loaded_modules() since 18. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_MODULE_MAGIC(name_, version_) \
+	PG_MODULE_MAGIC_EXT(.name = name_, .version = version_)
+#else
+#define COMPAT_MODULE_MAGIC(name_, version_) PG_MODULE_MAGIC
+#endif
+
+#endif							/* CONTACTS_PUSH_COMPAT_H */

@@ -1,0 +1,31 @@
+/*
+ * contacts_push.c
+ *		Module magic and initialisation.
+ *
+ * Layer 3.  The parts are described in their headers; DDL and the functions that
+ * only run SQL are in sql/contacts_push--*.sql.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "fmgr.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "settings.h"
+#include "shared.h"
+
+COMPAT_MODULE_MAGIC("contacts_push", CONTACTS_PUSH_VERSION);
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	settings_define();
+
+	/* Shared memory and workers can be had while the server starts only. */
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	shared_request();
+	launcher_register();
+}

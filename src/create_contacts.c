@@ -1,0 +1,390 @@
+/*
+ * create_contacts.c
+ *		chatbase_create_contacts(): one call, one request, the contacts as rows.
+ *
+ * Layer 3.  Works with and without shared_preload_libraries and touches no table
+ * of the extension.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "answer.h"
+#include "compat.h"
+#include "contact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "http.h"
+#include "miscadmin.h"
+#include "settings.h"
+#include "shared.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+#include "wait.h"
+
+PG_FUNCTION_INFO_V1(contacts_push_create_contacts);
+
+/* What one call sends. */
+typedef struct Call
+{
+	const char *chatbot_id;
+	int			n;
+	const char **external_ids;	/* UTF-8 */
+	uint64		key_hash;		/* of the key that was used */
+	StringInfoData body;
+} Call;
+
+/* Open for the session, so that a series of calls shares a connection. */
+static HttpPool *pool = NULL;
+
+/* Connections kept open between calls: a session has one request at a time. */
+#define SESSION_CONNECTIONS 1
+
+#define HINT_UNCONFIRMED \
+	"The contacts may or may not have been created. If this repeats, look the external_ids up before sending them again."
+
+static void
+bad_argument(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", what)));
+}
+
+/*
+ * A segment of "." or ".." cannot be sent as one: whatever it is escaped to, a
+ * conforming URL parser (WHATWG URL, 4.4) walks up a directory.
+ */
+static const char *
+get_chatbot_id(FunctionCallInfo fcinfo)
+{
+	char	   *chatbot_id;
+
+	if (PG_ARGISNULL(0))
+		bad_argument("chatbot_id must not be null");
+	chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (*chatbot_id == '\0')
+		bad_argument("chatbot_id must not be empty");
+	if (strcmp(chatbot_id, ".") == 0 || strcmp(chatbot_id, "..") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("chatbot_id \"%s\" cannot be part of a URL", chatbot_id)));
+	if (contact_to_utf8(chatbot_id) == NULL)
+		bad_argument("chatbot_id has text that cannot be converted to UTF-8");
+	return chatbot_id;
+}
+
+static void
+add_user(Call *call, JsonbContainer *user, const char *path)
+{
+	char	   *why = contact_check(user, path, NULL);
+	char	   *json;
+	int			length;
+
+	if (why)
+		bad_argument(why);
+	json = contact_to_json(user, NULL, &length);
+	if (json == NULL)
+		bad_argument(psprintf("%s has text that cannot be converted to UTF-8", path));
+	contact_body_add(&call->body, json, length);
+	call->external_ids[call->n++] = contact_to_utf8(contact_member(user, "external_id"));
+}
+
+static void
+add_users(Call *call, JsonbContainer *users)
+{
+	uint32		n = JsonContainerSize(users);
+
+	if (n == 0)
+		bad_argument("users must not be empty");
+	if (n > CONTACT_MAX_USERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("users has %u elements, but one request takes at most %d",
+						n, CONTACT_MAX_USERS),
+				 errhint("Send them in several calls, or enqueue them in contacts_push.outbox.")));
+	call->external_ids = palloc(n * sizeof(char *));
+	for (uint32 i = 0; i < n; i++)
+	{
+		JsonbValue *user = getIthJsonbValueFromContainer(users, i);
+		char	   *path = psprintf("users[%u]", i);
+
+		if (user->type != jbvBinary)
+			bad_argument(psprintf("%s must be an object", path));
+		CHECK_FOR_INTERRUPTS();
+		add_user(call, user->val.binary.data, path);
+	}
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, Call *call)
+{
+	JsonbContainer *users;
+
+	call->chatbot_id = get_chatbot_id(fcinfo);
+	if (PG_ARGISNULL(1))
+		bad_argument("users must not be null");
+	users = &PG_GETARG_JSONB_P(1)->root;
+	call->n = 0;
+	initStringInfo(&call->body);
+	contact_body_begin(&call->body);
+	if (JsonContainerIsObject(users))
+	{
+		call->external_ids = palloc(sizeof(char *));
+		add_user(call, users, "users");
+	}
+	else if (JsonContainerIsArray(users) && !JsonContainerIsScalar(users))
+		add_users(call, users);
+	else
+		bad_argument("users must be an array of objects, or one object");
+	contact_body_end(&call->body);
+}
+
+static char *
+find_key(const char *chatbot_id)
+{
+	char	   *why;
+	char	   *key = settings_find_key(chatbot_id, &why);
+
+	if (key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no API key is configured for chatbot \"%s\"", chatbot_id),
+				 errdetail_internal("%s", why),
+				 errhint("Set contacts_push.api_key_file (or contacts_push.api_key) in postgresql.conf and reload the configuration.")));
+	return key;
+}
+
+static HttpRequest *
+begin_request(Call *call)
+{
+	HttpRequest *request = NULL;
+	HttpParams	params = {0};
+	char	   *key = find_key(call->chatbot_id);
+	char	   *url = http_contacts_url(settings_base_url,
+										contact_to_utf8(call->chatbot_id));
+
+	if (pool == NULL)
+		pool = http_pool_create(SESSION_CONNECTIONS);
+	if (url && pool)
+	{
+		params.url = url;
+		params.bearer = key;
+		params.ca_file = settings_ca_file;
+		params.body = call->body.data;
+		params.body_len = call->body.len;
+		params.connect_timeout_ms = settings_connect_timeout;
+		params.request_timeout_ms = settings_request_timeout;
+		params.max_response_bytes = settings_max_response_bytes;
+		request = http_begin(pool, &params);
+	}
+	free(url);
+	if (request == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed while starting a request.")));
+	call->key_hash = shared_key_hash(key);
+	shared_budget_take(call->key_hash);
+	return request;
+}
+
+/* The SQLSTATE of a request that did not create its contacts. */
+static int
+sqlstate_of(const HttpResult *result, const Judgement *judgement)
+{
+	if (result->outcome != HTTP_ANSWERED)
+		return result->outcome == HTTP_TOO_LARGE ? ERRCODE_SYSTEM_ERROR : ERRCODE_IO_ERROR;
+	switch (result->status)
+	{
+		case 400:
+		case 422:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case 401:
+		case 403:
+			return ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+		case 404:
+			return ERRCODE_UNDEFINED_OBJECT;
+		case 409:
+			return ERRCODE_UNIQUE_VIOLATION;
+		case 413:
+			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+		case 429:
+			return ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+		default:
+			return ERRCODE_SYSTEM_ERROR;
+	}
+}
+
+static int
+hint_for(const HttpResult *result, const Judgement *judgement)
+{
+	int			seconds = (int) ((judgement->wait_ms + 999) / 1000);
+
+	if (judgement->unconfirmed)
+		return errhint(HINT_UNCONFIRMED);
+	if (judgement->verdict == VERDICT_RATE && judgement->wait_ms >= 0)
+		return errhint("Try again in %d seconds.", Max(seconds, 1));
+	if (judgement->verdict == VERDICT_RATE)
+		return errhint("Try again in 60 seconds.");
+	if (judgement->verdict == VERDICT_KEY)
+		return errhint("Check contacts_push.api_key and contacts_push.api_key_file.");
+	if (result->status == 404)
+		return errhint("Check the chatbot_id and contacts_push.base_url.");
+	if (result->status >= 300 && result->status < 400)
+		return errhint("Redirects are not followed; check contacts_push.base_url.");
+	if (result->outcome == HTTP_NOT_SENT)
+		return errhint("Nothing was sent; check contacts_push.base_url, contacts_push.ca_file and the network.");
+	return 0;
+}
+
+/* In words, what failed: the primary message. */
+static const char *
+failure_of(const HttpResult *result, const Judgement *judgement)
+{
+	if (result->outcome != HTTP_ANSWERED)
+		return answer_describe(result);
+	switch (judgement->verdict)
+	{
+		case VERDICT_PARTIAL:
+			return "an answer that does not name every contact";
+		case VERDICT_KEY:
+			return psprintf("the key was refused with HTTP status %d", result->status);
+		default:
+			return psprintf("it was answered with HTTP status %d", result->status);
+	}
+}
+
+static void
+raise_failure(const Call *call, const HttpResult *result, const ReadAnswer *answer)
+{
+	const Judgement *judgement = &answer->judgement;
+
+	ereport(ERROR,
+			(errcode(sqlstate_of(result, judgement)),
+			 errmsg("could not create contacts in chatbot \"%s\": %s",
+					call->chatbot_id, failure_of(result, judgement)),
+			 answer->from_api || *result->error ?
+			 errdetail_internal("%s", answer->message) : 0,
+			 hint_for(result, judgement)));
+}
+
+/* A value the answer holds in the database's encoding, or NULL. */
+static Datum
+text_or_null(const char *utf8, bool *isnull)
+{
+	char	   *text = utf8 ? answer_to_server(utf8) : NULL;
+
+	if (utf8 && text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("the answer has characters that the database's encoding does not have"),
+				 errhint("The contacts were created.")));
+	*isnull = text == NULL;
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+static Datum
+jsonb_or_null(const char *utf8, bool *isnull)
+{
+	char	   *text = utf8 ? answer_to_server(utf8) : NULL;
+
+	/* jsonb has no U+0000; an answer with one was made by no input of ours. */
+	*isnull = text == NULL || strstr(text, "\\u0000") != NULL;
+	return *isnull ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+}
+
+/* Seconds since 1970 to timestamptz; null where timestamptz does not reach. */
+static Datum
+time_or_null(bool given, double seconds, bool *isnull)
+{
+	double		usecs = (seconds - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
+						 (double) SECS_PER_DAY) * USECS_PER_SEC;
+
+	*isnull = !given || !(usecs >= (double) MIN_TIMESTAMP && usecs < (double) END_TIMESTAMP);
+	return *isnull ? (Datum) 0 : TimestampTzGetDatum((TimestampTz) rint(usecs));
+}
+
+static void
+put_contact(ReturnSetInfo *rsinfo, const Reply *reply, int i)
+{
+	const ReplyContact *contact = &reply->contacts[i];
+	Datum		values[9];
+	bool		nulls[9];
+
+	values[0] = text_or_null(contact->id, &nulls[0]);
+	values[1] = text_or_null(contact->external_id, &nulls[1]);
+	values[2] = text_or_null(contact->name, &nulls[2]);
+	values[3] = text_or_null(contact->email, &nulls[3]);
+	values[4] = text_or_null(contact->phonenumber, &nulls[4]);
+	values[5] = jsonb_or_null(reply_contact_json(reply, i, REPLY_STRIPE_ACCOUNTS), &nulls[5]);
+	values[6] = jsonb_or_null(reply_contact_json(reply, i, REPLY_CUSTOM_ATTRIBUTES), &nulls[6]);
+	values[7] = time_or_null(contact->has_created_at, contact->created_at, &nulls[7]);
+	values[8] = time_or_null(contact->has_updated_at, contact->updated_at, &nulls[8]);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* What an answer tells about the budget of the key, for the next call of anybody. */
+static void
+keep_pace(const Call *call, const Judgement *judgement, int64 left_at)
+{
+	if (judgement->verdict == VERDICT_RATE)
+		shared_budget_throttled(call->key_hash, left_at,
+								judgement->wait_ms < 0 ? -1 : judgement->wait_ms * 1000);
+	else if (judgement->verdict != VERDICT_NETWORK)
+		shared_budget_answered(call->key_hash);
+}
+
+/*
+ * Sends, waits, and puts the rows.  request and answer are cleaned up by the
+ * caller, whatever happens in here.
+ */
+static void
+exchange(Call *call, ReturnSetInfo *rsinfo,
+		 HttpRequest *volatile *request, ReadAnswer *answer)
+{
+	int64		left_at = shared_clock();
+	const HttpResult *result;
+
+	*request = begin_request(call);
+	while (!http_is_done(*request))
+	{
+		wait_for_http(pool, -1);
+		CHECK_FOR_INTERRUPTS();
+	}
+	result = http_result(*request);
+	answer_read(answer, result, call->external_ids, call->n);
+	keep_pace(call, &answer->judgement, left_at);
+	if (answer->judgement.verdict != VERDICT_CREATED)
+		raise_failure(call, result, answer);
+	for (int i = 0; i < call->n; i++)
+		put_contact(rsinfo, answer->reply, answer->match[i]);
+}
+
+/*
+ * chatbase_create_contacts(chatbot_id text, users jsonb)
+ *		RETURNS SETOF contacts_push.contact
+ */
+Datum
+contacts_push_create_contacts(PG_FUNCTION_ARGS)
+{
+	HttpRequest *volatile request = NULL;
+	ReadAnswer	answer = {0};
+	Call		call;
+
+	InitMaterializedSRF(fcinfo, 0);
+	read_arguments(fcinfo, &call);
+	PG_TRY();
+	{
+		exchange(&call, (ReturnSetInfo *) fcinfo->resultinfo, &request, &answer);
+	}
+	PG_FINALLY();
+	{
+		http_end(request);
+		answer_free(&answer);
+	}
+	PG_END_TRY();
+	return (Datum) 0;
+}

@@ -1,0 +1,482 @@
+/*
+ * enqueue.c
+ *		Ways into the outbox: the triggers of watched tables, and enqueue().
+ *
+ * Layer 3.  The application's statement must not fail and not wait because of what
+ * is done here: a mapping that raises costs its row, never the statement, and
+ * nothing but appending happens to the tables of the extension.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "commands/trigger.h"
+#include "compat.h"
+#include "contact.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "outbox.h"
+#include "shared.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/varlena.h"
+
+PG_FUNCTION_INFO_V1(contacts_push_enqueue);
+PG_FUNCTION_INFO_V1(contacts_push_enqueue_rows);
+PG_FUNCTION_INFO_V1(contacts_push_wake_worker);
+PG_FUNCTION_INFO_V1(contacts_push_announce_installation);
+
+/* The plans of a trigger, kept for the session; the key is the trigger's OID. */
+typedef struct MappingPlans
+{
+	Oid			trigger;
+	char		event;			/* of plan_set: one trigger fires on one event */
+	OutboxPlan	plan_set;		/* over the transition table; NULL: none yet */
+	OutboxPlan	plan_row;		/* over one row */
+} MappingPlans;
+
+/* One firing of a trigger. */
+typedef struct Firing
+{
+	TriggerData *trigger;
+	const char *chatbot_id;
+	char	   *mapping;		/* qualified and quoted */
+	MappingPlans *plans;
+	int64		failures;		/* rows left out */
+	char	   *reason;			/* of the first */
+} Firing;
+
+/* A pass that maps something into rows; run inside a subtransaction. */
+typedef void (*MapPass) (Firing *firing, HeapTuple tuple, Tuplestorestate *rows);
+
+static MappingPlans *
+find_plans(Oid trigger)
+{
+	static HTAB *cache = NULL;
+	MappingPlans *plans;
+	bool		found;
+
+	if (cache == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(Oid);
+		control.entrysize = sizeof(MappingPlans);
+		control.hcxt = TopMemoryContext;
+		cache = hash_create("contacts_push mappings", 16, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	plans = hash_search(cache, &trigger, HASH_ENTER, &found);
+	if (!found)
+	{
+		plans->plan_set = NULL;
+		plans->plan_row = NULL;
+	}
+	return plans;
+}
+
+/* OFFSET 0 keeps the planner from evaluating the mapping once a column. */
+#define MAPPED \
+	"SELECT m.contact OPERATOR(pg_catalog.->>) 'external_id', m.contact FROM (SELECT %s AS contact%s OFFSET 0) m"
+
+/* Maps the whole transition table. */
+static void
+map_set(Firing *firing, HeapTuple tuple, Tuplestorestate *rows)
+{
+	Trigger    *trigger = firing->trigger->tg_trigger;
+
+	if (firing->plans->plan_set == NULL)
+	{
+		Oid			type = firing->trigger->tg_relation->rd_rel->reltype;
+		const char *table = quote_identifier(trigger->tgnewtable ? trigger->tgnewtable
+											 : trigger->tgoldtable);
+		char	   *call = psprintf("%s(ROW(t.*)::%s)", firing->mapping,
+									format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
+		char	   *from = psprintf(" FROM %s t", table);
+
+		firing->plans->plan_set = outbox_plan_mapping(psprintf(MAPPED, call, from),
+													  firing->trigger, InvalidOid);
+	}
+	outbox_run_mapping(firing->plans->plan_set, firing->trigger, NULL, rows);
+}
+
+/* Maps one row. */
+static void
+map_row(Firing *firing, HeapTuple tuple, Tuplestorestate *rows)
+{
+	Relation	relation = firing->trigger->tg_relation;
+	Datum		row = heap_copy_tuple_as_datum(tuple, RelationGetDescr(relation));
+
+	if (firing->plans->plan_row == NULL)
+		firing->plans->plan_row =
+			outbox_plan_mapping(psprintf(MAPPED, psprintf("%s($1)", firing->mapping), ""),
+								NULL, relation->rd_rel->reltype);
+	outbox_run_mapping(firing->plans->plan_row, NULL, &row, rows);
+}
+
+/*
+ * Errors that are about the session or the machine and not about a row: they stay
+ * what they are.
+ */
+static bool
+must_pass_on(int sqlerrcode)
+{
+	if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
+		return true;
+	switch (sqlerrcode)
+	{
+		case ERRCODE_QUERY_CANCELED:
+		case ERRCODE_ADMIN_SHUTDOWN:
+		case ERRCODE_CRASH_SHUTDOWN:
+		case ERRCODE_DATABASE_DROPPED:
+		case ERRCODE_OUT_OF_MEMORY:
+		case ERRCODE_DISK_FULL:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/*
+ * Runs a pass in a subtransaction.  False: it raised, *reason says what, and what
+ * it had put into rows is still there.
+ */
+static bool
+try_pass(MapPass pass, Firing *firing, HeapTuple tuple, Tuplestorestate *rows,
+		 char **reason)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool done = false;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		pass(firing, tuple, rows);
+		ReleaseCurrentSubTransaction();
+		done = true;
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		if (must_pass_on(error->sqlerrcode))
+			ReThrowError(error);
+		*reason = error->message ? error->message : "unknown error";
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return done;
+}
+
+static void
+count_failure(Firing *firing, int64 failures, const char *reason)
+{
+	if (failures > 0 && firing->reason == NULL)
+		firing->reason = pstrdup(reason);
+	firing->failures += failures;
+}
+
+static Tuplestorestate *
+map_one(Firing *firing, HeapTuple tuple)
+{
+	Tuplestorestate *rows = outbox_rows_create();
+	char	   *reason;
+
+	if (!try_pass(map_row, firing, tuple, rows, &reason))
+		count_failure(firing, 1, reason);
+	return rows;
+}
+
+/* Row by row, because some row makes the mapping raise. */
+static void
+map_each(Firing *firing, Tuplestorestate *table, Tuplestorestate *rows)
+{
+	TupleDesc	desc = RelationGetDescr(firing->trigger->tg_relation);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	int			reader = tuplestore_alloc_read_pointer(table, EXEC_FLAG_REWIND);
+
+	tuplestore_select_read_pointer(table, reader);
+	tuplestore_rescan(table);
+	while (tuplestore_gettupleslot(table, true, false, slot))
+	{
+		bool		free_tuple;
+		HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, true, &free_tuple);
+		char	   *reason;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!try_pass(map_row, firing, tuple, rows, &reason))
+			count_failure(firing, 1, reason);
+		if (free_tuple)
+			heap_freetuple(tuple);
+		tuplestore_select_read_pointer(table, reader);
+	}
+	tuplestore_select_read_pointer(table, 0);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+static Tuplestorestate *
+map_all(Firing *firing, Tuplestorestate *table)
+{
+	Tuplestorestate *rows = outbox_rows_create();
+	char	   *reason;
+
+	if (!try_pass(map_set, firing, NULL, rows, &reason))
+	{
+		tuplestore_clear(rows);
+		map_each(firing, table, rows);
+	}
+	return rows;
+}
+
+/* Contacts without their contents: withdrawals of the same external_ids. */
+static Tuplestorestate *
+to_withdrawals(Tuplestorestate *rows, const char *except)
+{
+	Tuplestorestate *withdrawals = outbox_rows_create();
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(outbox_rows_desc(), &TTSOpsMinimalTuple);
+
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(slot, 1, &isnull);
+		char	   *external_id = isnull ? NULL : TextDatumGetCString(value);
+
+		if (external_id && (except == NULL || strcmp(external_id, except) != 0))
+			outbox_rows_add(withdrawals, external_id, (Datum) 0, true);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(rows);
+	return withdrawals;
+}
+
+/* The external_id of the first row, palloc'd, or NULL; the rows stay. */
+static char *
+first_external_id(Tuplestorestate *rows)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(outbox_rows_desc(), &TTSOpsMinimalTuple);
+	char	   *external_id = NULL;
+
+	if (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(slot, 1, &isnull);
+
+		external_id = isnull ? NULL : TextDatumGetCString(value);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_rescan(rows);
+	return external_id;
+}
+
+/* Appends rows and lets go of them. */
+static void
+append(Firing *firing, Tuplestorestate *rows, bool count)
+{
+	int64		n = tuplestore_tuple_count(rows);
+	int64		left_out = n > 0 ? n - outbox_append(firing->chatbot_id, rows) : 0;
+
+	if (count)
+		count_failure(firing, left_out,
+					  "the contact is not an object with an external_id of 1 to 1024 bytes");
+	tuplestore_end(rows);
+}
+
+static void
+enqueue_update(Firing *firing)
+{
+	Tuplestorestate *new_rows = map_one(firing, firing->trigger->tg_newtuple);
+	Tuplestorestate *old_rows = outbox_rows_create();
+	char	   *external_id = first_external_id(new_rows);
+	char	   *reason;
+
+	/* A row that could not be mapped was not enqueued either. */
+	try_pass(map_row, firing, firing->trigger->tg_trigtuple, old_rows, &reason);
+	append(firing, to_withdrawals(old_rows, external_id), false);
+	append(firing, new_rows, true);
+}
+
+static void
+enqueue_delete(Firing *firing, Tuplestorestate *rows)
+{
+	append(firing, to_withdrawals(rows, NULL), false);
+	/* What can't be mapped was not enqueued: nothing is missing. */
+	firing->failures = 0;
+}
+
+static void
+fire(Firing *firing)
+{
+	TriggerData *trigger = firing->trigger;
+	bool		set = TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event);
+
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		append(firing, set ? map_all(firing, trigger->tg_newtable)
+			   : map_one(firing, trigger->tg_trigtuple), true);
+	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		enqueue_delete(firing, set ? map_all(firing, trigger->tg_oldtable)
+					   : map_one(firing, trigger->tg_trigtuple));
+	else
+		enqueue_update(firing);
+}
+
+static void
+check_trigger(FunctionCallInfo fcinfo)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
+		trigger->tg_trigger->tgnargs != 2 ||
+		(TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) &&
+		 !trigger->tg_newtable && !trigger->tg_oldtable))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("contacts_push.enqueue_rows() was not called by a trigger of contacts_push.watch()")));
+}
+
+/* The name of a mapping as watch() wrote it, taken apart and quoted again. */
+static char *
+quote_mapping(const char *name)
+{
+	List	   *names;
+	char	   *copy = pstrdup(name);
+
+	if (!SplitIdentifierString(copy, '.', &names) || list_length(names) != 2)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("\"%s\" is not the qualified name of a mapping", name)));
+	return psprintf("%s.%s", quote_identifier(linitial(names)),
+					quote_identifier(lsecond(names)));
+}
+
+/*
+ * contacts_push.enqueue_rows(): trigger with the arguments chatbot_id and mapping.
+ */
+Datum
+contacts_push_enqueue_rows(PG_FUNCTION_ARGS)
+{
+	Firing		firing = {0};
+	Trigger    *trigger;
+
+	check_trigger(fcinfo);
+	firing.trigger = (TriggerData *) fcinfo->context;
+	trigger = firing.trigger->tg_trigger;
+	firing.chatbot_id = trigger->tgargs[0];
+	firing.mapping = quote_mapping(trigger->tgargs[1]);
+	firing.plans = find_plans(trigger->tgoid);
+	fire(&firing);
+	if (firing.failures > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("%lld rows of \"%s\" were not enqueued for chatbot \"%s\"",
+						(long long) firing.failures,
+						RelationGetRelationName(firing.trigger->tg_relation),
+						firing.chatbot_id),
+				 errdetail_internal("%s", firing.reason),
+				 errhint("Mend the rows or the mapping, then call contacts_push.backfill().")));
+	return PointerGetDatum(NULL);
+}
+
+/* One element of enqueue()'s argument. */
+static void
+add_contact(Tuplestorestate *rows, const JsonbValue *value, const char *path)
+{
+	JsonbContainer *contact = value->type == jbvBinary ? value->val.binary.data : NULL;
+	char	   *external_id;
+
+	if (contact == NULL || !JsonContainerIsObject(contact))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be an object", path)));
+	external_id = contact_member(contact, "external_id");
+	if (external_id == NULL || *external_id == '\0' ||
+		strlen(external_id) > CONTACT_MAX_EXTERNAL_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s.external_id must be a string of 1 to %d bytes",
+						path, CONTACT_MAX_EXTERNAL_ID)));
+	outbox_rows_add(rows, external_id,
+					JsonbPGetDatum(JsonbValueToJsonb(unconstify(JsonbValue *, value))), false);
+}
+
+/*
+ * contacts_push.enqueue(chatbot_id text, contact jsonb) RETURNS bigint
+ *
+ * Checks what the outbox needs; the rest is the worker's, so that a contact that
+ * is refused is seen where all the others are.
+ */
+Datum
+contacts_push_enqueue(PG_FUNCTION_ARGS)
+{
+	Tuplestorestate *rows;
+	char	   *chatbot_id;
+	JsonbContainer *contacts;
+	int64		n;
+
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("chatbot_id and contact must not be null")));
+	chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (*chatbot_id == '\0' || strlen(chatbot_id) > CONTACT_MAX_EXTERNAL_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("chatbot_id must have 1 to %d bytes", CONTACT_MAX_EXTERNAL_ID)));
+	contacts = &PG_GETARG_JSONB_P(1)->root;
+	rows = outbox_rows_create();
+	if (JsonContainerIsArray(contacts) && !JsonContainerIsScalar(contacts))
+	{
+		for (uint32 i = 0; i < JsonContainerSize(contacts); i++)
+			add_contact(rows, getIthJsonbValueFromContainer(contacts, i),
+						psprintf("contact[%u]", i));
+	}
+	else
+	{
+		JsonbValue	whole = {.type = jbvBinary};
+
+		whole.val.binary.data = contacts;
+		whole.val.binary.len = VARSIZE(PG_GETARG_JSONB_P(1)) - VARHDRSZ;
+		add_contact(rows, &whole, "contact");
+	}
+	n = tuplestore_tuple_count(rows) > 0 ? outbox_append(chatbot_id, rows) : 0;
+	tuplestore_end(rows);
+	PG_RETURN_INT64(n);
+}
+
+/* contacts_push.wake_worker(): statement trigger of contacts_push.outbox */
+Datum
+contacts_push_wake_worker(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("contacts_push.wake_worker() was not called by a trigger")));
+	shared_wake_worker_at_commit();
+	return PointerGetDatum(NULL);
+}
+
+/* contacts_push.announce_installation(): called by the extension's script */
+Datum
+contacts_push_announce_installation(PG_FUNCTION_ARGS)
+{
+	if (shared_available())
+		shared_wake_launcher_at_commit();
+	else if (!IsBinaryUpgrade)
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("contacts_push is not preloaded: no worker will send what is enqueued"),
+				 errhint("Add contacts_push to shared_preload_libraries in postgresql.conf and restart the server.")));
+	PG_RETURN_VOID();
+}

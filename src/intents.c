@@ -1,0 +1,247 @@
+/*
+ * intents.c
+ *		What the several intents of one contact mean.
+ *
+ * Layer 3.  A row of the outbox is one intent; the worker looks at the contact,
+ * not at the row.  Nothing is sent from here: rows are settled unsent, or handed
+ * to claim.c to be taken up.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "outbox.h"
+#include "utils/builtins.h"
+#include "worker.h"
+
+/* A contact whose several intents are to be looked at. */
+typedef struct Key
+{
+	Chatbot    *chatbot;
+	char	   *external_id;
+} Key;
+
+/* One intent of a contact, as OUTBOX_INTENTS returns it. */
+typedef struct Intent
+{
+	int64		seq;
+	bool		is_pending;
+	bool		is_refused;
+	bool		withdrawal;
+	bool		unconfirmed;
+} Intent;
+
+/* What looking at intents has led to; written after all have been looked at. */
+typedef struct Decisions
+{
+	List	   *load;			/* of int64 *: seqs to be taken up */
+	List	   *unsent;			/* of Unsent * */
+	List	   *superseded;		/* of int64 *: refused rows */
+} Decisions;
+
+typedef struct Unsent
+{
+	int64		seq;
+	Chatbot    *chatbot;
+	const char *status;
+} Unsent;
+
+static List *keys = NIL;		/* of Key *, noted in this pass */
+
+static int64 *
+copy_seq(int64 seq)
+{
+	int64	   *copy = palloc(sizeof(int64));
+
+	*copy = seq;
+	return copy;
+}
+
+void
+intents_note(Chatbot *chatbot, const char *external_id)
+{
+	Key		   *key = palloc(sizeof(Key));
+
+	key->chatbot = chatbot;
+	key->external_id = pstrdup(external_id);
+	keys = lappend(keys, key);
+}
+
+static void
+decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
+			  const char *status)
+{
+	Unsent	   *unsent = palloc(sizeof(Unsent));
+	Contact    *contact = window_find(intent->seq);
+
+	if (contact)
+	{
+		isolation_remove(chatbot->isolation, contact->seq);
+		window_remove(contact);
+	}
+	unsent->seq = intent->seq;
+	unsent->chatbot = chatbot;
+	unsent->status = intent->withdrawal ? "withdrawn" : status;
+	decisions->unsent = lappend(decisions->unsent, unsent);
+}
+
+/*
+ * The rules of the contract: of several pending intents only the newest is sent;
+ * one that is created or present is not sent again; a withdrawal settles what has
+ * not been sent; a newer intent replaces a refusal; and one whose fate is open
+ * comes first.
+ */
+static void
+decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
+	   const Intent *intents, int n)
+{
+	Contact    *contact = window_find_contact(chatbot, external_id);
+	const Intent *newest = NULL;
+	const Intent *open = NULL;
+	int64		newest_refused = 0;
+	bool		exists = false;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (intents[i].is_pending)
+			newest = &intents[i];
+		else if (intents[i].is_refused)
+			newest_refused = intents[i].seq;
+		else
+			exists = true;
+		if (intents[i].is_pending && intents[i].unconfirmed && open == NULL)
+			open = &intents[i];
+	}
+	if (newest == NULL)
+		return;
+	if (contact && (contact->state != CONTACT_WAITING || contact->unconfirmed))
+	{
+		contact->look_again = true;
+		return;
+	}
+	if (open && !exists)
+	{
+		/* Nobody knows yet whether it exists: that is found out first. */
+		decisions->load = lappend(decisions->load, copy_seq(open->seq));
+		return;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (intents[i].is_refused && intents[i].seq < newest->seq)
+			decisions->superseded = lappend(decisions->superseded, copy_seq(intents[i].seq));
+		if (!intents[i].is_pending)
+			continue;
+		if (exists)
+			decide_unsent(decisions, chatbot, &intents[i], "skipped");
+		else if (newest->withdrawal)
+			decide_unsent(decisions, chatbot, &intents[i], "withdrawn");
+		else if (&intents[i] != newest || newest_refused > newest->seq)
+			decide_unsent(decisions, chatbot, &intents[i], "superseded");
+		else if (window_find(newest->seq) == NULL)
+			decisions->load = lappend(decisions->load, copy_seq(newest->seq));
+	}
+}
+
+/* The intents of each key, as many statements as it takes: one. */
+static void
+decide_keys(Decisions *decisions, List *looked_at)
+{
+	int			nkeys = list_length(looked_at);
+	char	  **chatbots = palloc(nkeys * sizeof(char *));
+	char	  **ids = palloc(nkeys * sizeof(char *));
+	Datum		values[2];
+	Intent	   *intents;
+	uint64		n;
+
+	for (int i = 0; i < nkeys; i++)
+	{
+		Key		   *key = list_nth(looked_at, i);
+
+		chatbots[i] = key->chatbot->id;
+		ids[i] = key->external_id;
+	}
+	values[0] = outbox_text_array(chatbots, nkeys);
+	values[1] = outbox_text_array(ids, nkeys);
+	n = outbox_run(OUTBOX_INTENTS, values, NULL);
+	intents = palloc(Max(n, 1) * sizeof(Intent));
+	for (uint64 from = 0; from < n;)
+	{
+		int64		place = outbox_get_int64(from, 1);
+		Key		   *key = list_nth(looked_at, place - 1);
+		uint64		to = from;
+
+		for (; to < n && outbox_get_int64(to, 1) == place; to++)
+		{
+			char	   *status = outbox_get_text(to, 3);
+
+			intents[to].seq = outbox_get_int64(to, 2);
+			intents[to].is_pending = strcmp(status, "pending") == 0;
+			intents[to].is_refused = !intents[to].is_pending &&
+				strcmp(status, "created") != 0 && strcmp(status, "present") != 0;
+			intents[to].withdrawal = outbox_get_bool(to, 4);
+			intents[to].unconfirmed = outbox_get_bool(to, 5);
+		}
+		decide(decisions, key->chatbot, key->external_id, &intents[from], to - from);
+		from = to;
+	}
+}
+
+static int64 *
+seqs_of(List *seqs)
+{
+	int64	   *array = palloc(Max(list_length(seqs), 1) * sizeof(int64));
+
+	for (int i = 0; i < list_length(seqs); i++)
+		array[i] = *(int64 *) list_nth(seqs, i);
+	return array;
+}
+
+/* Settles rows without sending them; those somebody holds locked come again. */
+static void
+write_unsent(List *unsents)
+{
+	int			n = list_length(unsents);
+	int64	   *seqs = palloc(n * sizeof(int64));
+	char	  **statuses = palloc(n * sizeof(char *));
+	Datum		values[2];
+	uint64		left;
+
+	for (int i = 0; i < n; i++)
+	{
+		Unsent	   *unsent = list_nth(unsents, i);
+
+		seqs[i] = unsent->seq;
+		statuses[i] = unconstify(char *, unsent->status);
+	}
+	values[0] = outbox_int8_array(seqs, n);
+	values[1] = outbox_text_array(statuses, n);
+	if (outbox_run(OUTBOX_SETTLE_UNSENT, values, NULL) == (uint64) n)
+		return;
+	left = outbox_run(OUTBOX_STILL_PENDING, values, NULL);
+	for (uint64 i = 0; i < left; i++)
+		for (int j = 0; j < n; j++)
+			if (seqs[j] == outbox_get_int64(i, 1))
+				claim_locked(((Unsent *) list_nth(unsents, j))->chatbot, seqs[j]);
+}
+
+void
+intents_look(void)
+{
+	Decisions	decisions = {0};
+	List	   *looked_at = keys;
+
+	if (looked_at == NIL)
+		return;
+	keys = NIL;
+	decide_keys(&decisions, looked_at);
+	if (decisions.unsent)
+		write_unsent(decisions.unsent);
+	if (decisions.superseded)
+	{
+		Datum		value = outbox_int8_array(seqs_of(decisions.superseded),
+											  list_length(decisions.superseded));
+
+		outbox_run(OUTBOX_SETTLE_SUPERSEDED, &value, NULL);
+	}
+	if (decisions.load)
+		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load));
+}

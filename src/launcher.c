@@ -1,0 +1,289 @@
+/*
+ * launcher.c
+ *		The launcher: which databases need a worker.
+ *
+ * Layer 3.  A process of its own without a database.  It cannot see which
+ * databases have the extension, so it starts a worker in each once; one that
+ * finds nothing says so and ends.  After that a database is looked at again when
+ * CREATE EXTENSION has told, or when it is new.
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "compat.h"
+#include "launcher.h"
+#include "miscadmin.h"
+#include "pacing.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "shared.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* The list of databases is read again that often, for those made by copying. */
+#define LOOK_MS (60 * 1000)
+
+/* A worker that dies is started again after 1 s, doubling to 1 minute. */
+#define FIRST_RESTART_US (INT64CONST(1000) * 1000)
+#define LONGEST_RESTART_US (INT64CONST(60) * 1000 * 1000)
+
+/* The launcher itself is restarted by the postmaster after this, s. */
+#define LAUNCHER_RESTART_S 5
+
+/* A database, in the launcher's memory. */
+typedef struct Database
+{
+	Oid			oid;
+	bool		exists;			/* found by the last look */
+	bool		wanted;			/* a worker is to run */
+	BackgroundWorkerHandle *handle; /* NULL: none was started, or it has ended */
+	int64		started_at;
+	int64		start_at;		/* not before, shared_clock() */
+	int			failures;		/* ends without a word, in a row */
+} Database;
+
+extern PGDLLEXPORT void contacts_push_launcher_main(Datum main_arg);
+
+static HTAB *databases = NULL;
+
+void
+launcher_register(void)
+{
+	BackgroundWorker bgworker = {0};
+
+	/* pg_upgrade's server must not send anything. */
+	if (IsBinaryUpgrade)
+		return;
+	bgworker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	bgworker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	bgworker.bgw_restart_time = LAUNCHER_RESTART_S;
+	strlcpy(bgworker.bgw_library_name, "contacts_push", sizeof(bgworker.bgw_library_name));
+	strlcpy(bgworker.bgw_function_name, "contacts_push_launcher_main",
+			sizeof(bgworker.bgw_function_name));
+	strlcpy(bgworker.bgw_name, "contacts_push launcher", sizeof(bgworker.bgw_name));
+	strlcpy(bgworker.bgw_type, "contacts_push launcher", sizeof(bgworker.bgw_type));
+	RegisterBackgroundWorker(&bgworker);
+}
+
+static Database *
+find_database(Oid oid)
+{
+	bool		found;
+	Database   *database = hash_search(databases, &oid, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		memset(database, 0, sizeof(*database));
+		database->oid = oid;
+		database->wanted = true;
+	}
+	return database;
+}
+
+/*
+ * Templates are left alone: a worker would be in the way of CREATE DATABASE, and
+ * nobody signs up in one.
+ */
+static void
+look_at_databases(void)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+		database->exists = false;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (form->datallowconn && !form->datistemplate)
+			find_database(form->oid)->exists = true;
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+}
+
+static void
+look_again_at_all(void)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+		database->wanted = true;
+}
+
+static void
+take_installations(void)
+{
+	Oid			oids[16];
+	int			n = shared_take_installations(oids, lengthof(oids));
+
+	if (n < 0)
+		look_again_at_all();
+	for (int i = 0; i < n; i++)
+	{
+		Database   *database = find_database(oids[i]);
+
+		database->wanted = database->exists = true;
+		database->start_at = 0;
+	}
+}
+
+static void
+put_off(Database *database)
+{
+	database->failures++;
+	database->start_at = shared_clock() +
+		pacing_pause(database->failures, FIRST_RESTART_US, LONGEST_RESTART_US);
+}
+
+static void
+start_worker(Database *database)
+{
+	BackgroundWorker bgworker = {0};
+
+	if (!shared_reserve_worker(database->oid))
+	{
+		put_off(database);
+		return;
+	}
+	bgworker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	bgworker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	bgworker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(bgworker.bgw_library_name, "contacts_push", sizeof(bgworker.bgw_library_name));
+	strlcpy(bgworker.bgw_function_name, "contacts_push_worker_main",
+			sizeof(bgworker.bgw_function_name));
+	snprintf(bgworker.bgw_name, sizeof(bgworker.bgw_name),
+			 "contacts_push worker for database %u", database->oid);
+	strlcpy(bgworker.bgw_type, "contacts_push worker", sizeof(bgworker.bgw_type));
+	bgworker.bgw_main_arg = ObjectIdGetDatum(database->oid);
+	bgworker.bgw_notify_pid = MyProcPid;
+	database->started_at = shared_clock();
+	if (RegisterDynamicBackgroundWorker(&bgworker, &database->handle))
+		return;
+	database->handle = NULL;
+	if (database->failures == 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker is free for contacts_push in database %u",
+						database->oid),
+				 errhint("Increase max_worker_processes; the start is tried again.")));
+	shared_release_worker(database->oid);
+	put_off(database);
+}
+
+/* Takes note of a worker's end. */
+static void
+reap_worker(Database *database)
+{
+	pid_t		pid;
+
+	if (GetBackgroundWorkerPid(database->handle, &pid) != BGWH_STOPPED)
+		return;
+	pfree(database->handle);
+	database->handle = NULL;
+	switch (shared_release_worker(database->oid))
+	{
+		case SHARED_EXIT_NO_EXTENSION:
+			database->wanted = false;
+			database->failures = 0;
+			break;
+		case SHARED_EXIT_RESTART:
+			database->start_at = 0;
+			break;
+		case SHARED_EXIT_UNTOLD:
+			/* One that had run for long has not failed for the same reason again. */
+			if (shared_clock() - database->started_at > LONGEST_RESTART_US)
+				database->failures = 0;
+			put_off(database);
+			break;
+	}
+}
+
+/* Brings workers and wishes together; returns ms until there is more to do. */
+static long
+manage_workers(void)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+	int64		next = LOOK_MS * INT64CONST(1000);
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+	{
+		int64		now = shared_clock();
+
+		if (database->handle)
+			reap_worker(database);
+		if (database->handle || !database->wanted || !database->exists)
+		{
+			if (!database->exists && !database->handle)
+				hash_search(databases, &database->oid, HASH_REMOVE, NULL);
+			continue;
+		}
+		if (database->start_at <= now)
+			start_worker(database);
+		if (!database->handle && database->wanted)
+			next = Min(next, Max(database->start_at - now, 0));
+	}
+	return (long) (next / 1000) + 1;
+}
+
+void
+contacts_push_launcher_main(Datum main_arg)
+{
+	HASHCTL		control = {0};
+	int64		look_at = 0;
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	control.keysize = sizeof(Oid);
+	control.entrysize = sizeof(Database);
+	databases = hash_create("contacts_push databases", 16, &control, HASH_ELEM | HASH_BLOBS);
+	shared_attach_launcher();
+
+	for (;;)
+	{
+		long		timeout;
+
+		if (look_at <= shared_clock())
+		{
+			look_at_databases();
+			look_at = shared_clock() + LOOK_MS * INT64CONST(1000);
+		}
+		take_installations();
+		timeout = manage_workers();
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}

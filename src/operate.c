@@ -1,0 +1,69 @@
+/*
+ * operate.c
+ *		What an operator calls that is more than SQL: flush() and validate().
+ *
+ * Layer 3.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "contact.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "shared.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(contacts_push_flush);
+PG_FUNCTION_INFO_V1(contacts_push_validate);
+
+/* While no worker runs, its start is looked for that often, ms. */
+#define RETRY_MS 100
+
+/* An interval as milliseconds; months count 30 days as they do in EXTRACT. */
+static int64
+interval_to_ms(const Interval *interval)
+{
+	double		ms = interval->time / 1000.0 +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * SECS_PER_DAY * 1000.0;
+
+	return ms <= 0 ? 0 : ms >= INT_MAX ? INT_MAX : (int64) ms;
+}
+
+/*
+ * contacts_push.flush(timeout interval) RETURNS boolean
+ *
+ * The worker answers a ticket when it has read everything that was visible after
+ * the ticket was drawn and nothing of it is left to do.  Nothing is counted, so
+ * it costs the same however large the outbox is.
+ */
+Datum
+contacts_push_flush(PG_FUNCTION_ARGS)
+{
+	int64		until = shared_clock() + interval_to_ms(PG_GETARG_INTERVAL_P(0)) * 1000;
+	uint64		ticket = shared_flush_begin();
+
+	while (ticket == 0 && shared_available() && shared_clock() < until)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 RETRY_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		ticket = shared_flush_begin();
+	}
+	if (ticket == 0)
+		PG_RETURN_BOOL(false);
+	PG_RETURN_BOOL(shared_flush_wait(ticket, Max((until - shared_clock()) / 1000, 0)));
+}
+
+/* contacts_push.validate(contact jsonb) RETURNS text */
+Datum
+contacts_push_validate(PG_FUNCTION_ARGS)
+{
+	char	   *why = contact_check(&PG_GETARG_JSONB_P(0)->root, "", NULL);
+
+	if (why == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(why));
+}

@@ -1,0 +1,614 @@
+/*
+ * outbox.c
+ *		The tables of the extension: every SQL statement, and the only use of SPI.
+ *
+ * Layer 2.  No decision is made in here: which rows to read, send or settle is
+ * for the callers.
+ *
+ * All names are qualified, because the search_path may be anybody's.  Whatever
+ * settles a row locks it first with SKIP LOCKED: waiting for somebody's row lock
+ * while holding others could stall or deadlock the worker.  A row left out that
+ * way stays pending, and the caller, who counts, tries again.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "executor/spi.h"
+#include "executor/tstoreReceiver.h"
+#include "miscadmin.h"
+#include "outbox.h"
+#include "pgstat.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/queryenvironment.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+/* Name under which rows on their way in are visible to OUTBOX_APPEND. */
+#define ROWS_NAME "contacts_push_rows"
+
+/* The columns of enum OutboxColumn; $1 is the chatbots whose contacts to skip. */
+#define READ_COLUMNS \
+	"SELECT o.seq, o.chatbot_id, o.external_id," \
+	" CASE WHEN o.status OPERATOR(pg_catalog.=) 'pending'" \
+	"  AND o.chatbot_id OPERATOR(pg_catalog.<>) ALL ($1) THEN o.contact END," \
+	" CASE WHEN o.status OPERATOR(pg_catalog.=) 'pending'" \
+	"  AND o.chatbot_id OPERATOR(pg_catalog.<>) ALL ($1)" \
+	"  THEN pg_catalog.lower(o.contact OPERATOR(pg_catalog.->>) 'email') END," \
+	" o.status OPERATOR(pg_catalog.=) 'pending'," \
+	" o.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.now()," \
+	" o.unconfirmed, o.attempts," \
+	" EXISTS (SELECT FROM contacts_push.outbox p" \
+	"  WHERE p.chatbot_id OPERATOR(pg_catalog.=) o.chatbot_id" \
+	"  AND p.external_id OPERATOR(pg_catalog.=) o.external_id" \
+	"  AND p.seq OPERATOR(pg_catalog.<>) o.seq) "
+
+/* The pending rows among $1, locked. */
+#define LOCK_PENDING(columns, source) \
+	"(SELECT " columns " FROM " source \
+	" JOIN contacts_push.outbox l ON l.seq OPERATOR(pg_catalog.=) v.seq" \
+	" WHERE l.status OPERATOR(pg_catalog.=) 'pending'" \
+	" FOR NO KEY UPDATE OF l SKIP LOCKED) AS v" \
+	" WHERE o.seq OPERATOR(pg_catalog.=) v.seq"
+
+#define SETTLED_NOW \
+	" settled_at = pg_catalog.clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
+
+static const struct
+{
+	const char *sql;
+	int			nargs;
+	Oid			types[6];
+}			statements[OUTBOX_STATEMENTS] =
+{
+	/* rows of ROWS_NAME into the outbox, for chatbot $1 */
+	[OUTBOX_APPEND] = {
+		"INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)"
+		" SELECT $1, r.external_id, r.contact FROM " ROWS_NAME " r"
+		" WHERE pg_catalog.octet_length(r.external_id) BETWEEN 1 AND 1024"
+		" AND (r.contact IS NULL OR pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object')",
+	1, {TEXTOID}},
+
+	/* the first $3 rows above seq $2, whatever their status */
+	[OUTBOX_READ_TAIL] = {
+		READ_COLUMNS "FROM contacts_push.outbox o"
+		" WHERE o.seq OPERATOR(pg_catalog.>) $2 ORDER BY o.seq LIMIT $3",
+	3, {TEXTARRAYOID, INT8OID, INT8OID}},
+
+	/* the first $5 pending rows of chatbot $2 from seq $3 to $4 */
+	[OUTBOX_READ_SPAN] = {
+		READ_COLUMNS "FROM contacts_push.outbox o"
+		" WHERE o.chatbot_id OPERATOR(pg_catalog.=) $2"
+		" AND o.seq OPERATOR(pg_catalog.>=) $3 AND o.seq OPERATOR(pg_catalog.<=) $4"
+		" AND o.status OPERATOR(pg_catalog.=) 'pending' ORDER BY o.seq LIMIT $5",
+	5, {TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, INT8OID}},
+
+	/* the first $2 pending rows whose next attempt is due, not of $1 */
+	[OUTBOX_READ_DUE] = {
+		READ_COLUMNS "FROM contacts_push.outbox o"
+		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
+		" AND o.next_attempt_at OPERATOR(pg_catalog.<=) pg_catalog.now()"
+		" AND o.status OPERATOR(pg_catalog.=) 'pending'"
+		" AND o.chatbot_id OPERATOR(pg_catalog.<>) ALL ($1)"
+		" ORDER BY o.next_attempt_at LIMIT $2",
+	2, {TEXTARRAYOID, INT8OID}},
+
+	/* the pending rows among $2 */
+	[OUTBOX_READ_BY_SEQ] = {
+		READ_COLUMNS "FROM pg_catalog.unnest($2) AS v(seq)"
+		" JOIN contacts_push.outbox o ON o.seq OPERATOR(pg_catalog.=) v.seq"
+		" WHERE o.status OPERATOR(pg_catalog.=) 'pending' ORDER BY o.seq",
+	2, {TEXTARRAYOID, INT8ARRAYOID}},
+
+	/* chatbots that have something pending in the ranges $1[i] to $2[i], and where */
+	[OUTBOX_FIND_PENDING] = {
+		"SELECT o.chatbot_id, pg_catalog.min(o.seq), pg_catalog.max(o.seq)"
+		" FROM pg_catalog.unnest($1, $2) AS r(low, high)"
+		" JOIN contacts_push.outbox o ON o.seq OPERATOR(pg_catalog.>=) r.low"
+		" AND o.seq OPERATOR(pg_catalog.<=) r.high"
+		" WHERE o.status OPERATOR(pg_catalog.=) 'pending' GROUP BY o.chatbot_id",
+	2, {INT8ARRAYOID, INT8ARRAYOID}},
+
+	/* milliseconds until the next attempt that is not due yet */
+	[OUTBOX_NEXT_DUE] = {
+		"SELECT pg_catalog.ceil(EXTRACT(epoch FROM pg_catalog.min(o.next_attempt_at)"
+		" OPERATOR(pg_catalog.-) pg_catalog.now()) OPERATOR(pg_catalog.*) 1000)::pg_catalog.int8"
+		" FROM contacts_push.outbox o"
+		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
+		" AND o.next_attempt_at OPERATOR(pg_catalog.>) pg_catalog.now()"
+		" AND o.status OPERATOR(pg_catalog.=) 'pending'",
+	0},
+
+	/* the last value of the sequence behind seq; NULL: none was drawn */
+	[OUTBOX_HIGHEST_SEQ] = {
+		"SELECT pg_catalog.pg_sequence_last_value('contacts_push.outbox_seq_seq'::pg_catalog.regclass)",
+	0},
+
+	/* the chatbots in the outbox, by hopping through the index */
+	[OUTBOX_CHATBOTS] = {
+		"WITH RECURSIVE hop(chatbot_id) AS ("
+		"(SELECT o.chatbot_id FROM contacts_push.outbox o ORDER BY o.chatbot_id LIMIT 1)"
+		" UNION ALL SELECT (SELECT o.chatbot_id FROM contacts_push.outbox o"
+		" WHERE o.chatbot_id OPERATOR(pg_catalog.>) h.chatbot_id ORDER BY o.chatbot_id LIMIT 1)"
+		" FROM hop h WHERE h.chatbot_id IS NOT NULL)"
+		" SELECT chatbot_id FROM hop WHERE chatbot_id IS NOT NULL",
+	0},
+
+	/* all rows of the contacts ($1[i], $2[i]), in order */
+	[OUTBOX_INTENTS] = {
+		"SELECT k.place::pg_catalog.int8, o.seq, o.status::pg_catalog.text, o.contact IS NULL, o.unconfirmed"
+		" FROM pg_catalog.unnest($1, $2) WITH ORDINALITY AS k(chatbot_id, external_id, place)"
+		" JOIN contacts_push.outbox o ON o.chatbot_id OPERATOR(pg_catalog.=) k.chatbot_id"
+		" AND o.external_id OPERATOR(pg_catalog.=) k.external_id"
+		" WHERE o.status OPERATOR(pg_catalog.<>) ALL ('{superseded,skipped,withdrawn}')"
+		" ORDER BY k.place, o.seq",
+	2, {TEXTARRAYOID, TEXTARRAYOID}},
+
+	/* which of $1 are pending */
+	[OUTBOX_STILL_PENDING] = {
+		"SELECT o.seq FROM pg_catalog.unnest($1) AS v(seq)"
+		" JOIN contacts_push.outbox o ON o.seq OPERATOR(pg_catalog.=) v.seq"
+		" WHERE o.status OPERATOR(pg_catalog.=) 'pending'",
+	1, {INT8ARRAYOID}},
+
+	/* $1[i] is created, with the contact id $2[i] */
+	[OUTBOX_SETTLE_CREATED] = {
+		"UPDATE contacts_push.outbox o SET status = 'created', contact = NULL, error = NULL,"
+		" contact_id = v.id, http_status = 200," SETTLED_NOW " FROM "
+		LOCK_PENDING("v.seq, v.id", "pg_catalog.unnest($1, $2) AS v(seq, id)"),
+	2, {INT8ARRAYOID, TEXTARRAYOID}},
+
+	/* $1[i] becomes $2[i] by an answer $3[i], for the reason $4[i] */
+	[OUTBOX_SETTLE_REFUSED] = {
+		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
+		" contact = CASE v.status WHEN 'present' THEN NULL ELSE o.contact END,"
+		" http_status = v.http_status, error = v.error," SETTLED_NOW " FROM "
+		LOCK_PENDING("v.*", "pg_catalog.unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)"),
+	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
+
+	/* $1[i] becomes $2[i] without having been sent */
+	[OUTBOX_SETTLE_UNSENT] = {
+		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
+		" contact = NULL, error = NULL, http_status = NULL," SETTLED_NOW " FROM "
+		LOCK_PENDING("v.seq, v.status", "pg_catalog.unnest($1, $2) AS v(seq, status)"),
+	2, {INT8ARRAYOID, TEXTARRAYOID}},
+
+	/* refused rows $1 make way for a newer intent */
+	[OUTBOX_SETTLE_SUPERSEDED] = {
+		"UPDATE contacts_push.outbox o SET status = 'superseded', contact = NULL,"
+		" settled_at = pg_catalog.clock_timestamp()"
+		" FROM (SELECT l.seq FROM contacts_push.outbox l"
+		" WHERE l.seq OPERATOR(pg_catalog.=) ANY ($1)"
+		" AND l.status OPERATOR(pg_catalog.=) ANY ('{conflict,rejected,failed}')"
+		" FOR NO KEY UPDATE SKIP LOCKED) AS v"
+		" WHERE o.seq OPERATOR(pg_catalog.=) v.seq",
+	1, {INT8ARRAYOID}},
+
+	/* $1 went in a request with no usable answer, status $2, for the reason $3 */
+	[OUTBOX_MARK_UNCONFIRMED] = {
+		"UPDATE contacts_push.outbox o SET unconfirmed = true, http_status = $2, error = $3 FROM "
+		LOCK_PENDING("v.seq", "pg_catalog.unnest($1) AS v(seq)")
+		" AND NOT o.unconfirmed",
+	3, {INT8ARRAYOID, INT4OID, TEXTOID}},
+
+	/* $1 alone failed: $2 attempts, again in $3 ms, status $4, reason $5 */
+	[OUTBOX_CHARGE] = {
+		"UPDATE contacts_push.outbox o SET unconfirmed = true, attempts = $2,"
+		" next_attempt_at = pg_catalog.now() OPERATOR(pg_catalog.+)"
+		" pg_catalog.make_interval(secs => $3::pg_catalog.float8 OPERATOR(pg_catalog./) 1000),"
+		" http_status = $4, error = $5 FROM "
+		LOCK_PENDING("v.seq", "(SELECT $1 AS seq) AS v"),
+	5, {INT8OID, INT4OID, INT8OID, INT4OID, TEXTOID}},
+
+	/* rejected rows $1 were the chatbot's fault: pending again */
+	[OUTBOX_UNREFUSE] = {
+		"UPDATE contacts_push.outbox o SET status = 'pending', settled_at = NULL"
+		" FROM (SELECT l.seq FROM contacts_push.outbox l"
+		" WHERE l.seq OPERATOR(pg_catalog.=) ANY ($1)"
+		" AND l.status OPERATOR(pg_catalog.=) 'rejected'"
+		" FOR NO KEY UPDATE SKIP LOCKED) AS v"
+		" WHERE o.seq OPERATOR(pg_catalog.=) v.seq RETURNING o.seq",
+	1, {INT8ARRAYOID}},
+
+	/* a request to chatbot $1 with $2 contacts, seqs $3, is about to leave */
+	[OUTBOX_REQUEST_BEGIN] = {
+		"INSERT INTO contacts_push.request (chatbot_id, contacts, seqs)"
+		" VALUES ($1, $2, $3::pg_catalog.int8multirange) RETURNING id",
+	3, {TEXTOID, INT4OID, TEXTOID}},
+
+	/* request $1 ended with status $2 as outcome $3, message $4, after $5 ms; $6: for good */
+	[OUTBOX_REQUEST_FINISH] = {
+		"UPDATE contacts_push.request SET"
+		" finished_at = CASE WHEN $6 THEN pg_catalog.clock_timestamp() END,"
+		" http_status = $2, outcome = $3, message = $4, duration_ms = $5"
+		" WHERE id OPERATOR(pg_catalog.=) $1",
+	6, {INT8OID, INT4OID, TEXTOID, TEXTOID, INT8OID, BOOLOID}},
+
+	/* requests that an earlier worker left, and their rows that are pending */
+	[OUTBOX_REQUESTS_UNFINISHED] = {
+		"SELECT q.id, o.seq FROM contacts_push.request q"
+		" LEFT JOIN LATERAL pg_catalog.unnest(q.seqs) AS r(span) ON true"
+		" LEFT JOIN contacts_push.outbox o ON o.chatbot_id OPERATOR(pg_catalog.=) q.chatbot_id"
+		" AND o.seq OPERATOR(pg_catalog.>=) pg_catalog.lower(r.span)"
+		" AND o.seq OPERATOR(pg_catalog.<) pg_catalog.upper(r.span)"
+		" AND o.status OPERATOR(pg_catalog.=) 'pending'"
+		" WHERE q.finished_at IS NULL ORDER BY q.id, o.seq",
+	0},
+
+	/* at most $2 finished requests older than $1 seconds, the oldest first */
+	[OUTBOX_REQUEST_PRUNE] = {
+		"DELETE FROM contacts_push.request WHERE id OPERATOR(pg_catalog.=) ANY (ARRAY("
+		"SELECT q.id FROM contacts_push.request q"
+		" WHERE q.finished_at OPERATOR(pg_catalog.<)"
+		" pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1)"
+		" AND q.id OPERATOR(pg_catalog.<=) (SELECT pg_catalog.min(f.id) OPERATOR(pg_catalog.+) $2"
+		" FROM contacts_push.request f) ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED))",
+	2, {FLOAT8OID, INT8OID}},
+
+	/* rows that were not sent, settled more than $1 seconds ago, among seqs $2 to $3 */
+	[OUTBOX_UNSENT_PRUNE] = {
+		"DELETE FROM contacts_push.outbox WHERE seq OPERATOR(pg_catalog.=) ANY (ARRAY("
+		"SELECT o.seq FROM contacts_push.outbox o"
+		" WHERE o.seq OPERATOR(pg_catalog.>=) $2 AND o.seq OPERATOR(pg_catalog.<=) $3"
+		" AND o.status OPERATOR(pg_catalog.=) ANY ('{superseded,skipped,withdrawn}')"
+		" AND o.settled_at OPERATOR(pg_catalog.<)"
+		" pg_catalog.now() OPERATOR(pg_catalog.-) pg_catalog.make_interval(secs => $1)"
+		" FOR UPDATE SKIP LOCKED))",
+	3, {FLOAT8OID, INT8OID, INT8OID}},
+
+	/* which of $1 have no row in contacts_push.chatbot */
+	[OUTBOX_CHATBOT_MISSING] = {
+		"SELECT v.chatbot_id FROM pg_catalog.unnest($1) AS v(chatbot_id)"
+		" WHERE NOT EXISTS (SELECT FROM contacts_push.chatbot c"
+		" WHERE c.chatbot_id OPERATOR(pg_catalog.=) v.chatbot_id)",
+	1, {TEXTARRAYOID}},
+
+	[OUTBOX_CHATBOT_ADD] = {
+		"INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ($1) ON CONFLICT DO NOTHING",
+	1, {TEXTOID}},
+
+	/* milliseconds that each paused chatbot still has, -1: for ever */
+	[OUTBOX_CHATBOT_STATES] = {
+		"SELECT c.chatbot_id, CASE WHEN c.paused_until OPERATOR(pg_catalog.=) 'infinity' THEN -1"
+		" ELSE pg_catalog.ceil(EXTRACT(epoch FROM c.paused_until OPERATOR(pg_catalog.-)"
+		" pg_catalog.clock_timestamp()) OPERATOR(pg_catalog.*) 1000) END::pg_catalog.int8,"
+		" c.pause_reason FROM contacts_push.chatbot c"
+		" WHERE c.paused_until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp()",
+	0},
+
+	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in $1 */
+	[OUTBOX_CHATBOT_COUNT] = {
+		"UPDATE contacts_push.chatbot c SET created = c.created OPERATOR(pg_catalog.+) $2,"
+		" present = c.present OPERATOR(pg_catalog.+) $3,"
+		" conflict = c.conflict OPERATOR(pg_catalog.+) $4,"
+		" rejected = c.rejected OPERATOR(pg_catalog.+) $5,"
+		" failed = c.failed OPERATOR(pg_catalog.+) $6"
+		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
+		" WHERE l.chatbot_id OPERATOR(pg_catalog.=) $1 FOR NO KEY UPDATE SKIP LOCKED) AS v"
+		" WHERE c.chatbot_id OPERATOR(pg_catalog.=) v.chatbot_id",
+	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
+
+	/* pauses $1 for $2 ms (NULL: no more) for the reason $3, but not over an operator's */
+	[OUTBOX_CHATBOT_PAUSE] = {
+		"UPDATE contacts_push.chatbot c SET paused_until = pg_catalog.clock_timestamp()"
+		" OPERATOR(pg_catalog.+) pg_catalog.make_interval(secs => $2::pg_catalog.float8"
+		" OPERATOR(pg_catalog./) 1000), pause_reason = $3"
+		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
+		" WHERE l.chatbot_id OPERATOR(pg_catalog.=) $1"
+		" AND l.paused_until IS DISTINCT FROM 'infinity' FOR NO KEY UPDATE SKIP LOCKED) AS v"
+		" WHERE c.chatbot_id OPERATOR(pg_catalog.=) v.chatbot_id",
+	3, {TEXTOID, INT8OID, TEXTOID}},
+
+	[OUTBOX_ORIGIN_GET] = {
+		"SELECT system_identifier, timeline FROM contacts_push.origin",
+	0},
+
+	[OUTBOX_ORIGIN_SET] = {
+		"INSERT INTO contacts_push.origin AS g (system_identifier, timeline) VALUES ($1, $2)"
+		" ON CONFLICT ((true)) DO UPDATE SET system_identifier = excluded.system_identifier,"
+		" timeline = excluded.timeline",
+	2, {INT8OID, INT4OID}},
+
+	/* everything pending may have been sent by another cluster */
+	[OUTBOX_PENDING_UNCONFIRMED] = {
+		"UPDATE contacts_push.outbox SET unconfirmed = true,"
+		" error = 'the timeline has changed: it may have been sent before'"
+		" WHERE status OPERATOR(pg_catalog.=) 'pending' AND NOT unconfirmed",
+	0},
+};
+
+static SPIPlanPtr plans[OUTBOX_STATEMENTS];
+
+/* ---- transactions of the worker ---- */
+
+void
+outbox_begin(void)
+{
+	SetCurrentStatementStartTimestamp();
+	StartTransactionCommand();
+	outbox_connect();
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+outbox_commit(void)
+{
+	outbox_disconnect();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(false);
+}
+
+/* ---- inside of somebody's transaction ---- */
+
+void
+outbox_connect(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+outbox_disconnect(void)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "SPI_finish failed");
+}
+
+Oid
+outbox_relation(void)
+{
+	Oid			schema = get_namespace_oid("contacts_push", true);
+
+	return OidIsValid(schema) ? get_relname_relid("outbox", schema) : InvalidOid;
+}
+
+bool
+outbox_extension_exists(void)
+{
+	return OidIsValid(get_extension_oid("contacts_push", true)) &&
+		OidIsValid(outbox_relation());
+}
+
+uint64
+outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
+{
+	int			result;
+
+	if (plans[statement] == NULL)
+	{
+		SPIPlanPtr	plan = SPI_prepare(statements[statement].sql,
+									   statements[statement].nargs,
+									   (Oid *) statements[statement].types);
+
+		if (plan == NULL || SPI_keepplan(plan) != 0)
+			elog(ERROR, "could not prepare statement %d: %s", statement,
+				 SPI_result_code_string(SPI_result));
+		plans[statement] = plan;
+	}
+	result = SPI_execute_plan(plans[statement], unconstify(Datum *, values), nulls,
+							  false, 0);
+	if (result < 0)
+		elog(ERROR, "could not run statement %d: %s", statement,
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+Datum
+outbox_get(uint64 row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+int64
+outbox_get_int64(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = outbox_get(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt64(value);
+}
+
+int
+outbox_get_int(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = outbox_get(row, column, &isnull);
+
+	return isnull ? 0 : DatumGetInt32(value);
+}
+
+bool
+outbox_get_bool(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = outbox_get(row, column, &isnull);
+
+	return isnull ? false : DatumGetBool(value);
+}
+
+char *
+outbox_get_text(uint64 row, int column)
+{
+	bool		isnull;
+	Datum		value = outbox_get(row, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(value);
+}
+
+Datum
+outbox_int8_array(const int64 *elements, int n)
+{
+	Datum	   *datums = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = Int64GetDatum(elements[i]);
+	return PointerGetDatum(construct_array(datums, n, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+Datum
+outbox_int4_array(Datum *elements, int n)
+{
+	return PointerGetDatum(construct_array(elements, n, INT4OID, sizeof(int32), true,
+										   TYPALIGN_INT));
+}
+
+Datum
+outbox_text_array(char *const *elements, int n)
+{
+	Datum	   *datums = palloc0(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+	int			lower = 1;
+
+	for (int i = 0; i < n; i++)
+	{
+		nulls[i] = elements[i] == NULL;
+		if (elements[i])
+			datums[i] = CStringGetTextDatum(elements[i]);
+	}
+	return PointerGetDatum(construct_md_array(datums, nulls, 1, &n, &lower, TEXTOID,
+											  -1, false, TYPALIGN_INT));
+}
+
+/* ---- what enqueuers need ---- */
+
+TupleDesc
+outbox_rows_desc(void)
+{
+	static TupleDesc desc = NULL;
+
+	if (desc == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		TupleDesc	new = CreateTemplateTupleDesc(2);
+
+		TupleDescInitEntry(new, 1, "external_id", TEXTOID, -1, 0);
+		TupleDescInitEntry(new, 2, "contact", JSONBOID, -1, 0);
+		desc = new;
+		MemoryContextSwitchTo(old);
+	}
+	return desc;
+}
+
+Tuplestorestate *
+outbox_rows_create(void)
+{
+	return tuplestore_begin_heap(false, false, work_mem);
+}
+
+void
+outbox_rows_add(Tuplestorestate *rows, const char *external_id, Datum contact,
+				bool withdrawal)
+{
+	Datum		values[2] = {CStringGetTextDatum(external_id), contact};
+	bool		nulls[2] = {false, withdrawal};
+
+	tuplestore_putvalues(rows, outbox_rows_desc(), values, nulls);
+}
+
+static void
+register_transition_table(TriggerData *trigger)
+{
+	if (trigger && SPI_register_trigger_data(trigger) != SPI_OK_TD_REGISTER)
+		elog(ERROR, "could not register a transition table");
+}
+
+OutboxPlan
+outbox_plan_mapping(const char *sql, TriggerData *trigger, Oid argument_type)
+{
+	int			nargs = OidIsValid(argument_type) ? 1 : 0;
+	SPIPlanPtr	plan;
+
+	outbox_connect();
+	register_transition_table(trigger);
+	plan = SPI_prepare(sql, nargs, &argument_type);
+	if (plan == NULL || SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not prepare a mapping: %s", SPI_result_code_string(SPI_result));
+	outbox_disconnect();
+	return plan;
+}
+
+void
+outbox_run_mapping(OutboxPlan plan, TriggerData *trigger, const Datum *argument,
+				   Tuplestorestate *rows)
+{
+	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
+	SPIExecuteOptions options = {0};
+	ParamListInfo params = NULL;
+	int			result;
+
+	outbox_connect();
+	register_transition_table(trigger);
+	if (argument)
+	{
+		params = makeParamList(1);
+		params->params[0].value = *argument;
+		params->params[0].isnull = false;
+		params->params[0].pflags = PARAM_FLAG_CONST;
+		params->params[0].ptype = SPI_getargtypeid(plan, 0);
+	}
+	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, true, NULL, NULL);
+	options.params = params;
+	options.dest = receiver;
+	result = SPI_execute_plan_extended(plan, &options);
+	if (result < 0)
+		elog(ERROR, "could not run a mapping: %s", SPI_result_code_string(result));
+	receiver->rDestroy(receiver);
+	outbox_disconnect();
+}
+
+/* The owner of the outbox, in whose name rows are appended. */
+static Oid
+outbox_owner(void)
+{
+	Oid			relation = outbox_relation();
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"contacts_push.outbox\" does not exist")));
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * The user is switched as the server's foreign-key triggers do it; an error
+ * restores it with the transaction.
+ */
+int64
+outbox_append(const char *chatbot_id, Tuplestorestate *rows)
+{
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+	Datum		values[1] = {CStringGetTextDatum(chatbot_id)};
+	Oid			user;
+	int			context;
+	int64		appended;
+
+	relation->md.name = ROWS_NAME;
+	relation->md.tupdesc = outbox_rows_desc();
+	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
+	relation->md.enrtuples = tuplestore_tuple_count(rows);
+	relation->reldata = rows;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(outbox_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_NOFORCE_RLS);
+	outbox_connect();
+	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the rows to append");
+	appended = outbox_run(OUTBOX_APPEND, values, NULL);
+	outbox_disconnect();
+	SetUserIdAndSecContext(user, context);
+	return appended;
+}

@@ -1,0 +1,132 @@
+/*
+ * outbox.h
+ *		The tables of the extension: every SQL statement, and the only use of SPI.
+ *
+ * Layer 2.  A statement is run by its name; its result is read through the
+ * outbox_get functions until the next one is run.  All of it throws like any SQL.
+ */
+#ifndef CONTACTS_PUSH_OUTBOX_H
+#define CONTACTS_PUSH_OUTBOX_H
+
+#include "commands/trigger.h"
+#include "nodes/params.h"
+#include "utils/tuplestore.h"
+
+/* In the order of their texts in outbox.c, where each is described. */
+typedef enum OutboxStatement
+{
+	OUTBOX_APPEND,
+	OUTBOX_READ_TAIL,
+	OUTBOX_READ_SPAN,
+	OUTBOX_READ_DUE,
+	OUTBOX_READ_BY_SEQ,
+	OUTBOX_FIND_PENDING,
+	OUTBOX_NEXT_DUE,
+	OUTBOX_HIGHEST_SEQ,
+	OUTBOX_CHATBOTS,
+	OUTBOX_INTENTS,
+	OUTBOX_STILL_PENDING,
+	OUTBOX_SETTLE_CREATED,
+	OUTBOX_SETTLE_REFUSED,
+	OUTBOX_SETTLE_UNSENT,
+	OUTBOX_SETTLE_SUPERSEDED,
+	OUTBOX_MARK_UNCONFIRMED,
+	OUTBOX_CHARGE,
+	OUTBOX_UNREFUSE,
+	OUTBOX_REQUEST_BEGIN,
+	OUTBOX_REQUEST_FINISH,
+	OUTBOX_REQUESTS_UNFINISHED,
+	OUTBOX_REQUEST_PRUNE,
+	OUTBOX_UNSENT_PRUNE,
+	OUTBOX_CHATBOT_MISSING,
+	OUTBOX_CHATBOT_ADD,
+	OUTBOX_CHATBOT_STATES,
+	OUTBOX_CHATBOT_COUNT,
+	OUTBOX_CHATBOT_PAUSE,
+	OUTBOX_ORIGIN_GET,
+	OUTBOX_ORIGIN_SET,
+	OUTBOX_PENDING_UNCONFIRMED,
+	OUTBOX_STATEMENTS			/* how many */
+} OutboxStatement;
+
+/*
+ * Columns of every OUTBOX_READ_ statement, from 1.  contact is NULL for a
+ * withdrawal and for rows of the chatbots that the caller asked to skip.
+ */
+typedef enum OutboxColumn
+{
+	OUTBOX_SEQ = 1,
+	OUTBOX_CHATBOT_ID,
+	OUTBOX_EXTERNAL_ID,
+	OUTBOX_CONTACT,
+	OUTBOX_EMAIL,				/* in lower case */
+	OUTBOX_IS_PENDING,
+	OUTBOX_IS_LATER,			/* next_attempt_at has not come */
+	OUTBOX_IS_UNCONFIRMED,
+	OUTBOX_ATTEMPTS,
+	OUTBOX_HAS_OTHERS			/* the contact has further rows */
+} OutboxColumn;
+
+/* A plan for SQL that depends on the user's tables; kept for the session. */
+typedef struct _SPI_plan *OutboxPlan;
+
+/* ---- transactions of the worker ---- */
+
+/* Starts a transaction with everything the statements need. */
+extern void outbox_begin(void);
+extern void outbox_commit(void);
+
+/* ---- inside of somebody's transaction ---- */
+
+extern void outbox_connect(void);
+extern void outbox_disconnect(void);
+
+/* The OID of contacts_push.outbox, InvalidOid where the extension is not. */
+extern Oid	outbox_relation(void);
+
+/* True where the database has the extension. Needs a transaction. */
+extern bool outbox_extension_exists(void);
+
+/* Runs a statement; returns how many rows it returned or changed. */
+extern uint64 outbox_run(OutboxStatement statement, const Datum *values,
+						 const char *nulls);
+
+/* The result of the last statement: row from 0, column from 1. */
+extern Datum outbox_get(uint64 row, int column, bool *isnull);
+extern int64 outbox_get_int64(uint64 row, int column);	/* NULL: 0 */
+extern int	outbox_get_int(uint64 row, int column); /* NULL: 0 */
+extern bool outbox_get_bool(uint64 row, int column);	/* NULL: false */
+extern char *outbox_get_text(uint64 row, int column);	/* palloc'd; NULL: NULL */
+
+/* Arrays as arguments, palloc'd.  A NULL element of texts is a NULL. */
+extern Datum outbox_int8_array(const int64 *elements, int n);
+extern Datum outbox_text_array(char *const *elements, int n);
+extern Datum outbox_int4_array(Datum *elements, int n);
+
+/* ---- what enqueuers need ---- */
+
+/* Rows (external_id text, contact jsonb) on their way into the outbox. */
+extern TupleDesc outbox_rows_desc(void);
+extern Tuplestorestate *outbox_rows_create(void);
+extern void outbox_rows_add(Tuplestorestate *rows, const char *external_id,
+							Datum contact, bool withdrawal);
+
+/*
+ * A plan of SQL text that yields such rows; trigger: makes its transition table
+ * visible to it, or NULL.  The current user's rights apply when it runs.
+ */
+extern OutboxPlan outbox_plan_mapping(const char *sql, TriggerData *trigger,
+									  Oid argument_type);
+
+/* Runs it and adds what it yields to rows; argument: NULL if it takes none. */
+extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
+							   const Datum *argument, Tuplestorestate *rows);
+
+/*
+ * Appends rows to the outbox with the rights of its owner; rows whose
+ * external_id or contact cannot stand there are left out.  Returns how many were
+ * appended.
+ */
+extern int64 outbox_append(const char *chatbot_id, Tuplestorestate *rows);
+
+#endif							/* CONTACTS_PUSH_OUTBOX_H */

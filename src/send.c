@@ -1,0 +1,419 @@
+/*
+ * send.c
+ *		Which requests leave now.
+ *
+ * Layer 3.  Which contacts go together is isolation.c's to decide, when a request
+ * may leave pacing.c's; this puts the two together with pauses and keys.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "common/hashfn.h"
+#include "compat.h"
+#include "contact.h"
+#include "outbox.h"
+#include "settings.h"
+#include "shared.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker.h"
+
+/* A pause of the worker's own: 1 minute, doubling to 1 hour (the contract's). */
+#define FIRST_PAUSE_US (INT64CONST(60) * 1000 * 1000)
+#define LONGEST_PAUSE_US (INT64CONST(3600) * 1000 * 1000)
+
+/* What a request that is being put together has to keep within. */
+typedef struct Filling
+{
+	int64		bytes;
+	int64		max_bytes;
+	int			n;
+} Filling;
+
+static int	next_chatbot = 0;	/* where the next round begins */
+
+/* shared_clock() at which the first request that time alone keeps may leave. */
+static int64 next_departure = PG_INT64_MAX;
+
+bool
+send_is_paused(const Chatbot *chatbot)
+{
+	return chatbot->pause != PAUSE_NONE && chatbot->paused_until > shared_clock();
+}
+
+/* What a pause may be mended by: the key and where it is sent to. */
+static uint64
+hash_key_and_url(const char *key)
+{
+	return hash_combine64(key ? shared_key_hash(key) : 0,
+						  shared_key_hash(settings_base_url));
+}
+
+static uint64
+current_key_and_url(const Chatbot *chatbot)
+{
+	char	   *why;
+
+	return hash_key_and_url(settings_find_key(chatbot->id, &why));
+}
+
+static void
+write_pause(Chatbot *chatbot)
+{
+	int64		left_ms = (chatbot->paused_until - shared_clock()) / 1000;
+	Datum		values[3] = {CStringGetTextDatum(chatbot->id), Int64GetDatum(left_ms), (Datum) 0};
+	char		nulls[3] = {' ', ' ', ' '};
+
+	if (chatbot->pause == PAUSE_NONE)
+		nulls[1] = nulls[2] = 'n';
+	else
+		values[2] = CStringGetTextDatum(chatbot->pause_reason);
+	chatbot->pause_unwritten = outbox_run(OUTBOX_CHATBOT_PAUSE, values, nulls) == 0;
+}
+
+static void
+set_pause_reason(Chatbot *chatbot, const char *reason)
+{
+	if (chatbot->pause_reason)
+		pfree(chatbot->pause_reason);
+	chatbot->pause_reason = window_strdup(reason);
+}
+
+void
+send_pause(Chatbot *chatbot, PauseKind kind, const char *reason)
+{
+	chatbot->pause = kind;
+	chatbot->pauses++;
+	chatbot->paused_until = shared_clock() +
+		pacing_pause(chatbot->pauses, FIRST_PAUSE_US, LONGEST_PAUSE_US);
+	chatbot->paused_with = current_key_and_url(chatbot);
+	set_pause_reason(chatbot, reason);
+	write_pause(chatbot);
+	shared_report_error(reason);
+}
+
+static void
+end_pause(Chatbot *chatbot)
+{
+	chatbot->pause = PAUSE_NONE;
+	chatbot->paused_until = 0;
+}
+
+void
+send_lift_pauses(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (chatbot->pause != PAUSE_NONE && chatbot->paused_until != PG_INT64_MAX &&
+			chatbot->paused_with != current_key_and_url(chatbot))
+		{
+			end_pause(chatbot);
+			chatbot->pauses = 0;
+			write_pause(chatbot);
+		}
+	}
+}
+
+/* A pause that stands in the table and that is not known here. */
+static void
+take_pause(Chatbot *chatbot, int64 left_ms, const char *reason)
+{
+	if (left_ms < 0)
+		chatbot->paused_until = PG_INT64_MAX;
+	else if (!send_is_paused(chatbot))
+		chatbot->paused_until = shared_clock() + left_ms * 1000;
+	else
+		return;
+	if (chatbot->pause == PAUSE_NONE)
+	{
+		chatbot->pause = PAUSE_FOREIGN;
+		chatbot->paused_with = current_key_and_url(chatbot);
+		set_pause_reason(chatbot, reason ? reason : "paused");
+	}
+}
+
+/*
+ * What an operator has written counts; what could not be written because somebody
+ * holds the row counts until it is.
+ */
+void
+send_read_pauses(void)
+{
+	List	   *paused = NIL;
+	uint64		n = outbox_run(OUTBOX_CHATBOT_STATES, NULL, NULL);
+	ListCell   *cell;
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 1));
+
+		take_pause(chatbot, outbox_get_int64(i, 2), outbox_get_text(i, 3));
+		paused = lappend(paused, chatbot);
+	}
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (chatbot->pause_unwritten)
+			write_pause(chatbot);
+		else if (send_is_paused(chatbot) && !list_member_ptr(paused, chatbot))
+		{
+			/* resume(): those refusals are meant, if it was for them. */
+			chatbot->refuse_all = chatbot->pause == PAUSE_REFUSALS;
+			end_pause(chatbot);
+			chatbot->pauses = 0;
+		}
+	}
+}
+
+/* isolation.c's question, of each contact that would go into a request. */
+static bool
+admit(void *arg, IsolationContact seq, bool *stop)
+{
+	Filling    *filling = arg;
+	Contact    *contact = window_find(seq);
+
+	/* One that alone is too large goes alone. */
+	if (filling->n > 0 && filling->bytes + contact->length > filling->max_bytes)
+	{
+		*stop = true;
+		return false;
+	}
+	if (!window_hold_email(contact))
+		return false;
+	filling->bytes += contact->length + 1;	/* and a comma */
+	filling->n++;
+	return true;
+}
+
+static void
+fill_body(Request *request)
+{
+	contact_body_begin(&request->body);
+	for (int i = 0; i < request->n; i++)
+		contact_body_add(&request->body, request->contacts[i]->json,
+						 request->contacts[i]->length);
+	contact_body_end(&request->body);
+}
+
+/* Has isolation.c put a request together; NULL: there is nothing for one now. */
+static Request *
+next_request(Chatbot *chatbot)
+{
+	IsolationContact seqs[CONTACT_MAX_USERS];
+	Filling		filling = {0};
+	int			max = pacing_batch(chatbot->batch_limit, settings_batch_size);
+	MemoryContext old;
+	Request    *request;
+	int			token;
+	int			n;
+
+	filling.max_bytes = chatbot->max_bytes ? chatbot->max_bytes : settings_max_request_bytes;
+	n = isolation_next(chatbot->isolation, max, admit, &filling, seqs, &token);
+	if (n < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	if (n == 0)
+		return NULL;
+
+	old = MemoryContextSwitchTo(worker.context);
+	request = palloc0(sizeof(Request));
+	request->chatbot = chatbot;
+	request->token = token;
+	request->n = n;
+	request->contacts = palloc(n * sizeof(Contact *));
+	for (int i = 0; i < n; i++)
+	{
+		request->contacts[i] = window_find(seqs[i]);
+		request->contacts[i]->state = CONTACT_UNDER_WAY;
+	}
+	initStringInfo(&request->body);
+	fill_body(request);
+	MemoryContextSwitchTo(old);
+	return request;
+}
+
+static int
+compare_seqs(const void *a, const void *b)
+{
+	int64		left = (*(Contact *const *) a)->seq;
+	int64		right = (*(Contact *const *) b)->seq;
+
+	return left < right ? -1 : left > right;
+}
+
+/* The seqs of a request as the text of an int8multirange. */
+static char *
+format_seqs(const Request *request)
+{
+	Contact   **sorted = palloc(request->n * sizeof(Contact *));
+	StringInfoData text;
+
+	memcpy(sorted, request->contacts, request->n * sizeof(Contact *));
+	qsort(sorted, request->n, sizeof(Contact *), compare_seqs);
+	initStringInfo(&text);
+	appendStringInfoChar(&text, '{');
+	for (int i = 0; i < request->n;)
+	{
+		int			j = i + 1;
+
+		while (j < request->n && sorted[j]->seq == sorted[j - 1]->seq + 1)
+			j++;
+		appendStringInfo(&text, "%s[" INT64_FORMAT "," INT64_FORMAT "]",
+						 i > 0 ? "," : "", sorted[i]->seq, sorted[j - 1]->seq);
+		i = j;
+	}
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
+static void
+write_intent(Request *request)
+{
+	Datum		values[3] = {
+		CStringGetTextDatum(request->chatbot->id),
+		Int32GetDatum(request->n),
+		CStringGetTextDatum(format_seqs(request))
+	};
+
+	outbox_run(OUTBOX_REQUEST_BEGIN, values, NULL);
+	request->id = outbox_get_int64(0, 1);
+}
+
+/* True if this time has come; else it is remembered as one to wake at. */
+static bool
+has_come(int64 time)
+{
+	if (time <= shared_clock())
+		return true;
+	next_departure = Min(next_departure, time);
+	return false;
+}
+
+/* Decides on one request of the chatbot, if one may leave now. */
+static bool
+plan_request(Chatbot *chatbot)
+{
+	Request    *request;
+	uint64		key_hash;
+	char	   *why;
+	char	   *key;
+
+	if (isolation_waiting(chatbot->isolation) == 0 ||
+		(chatbot->pause != PAUSE_NONE && !has_come(chatbot->paused_until)) ||
+		!has_come(chatbot->backoff.until))
+		return false;
+	key = settings_find_key(chatbot->id, &why);
+	if (key == NULL)
+	{
+		send_pause(chatbot, PAUSE_KEY, why);
+		has_come(chatbot->paused_until);
+		return false;
+	}
+	key_hash = shared_key_hash(key);
+	if (!has_come(shared_clock() + shared_budget_delay(key_hash)))
+		return false;
+	request = next_request(chatbot);
+	if (request == NULL)
+		return false;
+	shared_budget_take(key_hash);
+	request->key = MemoryContextStrdup(worker.context, key);
+	request->key_hash = key_hash;
+	write_intent(request);
+	worker.requests[worker.nrequests++] = request;
+	worker.last_key_hash = key_hash;
+	chatbot->requests++;
+	return true;
+}
+
+/* One request a chatbot and round, so that none waits for another's backlog. */
+bool
+send_plan(void)
+{
+	bool		planned = false;
+	bool		again = true;
+
+	next_departure = PG_INT64_MAX;
+	if (!settings_enabled)
+		return false;
+	while (again)
+	{
+		int			n = list_length(window_chatbots());
+
+		again = false;
+		for (int i = 0; i < n; i++)
+		{
+			if (worker.nrequests >= settings_max_concurrent_requests)
+				return planned;
+			again |= plan_request(list_nth(window_chatbots(), (next_chatbot + i) % n));
+		}
+		next_chatbot = n > 0 ? (next_chatbot + 1) % n : 0;
+		planned |= again;
+	}
+	return planned;
+}
+
+static void
+leave(Request *request)
+{
+	HttpParams	params = {0};
+	char	   *url = http_contacts_url(settings_base_url, request->chatbot->id_utf8);
+
+	params.url = url;
+	params.bearer = request->key;
+	params.ca_file = settings_ca_file;
+	params.body = request->body.data;
+	params.body_len = request->body.len;
+	params.connect_timeout_ms = settings_connect_timeout;
+	params.request_timeout_ms = settings_request_timeout;
+	params.max_response_bytes = settings_max_response_bytes;
+	request->left_at = shared_clock();
+	request->http = url ? http_begin(worker.pool, &params) : NULL;
+	free(url);
+	pfree(request->key);
+	request->key = NULL;
+	if (request->http == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed while starting a request.")));
+}
+
+void
+send_planned(void)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http == NULL)
+			leave(worker.requests[i]);
+}
+
+void
+send_forget(Request *request)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i] == request)
+			worker.requests[i] = worker.requests[--worker.nrequests];
+	request->chatbot->requests--;
+	http_end(request->http);
+	pfree(request->body.data);
+	pfree(request->contacts);
+	pfree(request);
+}
+
+int64
+send_timeout_ms(void)
+{
+	int64		delay = next_departure - shared_clock();
+
+	/* With nothing to wait for but an answer there is no need to wake. */
+	if (next_departure == PG_INT64_MAX ||
+		worker.nrequests >= settings_max_concurrent_requests)
+		return -1;
+	return delay <= 0 ? 0 : (delay + 999) / 1000;
+}

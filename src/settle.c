@@ -1,0 +1,708 @@
+/*
+ * settle.c
+ *		From answers to outcomes.
+ *
+ * Layer 3.  verdict.c says whose fault an answer is; what follows from it for the
+ * contacts, their chatbot and their key is done here, at that level only.
+ */
+#include "postgres.h"
+
+#include "answer.h"
+#include "common/pg_prng.h"
+#include "compat.h"
+#include "outbox.h"
+#include "settings.h"
+#include "shared.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "worker.h"
+
+/* First back-off of a chatbot or a contact in trouble; it doubles. */
+#define FIRST_BACKOFF_US (INT64CONST(1000) * 1000)
+
+/* A 413 does not make requests smaller than this, bytes; one contact may be. */
+#define LEAST_REQUEST_BYTES 1024
+
+/* Contacts whose outcome is to be written. */
+static List *settling = NIL;	/* of Contact *, in worker.context */
+static bool behind = false;
+
+/* Rows that a failure was charged to, and when, on the clock of answers. */
+typedef struct Charge
+{
+	int64		seq;
+	int64		answers;
+} Charge;
+
+static HTAB *charges = NULL;
+
+static Charge *
+find_charge(int64 seq, HASHACTION action)
+{
+	if (charges == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(int64);
+		control.entrysize = sizeof(Charge);
+		control.hcxt = worker.context;
+		charges = hash_create("contacts_push charges", 64, &control,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	return hash_search(charges, &seq, action, NULL);
+}
+
+int64
+settle_charged_at(const Contact *contact)
+{
+	Charge	   *charge = find_charge(contact->seq, HASH_FIND);
+
+	return charge ? charge->answers : -1;
+}
+
+bool
+settle_is_behind(void)
+{
+	return behind;
+}
+
+void
+settle_contact(Contact *contact, OutcomeKind outcome, int http_status, const char *text)
+{
+	MemoryContext old;
+
+	window_release_email(contact);
+	contact->state = CONTACT_SETTLING;
+	contact->outcome = outcome;
+	contact->http_status = http_status;
+	contact->text = window_strdup(text);
+	old = MemoryContextSwitchTo(worker.context);
+	settling = lappend(settling, contact);
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- what an answer means for its contacts ---- */
+
+/* Back to where they came from, as if never sent. */
+static void
+return_contacts(Request *request)
+{
+	for (int i = 0; i < request->n; i++)
+	{
+		request->contacts[i]->state = CONTACT_WAITING;
+		window_release_email(request->contacts[i]);
+	}
+}
+
+static void
+check_memory(bool done)
+{
+	if (!done)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+}
+
+static void
+give_back(Request *request)
+{
+	return_contacts(request);
+	check_memory(isolation_returned(request->chatbot->isolation, request->token));
+}
+
+static void
+settle_named(Request *request, const ReadAnswer *answer)
+{
+	for (int i = 0; i < request->n; i++)
+		if (answer->match[i] >= 0)
+		{
+			char	   *id = answer_clean(answer->reply->contacts[answer->match[i]].id,
+										  ANSWER_MAX_MESSAGE);
+
+			settle_contact(request->contacts[i], OUTCOME_CREATED, 200, id);
+			pfree(id);
+		}
+}
+
+static void
+clear_trouble(Request *request)
+{
+	Chatbot    *chatbot = request->chatbot;
+
+	pacing_succeed(&chatbot->backoff);
+	chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
+												  settings_batch_size);
+	chatbot->pauses = 0;
+	chatbot->answers++;
+}
+
+static void
+forget_refusals(Chatbot *chatbot)
+{
+	chatbot->refusals = 0;
+	chatbot->refuse_all = false;
+}
+
+static void
+on_created(Request *request, const ReadAnswer *answer)
+{
+	settle_named(request, answer);
+	check_memory(isolation_clean(request->chatbot->isolation, request->token));
+	clear_trouble(request);
+	forget_refusals(request->chatbot);
+}
+
+/* Marks those that are not settled as possibly created; true if all are marked. */
+static bool
+mark_rest(Request *request, int http_status, const char *why)
+{
+	int64	   *seqs = palloc(request->n * sizeof(int64));
+	int			n = 0;
+
+	for (int i = 0; i < request->n; i++)
+	{
+		Contact    *contact = request->contacts[i];
+
+		if (contact->state == CONTACT_SETTLING)
+			continue;
+		contact->state = CONTACT_WAITING;
+		window_release_email(contact);
+		if (!contact->unconfirmed)
+			seqs[n++] = contact->seq;
+		contact->unconfirmed = true;
+	}
+	return settle_mark_unconfirmed(seqs, n, http_status, why) == (uint64) n;
+}
+
+static void
+back_off(Chatbot *chatbot, int64 told_ms)
+{
+	pacing_fail(&chatbot->backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000),
+				told_ms < 0 ? -1 : told_ms * 1000, pg_prng_double(&pg_global_prng_state),
+				shared_clock());
+}
+
+/* 200 for some: the others may or may not be there. */
+static bool
+on_partial(Request *request, const ReadAnswer *answer)
+{
+	bool	   *created = palloc(request->n * sizeof(bool));
+	bool		marked;
+
+	for (int i = 0; i < request->n; i++)
+		created[i] = answer->match[i] >= 0;
+	settle_named(request, answer);
+	marked = mark_rest(request, 200, answer->message);
+	check_memory(isolation_partial(request->chatbot->isolation, request->token, created));
+	if (answer->named > 0)
+		clear_trouble(request);
+	else
+		back_off(request->chatbot, answer->judgement.wait_ms);
+	return marked;
+}
+
+/* Counts a refusal of one contact; true if it completes a run in the same words. */
+static bool
+completes_run(Chatbot *chatbot, const Contact *contact, const char *message)
+{
+	if (chatbot->refusal == NULL || strcmp(chatbot->refusal, message) != 0)
+	{
+		if (chatbot->refusal)
+			pfree(chatbot->refusal);
+		chatbot->refusal = window_strdup(message);
+		chatbot->refusals = 0;
+	}
+	if (chatbot->refuse_all)
+		return false;
+	chatbot->refused[chatbot->refusals++] = contact->seq;
+	return chatbot->refusals == REFUSALS_IN_A_ROW;
+}
+
+/* The run was the chatbot's fault: what it refused is pending again. */
+static void
+take_back_run(Request *request, const char *message)
+{
+	Chatbot    *chatbot = request->chatbot;
+	Datum		value;
+	uint64		n;
+
+	settle_write();
+	value = outbox_int8_array(chatbot->refused, chatbot->refusals);
+	n = outbox_run(OUTBOX_UNREFUSE, &value, NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		int64		seq = outbox_get_int64(i, 1);
+
+		ranges_add(&chatbot->waiting, seq, seq);
+	}
+	chatbot->tally.rejected -= n;
+	chatbot->refusals = 0;
+	give_back(request);
+	send_pause(chatbot, PAUSE_REFUSALS,
+			   psprintf("%d contacts in a row were refused with: %s",
+						REFUSALS_IN_A_ROW, message));
+}
+
+/* One contact, refused alone: that is its outcome. */
+static void
+on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	Contact    *contact = request->contacts[0];
+	Chatbot    *chatbot = request->chatbot;
+
+	if (result->status == 409 && contact->unconfirmed)
+		settle_contact(contact, OUTCOME_PRESENT, 409,
+					   psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
+								answer->message));
+	else if (result->status == 409)
+		settle_contact(contact, OUTCOME_CONFLICT, 409, answer->message);
+	else if (result->status == 400 && completes_run(chatbot, contact, answer->message))
+	{
+		take_back_run(request, answer->message);
+		return;
+	}
+	else
+		settle_contact(contact, OUTCOME_REJECTED, result->status, answer->message);
+	if (result->status != 400)
+		chatbot->refusals = 0;
+	check_memory(isolation_dirty(chatbot->isolation, request->token, -1));
+	clear_trouble(request);
+}
+
+static void
+on_refused(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	const Reply *reply = answer->reply;
+	int			culprit = -1;
+
+	if (request->n == 1)
+	{
+		on_refused_alone(request, result, answer);
+		return;
+	}
+	if (reply->nculprits > 0 && reply->culprits[0] < request->n)
+		culprit = reply->culprits[0];
+	return_contacts(request);
+	check_memory(isolation_dirty(request->chatbot->isolation, request->token, culprit));
+	clear_trouble(request);
+}
+
+/* Too large: smaller requests, until a single contact is too large by itself. */
+static void
+on_too_large(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	if (request->n == 1)
+	{
+		on_refused_alone(request, result, answer);
+		return;
+	}
+	request->chatbot->max_bytes = Max(request->body.len / 2, LEAST_REQUEST_BYTES);
+	give_back(request);
+}
+
+/*
+ * Whether a failure of a contact that was alone is its own: the chatbot has given
+ * others a definite answer since the last time.
+ */
+static bool
+is_its_own(const Contact *contact)
+{
+	return contact->tried_at >= 0 && contact->chatbot->answers > contact->tried_at;
+}
+
+static void
+charge_contact(Request *request, int http_status, const char *why)
+{
+	Contact    *contact = request->contacts[0];
+	PacingBackoff backoff = {.failures = contact->attempts};
+	bool		drop = true;
+
+	contact->attempts++;
+	if (contact->attempts >= settings_max_attempts)
+	{
+		find_charge(contact->seq, HASH_REMOVE);
+		settle_contact(contact, OUTCOME_FAILED, http_status, why);
+	}
+	else
+	{
+		pacing_fail(&backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000), -1,
+					pg_prng_double(&pg_global_prng_state), 0);
+		contact->delay_ms = backoff.until / 1000;
+		find_charge(contact->seq, HASH_ENTER)->answers = contact->chatbot->answers;
+		settle_contact(contact, OUTCOME_CHARGED, http_status, why);
+	}
+	check_memory(isolation_dropped(request->chatbot->isolation, request->token, &drop));
+}
+
+/* No usable answer: they may have been created. */
+static bool
+on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	Chatbot    *chatbot = request->chatbot;
+	bool		marked;
+
+	if (request->n == 1 && is_its_own(request->contacts[0]))
+	{
+		charge_contact(request, result->status, answer->message);
+		return true;
+	}
+	if (request->n == 1)
+		request->contacts[0]->tried_at = chatbot->answers;
+	marked = mark_rest(request, result->status, answer->message);
+	check_memory(isolation_unanswered(chatbot->isolation, request->token));
+	back_off(chatbot, answer->judgement.wait_ms);
+	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
+											   settings_batch_size);
+	return marked;
+}
+
+static void
+on_paused(Request *request, PauseKind kind, const HttpResult *result,
+		  const ReadAnswer *answer)
+{
+	give_back(request);
+	send_pause(request->chatbot, kind,
+			   answer->from_api ? psprintf("%d %s", result->status, answer->message)
+			   : psprintf("%s", answer->message));
+}
+
+/* What the answer tells about the budget of the key. */
+static void
+keep_pace(const Request *request, const ReadAnswer *answer)
+{
+	int64		wait_ms = answer->judgement.wait_ms;
+
+	if (answer->judgement.verdict == VERDICT_RATE)
+		shared_budget_throttled(request->key_hash, request->left_at,
+								wait_ms < 0 ? -1 : wait_ms * 1000);
+	else if (answer->judgement.verdict != VERDICT_NETWORK)
+		shared_budget_answered(request->key_hash);
+}
+
+/* Acts on an answer; true if all contacts that may be created are marked so. */
+static bool
+act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	switch (answer->judgement.verdict)
+	{
+		case VERDICT_CREATED:
+			on_created(request, answer);
+			return true;
+		case VERDICT_PARTIAL:
+			return on_partial(request, answer);
+		case VERDICT_CONTACT:
+			on_refused(request, result, answer);
+			return true;
+		case VERDICT_QUOTA:
+			on_paused(request, PAUSE_QUOTA, result, answer);
+			return true;
+		case VERDICT_KEY:
+			on_paused(request, PAUSE_KEY, result, answer);
+			return true;
+		case VERDICT_CHATBOT:
+			on_paused(request, PAUSE_CHATBOT, result, answer);
+			return true;
+		case VERDICT_BATCH:
+			on_too_large(request, result, answer);
+			return true;
+		case VERDICT_RATE:
+			give_back(request);
+			return true;
+		case VERDICT_NETWORK:
+			give_back(request);
+			back_off(request->chatbot, -1);
+			return true;
+		case VERDICT_SERVER:
+			break;
+	}
+	return on_unanswered(request, result, answer);
+}
+
+uint64
+settle_mark_unconfirmed(const int64 *seqs, int n, int http_status, const char *why)
+{
+	Datum		values[3] = {
+		outbox_int8_array(seqs, n), Int32GetDatum(http_status), CStringGetTextDatum(why)
+	};
+	char		nulls[3] = {' ', http_status ? ' ' : 'n', ' '};
+
+	return n > 0 ? outbox_run(OUTBOX_MARK_UNCONFIRMED, values, nulls) : 0;
+}
+
+void
+settle_finish_request(int64 id, int http_status, const char *outcome,
+					  const char *message, int64 duration_ms, bool over)
+{
+	Datum		values[6] = {
+		Int64GetDatum(id), Int32GetDatum(http_status), CStringGetTextDatum(outcome),
+		CStringGetTextDatum(message ? message : ""), Int64GetDatum(duration_ms),
+		BoolGetDatum(over)
+	};
+	char		nulls[6] = {
+		' ', http_status ? ' ' : 'n', ' ', message ? ' ' : 'n',
+		duration_ms >= 0 ? ' ' : 'n', ' '
+	};
+
+	outbox_run(OUTBOX_REQUEST_FINISH, values, nulls);
+}
+
+static void
+settle_request(Request *request)
+{
+	const HttpResult *result = http_result(request->http);
+	const char **external_ids = palloc(request->n * sizeof(char *));
+	ReadAnswer	answer;
+	Verdict		verdict;
+	bool		marked;
+
+	for (int i = 0; i < request->n; i++)
+		external_ids[i] = request->contacts[i]->external_id_utf8;
+	answer_read(&answer, result, external_ids, request->n);
+	verdict = answer.judgement.verdict;
+	keep_pace(request, &answer);
+	marked = act_on(request, result, &answer);
+	settle_finish_request(request->id, result->status, verdict_name(verdict),
+						  verdict == VERDICT_CREATED ? NULL : answer.message,
+						  result->duration_ms, marked);
+	if (verdict != VERDICT_CREATED && verdict != VERDICT_CONTACT)
+		shared_report_error(answer.message);
+	worker.finished_requests++;
+	answer_free(&answer);
+	pfree(external_ids);
+	send_forget(request);
+}
+
+static Request *
+find_request(const HttpRequest *http)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http == http)
+			return worker.requests[i];
+	return NULL;
+}
+
+bool
+settle_answers(void)
+{
+	HttpRequest *http;
+	bool		any = false;
+
+	while ((http = http_next_done(worker.pool)) != NULL)
+	{
+		settle_request(find_request(http));
+		any = true;
+	}
+	return any;
+}
+
+/* ---- writing ---- */
+
+static const char *
+status_of(OutcomeKind outcome)
+{
+	switch (outcome)
+	{
+		case OUTCOME_CREATED:
+			return "created";
+		case OUTCOME_PRESENT:
+			return "present";
+		case OUTCOME_CONFLICT:
+			return "conflict";
+		case OUTCOME_REJECTED:
+			return "rejected";
+		case OUTCOME_FAILED:
+			return "failed";
+		case OUTCOME_CHARGED:
+			break;
+	}
+	return "pending";
+}
+
+static void
+count(Contact *contact)
+{
+	Tally	   *tally = &contact->chatbot->tally;
+
+	switch (contact->outcome)
+	{
+		case OUTCOME_CREATED:
+			tally->created++;
+			break;
+		case OUTCOME_PRESENT:
+			tally->present++;
+			break;
+		case OUTCOME_CONFLICT:
+			tally->conflict++;
+			break;
+		case OUTCOME_REJECTED:
+			tally->rejected++;
+			break;
+		case OUTCOME_FAILED:
+			tally->failed++;
+			break;
+		case OUTCOME_CHARGED:
+			return;
+	}
+	worker.settled_contacts++;
+}
+
+/* Contacts to be written by one statement, as its arguments. */
+typedef struct Batch
+{
+	int			n;
+	Contact   **contacts;
+	int64	   *seqs;
+	char	  **statuses;
+	char	  **texts;
+	Datum	   *http_statuses;
+} Batch;
+
+static void
+make_batch(Batch *batch, int max)
+{
+	batch->n = 0;
+	batch->contacts = palloc(max * sizeof(Contact *));
+	batch->seqs = palloc(max * sizeof(int64));
+	batch->statuses = palloc(max * sizeof(char *));
+	batch->texts = palloc(max * sizeof(char *));
+	batch->http_statuses = palloc(max * sizeof(Datum));
+}
+
+static void
+add_to_batch(Batch *batch, Contact *contact)
+{
+	batch->contacts[batch->n] = contact;
+	batch->seqs[batch->n] = contact->seq;
+	batch->statuses[batch->n] = unconstify(char *, status_of(contact->outcome));
+	batch->texts[batch->n] = contact->text;
+	batch->http_statuses[batch->n] = Int32GetDatum(contact->http_status);
+	batch->n++;
+}
+
+/*
+ * Lets go of what was written.  written less than the batch: somebody holds rows
+ * locked, which are tried again, or has changed them by hand, which is fine.
+ */
+static void
+let_go(Batch *batch, uint64 written)
+{
+	List	   *still = NIL;
+
+	if (written < (uint64) batch->n)
+	{
+		Datum		value = outbox_int8_array(batch->seqs, batch->n);
+		uint64		n = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
+
+		for (uint64 i = 0; i < n; i++)
+			still = lappend(still, window_find(outbox_get_int64(i, 1)));
+	}
+	for (int i = 0; i < batch->n; i++)
+	{
+		Contact    *contact = batch->contacts[i];
+
+		if (still != NIL && list_member_ptr(still, contact))
+		{
+			MemoryContext old = MemoryContextSwitchTo(worker.context);
+
+			settling = lappend(settling, contact);
+			behind = true;
+			MemoryContextSwitchTo(old);
+			continue;
+		}
+		count(contact);
+		if (contact->look_again)
+			intents_note(contact->chatbot, contact->external_id);
+		window_remove(contact);
+	}
+}
+
+static void
+write_created(Batch *batch)
+{
+	Datum		values[2] = {
+		outbox_int8_array(batch->seqs, batch->n), outbox_text_array(batch->texts, batch->n)
+	};
+
+	let_go(batch, outbox_run(OUTBOX_SETTLE_CREATED, values, NULL));
+}
+
+static void
+write_refused(Batch *batch)
+{
+	Datum		values[4] = {
+		outbox_int8_array(batch->seqs, batch->n),
+		outbox_text_array(batch->statuses, batch->n),
+		outbox_int4_array(batch->http_statuses, batch->n),
+		outbox_text_array(batch->texts, batch->n)
+	};
+
+	let_go(batch, outbox_run(OUTBOX_SETTLE_REFUSED, values, NULL));
+}
+
+static void
+write_charge(Contact *contact)
+{
+	Datum		values[5] = {
+		Int64GetDatum(contact->seq), Int32GetDatum(contact->attempts),
+		Int64GetDatum(contact->delay_ms), Int32GetDatum(contact->http_status),
+		CStringGetTextDatum(contact->text)
+	};
+	char		nulls[5] = {' ', ' ', ' ', contact->http_status ? ' ' : 'n', ' '};
+	Batch		batch;
+
+	make_batch(&batch, 1);
+	add_to_batch(&batch, contact);
+	let_go(&batch, outbox_run(OUTBOX_CHARGE, values, nulls));
+}
+
+/* Adds what was settled to the chatbot's row, unless somebody holds that. */
+static void
+write_tally(Chatbot *chatbot)
+{
+	Tally		none = {0};
+	Tally	   *tally = &chatbot->tally;
+	Datum		values[6] = {
+		CStringGetTextDatum(chatbot->id), Int64GetDatum(tally->created),
+		Int64GetDatum(tally->present), Int64GetDatum(tally->conflict),
+		Int64GetDatum(tally->rejected), Int64GetDatum(tally->failed)
+	};
+
+	if (memcmp(tally, &none, sizeof(none)) == 0)
+		return;
+	if (outbox_run(OUTBOX_CHATBOT_COUNT, values, NULL) > 0)
+		*tally = none;
+}
+
+void
+settle_write(void)
+{
+	List	   *now = settling;
+	Batch		created;
+	Batch		refused;
+	ListCell   *cell;
+
+	behind = false;
+	settling = NIL;
+	if (now != NIL)
+	{
+		make_batch(&created, list_length(now));
+		make_batch(&refused, list_length(now));
+		foreach(cell, now)
+		{
+			Contact    *contact = lfirst(cell);
+
+			if (contact->outcome == OUTCOME_CHARGED)
+				write_charge(contact);
+			else
+				add_to_batch(contact->outcome == OUTCOME_CREATED ? &created : &refused, contact);
+		}
+		if (created.n > 0)
+			write_created(&created);
+		if (refused.n > 0)
+			write_refused(&refused);
+		list_free(now);
+	}
+	foreach(cell, window_chatbots())
+		write_tally(lfirst(cell));
+}

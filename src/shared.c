@@ -1,0 +1,547 @@
+/*
+ * shared.c
+ *		Shared memory: who works for which database, and the budgets of the keys.
+ *
+ * Layer 2.  One lightweight lock covers everything: all sections are short, the
+ * busiest caller is a commit that looks its database's worker up among a handful.
+ * No pointer and no descriptor may enter the structures.
+ */
+#include "postgres.h"
+
+#include <time.h>
+
+#include "access/xact.h"
+#include "common/hashfn.h"
+#include "common/pg_prng.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "pacing.h"
+#include "pgstat.h"
+#include "settings.h"
+#include "shared.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/timestamp.h"
+
+/* Installations told between two rounds of the launcher; more: it looks at all. */
+#define MAX_INSTALLATIONS 16
+
+/* Keys with a budget of their own; the one unused for longest makes room. */
+#define MAX_BUDGETS 64
+
+typedef struct Worker
+{
+	Oid			database;		/* InvalidOid: the slot is free */
+	int			procno;			/* of the worker, -1: not attached */
+	SharedExit	exit;
+	uint64		flush_wanted;
+	uint64		flush_done;
+	SharedReport report;
+	ConditionVariable flushed;
+} Worker;
+
+typedef struct Budget
+{
+	uint64		key_hash;		/* 0: free */
+	int64		used_at;
+	PacingBudget pacing;
+} Budget;
+
+typedef struct Shared
+{
+	LWLock	   *lock;			/* in shared memory at one address for all */
+	int			launcher_procno;	/* -1: none */
+	bool		look_at_all;
+	int			ninstallations;
+	Oid			installations[MAX_INSTALLATIONS];
+	Budget		budgets[MAX_BUDGETS];
+	int			nworkers;
+	Worker		workers[FLEXIBLE_ARRAY_MEMBER];
+} Shared;
+
+static Shared *shared = NULL;
+static Worker *my_worker = NULL;
+
+/* Budgets of a process without shared memory: they pace nobody, but count. */
+static Budget local_budgets[MAX_BUDGETS];
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static bool wake_worker_pending = false;
+static bool wake_launcher_pending = false;
+
+/* A worker a database, and no more workers than there can be processes. */
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(Shared, workers),
+					mul_size(max_worker_processes, sizeof(Worker)));
+}
+
+static void
+shared_shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche("contacts_push", 1);
+}
+
+static void
+shared_shmem_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("contacts_push", shared_size(), &found);
+	if (!found)
+	{
+		memset(shared, 0, shared_size());
+		shared->lock = &GetNamedLWLockTranche("contacts_push")->lock;
+		shared->launcher_procno = -1;
+		shared->nworkers = max_worker_processes;
+		for (int i = 0; i < shared->nworkers; i++)
+		{
+			shared->workers[i].procno = -1;
+			ConditionVariableInit(&shared->workers[i].flushed);
+		}
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+shared_request(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = shared_shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shared_shmem_startup;
+}
+
+bool
+shared_available(void)
+{
+	return shared != NULL;
+}
+
+/* The slot of a database, or NULL; the lock must be held. */
+static Worker *
+find_worker(Oid database)
+{
+	for (int i = 0; i < shared->nworkers; i++)
+		if (shared->workers[i].database == database)
+			return &shared->workers[i];
+	return NULL;
+}
+
+/*
+ * The process may have ended meanwhile and its number been given to another: that
+ * one wakes for nothing.
+ */
+static void
+set_latch_of(int procno)
+{
+	if (procno >= 0)
+		SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
+void
+shared_wake_worker(Oid database)
+{
+	Worker	   *worker;
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	worker = find_worker(database);
+	if (worker)
+		set_latch_of(worker->procno);
+	LWLockRelease(shared->lock);
+}
+
+static void
+tell_launcher(void)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (shared->ninstallations < MAX_INSTALLATIONS)
+		shared->installations[shared->ninstallations++] = MyDatabaseId;
+	else
+		shared->look_at_all = true;
+	set_latch_of(shared->launcher_procno);
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Runs after the transaction has become visible to others, so that whoever is
+ * woken finds what it is woken for.  A prepared transaction is left to the
+ * worker's slow poll: whoever commits it runs nothing of ours.
+ */
+static void
+wake_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && wake_worker_pending)
+		shared_wake_worker(MyDatabaseId);
+	if (event == XACT_EVENT_COMMIT && wake_launcher_pending)
+		tell_launcher();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		wake_worker_pending = wake_launcher_pending = false;
+}
+
+static void
+register_wake_callback(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(wake_callback, NULL);
+		registered = true;
+	}
+}
+
+void
+shared_wake_worker_at_commit(void)
+{
+	if (shared == NULL)
+		return;
+	register_wake_callback();
+	wake_worker_pending = true;
+}
+
+void
+shared_wake_launcher_at_commit(void)
+{
+	if (shared == NULL)
+		return;
+	register_wake_callback();
+	wake_launcher_pending = true;
+}
+
+static void
+detach_launcher(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher_procno = -1;
+	LWLockRelease(shared->lock);
+}
+
+void
+shared_attach_launcher(void)
+{
+	before_shmem_exit(detach_launcher, (Datum) 0);
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->launcher_procno = compat_my_proc_number();
+	LWLockRelease(shared->lock);
+}
+
+int
+shared_take_installations(Oid *databases, int max)
+{
+	int			n;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	n = shared->ninstallations;
+	if (shared->look_at_all || n > max)
+		n = -1;
+	else
+		memcpy(databases, shared->installations, n * sizeof(Oid));
+	shared->ninstallations = 0;
+	shared->look_at_all = false;
+	LWLockRelease(shared->lock);
+	return n;
+}
+
+bool
+shared_reserve_worker(Oid database)
+{
+	Worker	   *worker;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker == NULL)
+		worker = find_worker(InvalidOid);
+	if (worker)
+	{
+		worker->database = database;
+		worker->exit = SHARED_EXIT_UNTOLD;
+	}
+	LWLockRelease(shared->lock);
+	return worker != NULL;
+}
+
+SharedExit
+shared_release_worker(Oid database)
+{
+	SharedExit	why = SHARED_EXIT_UNTOLD;
+	Worker	   *worker;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker)
+	{
+		why = worker->exit;
+		worker->database = InvalidOid;
+		worker->procno = -1;
+		worker->report.last_error[0] = '\0';
+	}
+	LWLockRelease(shared->lock);
+	return why;
+}
+
+static void
+detach_worker(int code, Datum arg)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_worker->procno = -1;
+	my_worker->report.pid = 0;
+	my_worker->report.requests_in_flight = 0;
+	LWLockRelease(shared->lock);
+	ConditionVariableBroadcast(&my_worker->flushed);
+	my_worker = NULL;
+}
+
+void
+shared_attach_worker(Oid database)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_worker = find_worker(database);
+	if (my_worker)
+	{
+		char		error[SHARED_ERROR_BYTES];
+
+		/* The last error survives a restart: it is likely its reason. */
+		strlcpy(error, my_worker->report.last_error, sizeof(error));
+		memset(&my_worker->report, 0, sizeof(my_worker->report));
+		strlcpy(my_worker->report.last_error, error, sizeof(error));
+		my_worker->report.pid = MyProcPid;
+		my_worker->report.started_at = GetCurrentTimestamp();
+		my_worker->report.last_activity_at = my_worker->report.started_at;
+		my_worker->procno = compat_my_proc_number();
+	}
+	LWLockRelease(shared->lock);
+	if (my_worker == NULL)
+		ereport(FATAL,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("no slot was reserved for the worker of database %u", database)));
+	before_shmem_exit(detach_worker, (Datum) 0);
+}
+
+void
+shared_tell_exit(SharedExit why)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_worker->exit = why;
+	LWLockRelease(shared->lock);
+}
+
+void
+shared_report(int in_flight, int64 requests, int64 contacts, double rate)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	my_worker->report.requests_in_flight = in_flight;
+	my_worker->report.requests = requests;
+	my_worker->report.contacts = contacts;
+	my_worker->report.rate = rate;
+	my_worker->report.last_activity_at = GetCurrentTimestamp();
+	LWLockRelease(shared->lock);
+}
+
+void
+shared_report_error(const char *error)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	strlcpy(my_worker->report.last_error, error, SHARED_ERROR_BYTES);
+	LWLockRelease(shared->lock);
+}
+
+uint64
+shared_flush_wanted(void)
+{
+	uint64		ticket;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	ticket = my_worker->flush_wanted;
+	LWLockRelease(shared->lock);
+	return ticket;
+}
+
+void
+shared_flush_done(uint64 ticket)
+{
+	bool		news;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	news = my_worker->flush_done != ticket;
+	my_worker->flush_done = ticket;
+	LWLockRelease(shared->lock);
+	if (news)
+		ConditionVariableBroadcast(&my_worker->flushed);
+}
+
+uint64
+shared_flush_begin(void)
+{
+	uint64		ticket = 0;
+	Worker	   *worker;
+
+	if (shared == NULL)
+		return 0;
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	worker = find_worker(MyDatabaseId);
+	if (worker)
+	{
+		ticket = ++worker->flush_wanted;
+		set_latch_of(worker->procno);
+	}
+	LWLockRelease(shared->lock);
+	return ticket;
+}
+
+bool
+shared_flush_wait(uint64 ticket, long timeout_ms)
+{
+	int64		until = shared_clock() + (int64) timeout_ms * 1000;
+	bool		done = false;
+
+	/* The slot may move to another database's worker: looked up each time. */
+	for (;;)
+	{
+		Worker	   *worker;
+		int64		left;
+
+		LWLockAcquire(shared->lock, LW_SHARED);
+		worker = find_worker(MyDatabaseId);
+		done = worker && worker->flush_done >= ticket;
+		LWLockRelease(shared->lock);
+		left = (until - shared_clock()) / 1000;
+		if (done || worker == NULL || left <= 0)
+			break;
+		ConditionVariableTimedSleep(&worker->flushed, Min(left, 100), PG_WAIT_EXTENSION);
+	}
+	ConditionVariableCancelSleep();
+	return done;
+}
+
+bool
+shared_get_report(Oid database, SharedReport *report)
+{
+	Worker	   *worker;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	worker = find_worker(database);
+	if (worker)
+		*report = worker->report;
+	LWLockRelease(shared->lock);
+	return worker != NULL;
+}
+
+uint64
+shared_key_hash(const char *key)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) key, strlen(key), 0);
+
+	return hash ? hash : 1;
+}
+
+int64
+shared_clock(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+/* The budget of a key, made if need be; the lock must be held exclusively. */
+static PacingBudget *
+find_budget(uint64 key_hash)
+{
+	Budget	   *budgets = shared ? shared->budgets : local_budgets;
+	Budget	   *oldest = &budgets[0];
+
+	for (int i = 0; i < MAX_BUDGETS; i++)
+	{
+		if (budgets[i].key_hash == key_hash)
+		{
+			oldest = &budgets[i];
+			break;
+		}
+		if (budgets[i].used_at < oldest->used_at)
+			oldest = &budgets[i];
+	}
+	if (oldest->key_hash != key_hash)
+	{
+		memset(oldest, 0, sizeof(*oldest));
+		oldest->key_hash = key_hash;
+	}
+	oldest->used_at = shared_clock();
+	return &oldest->pacing;
+}
+
+static PacingBudget *
+lock_budget(uint64 key_hash)
+{
+	if (shared)
+		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	return find_budget(key_hash);
+}
+
+static void
+unlock_budget(void)
+{
+	if (shared)
+		LWLockRelease(shared->lock);
+}
+
+int64
+shared_budget_delay(uint64 key_hash)
+{
+	PacingBudget *budget = lock_budget(key_hash);
+	int64		delay = pacing_delay(budget, settings_requests_per_second, shared_clock());
+
+	unlock_budget();
+	return delay;
+}
+
+void
+shared_budget_take(uint64 key_hash)
+{
+	pacing_take(lock_budget(key_hash), settings_requests_per_second, shared_clock());
+	unlock_budget();
+}
+
+void
+shared_budget_answered(uint64 key_hash)
+{
+	pacing_answered(lock_budget(key_hash), settings_requests_per_second, shared_clock());
+	unlock_budget();
+}
+
+void
+shared_budget_throttled(uint64 key_hash, int64 left_at, int64 told_us)
+{
+	double		random = pg_prng_double(&pg_global_prng_state);
+
+	pacing_throttled(lock_budget(key_hash), settings_requests_per_second, left_at,
+					 told_us, random, shared_clock());
+	unlock_budget();
+}
+
+double
+shared_budget_rate(uint64 key_hash)
+{
+	PacingBudget *budget = lock_budget(key_hash);
+	double		rate = budget->rate > 0 ? budget->rate : settings_requests_per_second;
+
+	unlock_budget();
+	return rate;
+}

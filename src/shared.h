@@ -1,0 +1,111 @@
+/*
+ * shared.h
+ *		Shared memory: who works for which database, and the budgets of the keys.
+ *
+ * Layer 2.  Plain values only: no pointer, no file descriptor.  Without
+ * shared_preload_libraries there is none of it; every function here then does
+ * nothing, and says so in what it returns.
+ */
+#ifndef CONTACTS_PUSH_SHARED_H
+#define CONTACTS_PUSH_SHARED_H
+
+#include "datatype/timestamp.h"
+
+/* Longest text of a last error that is kept, with its terminator. */
+#define SHARED_ERROR_BYTES 256
+
+/* Why a worker has ended, as it told before it did. */
+typedef enum SharedExit
+{
+	SHARED_EXIT_UNTOLD,			/* it did not say: an error or a crash */
+	SHARED_EXIT_NO_EXTENSION,	/* the database does not have the extension */
+	SHARED_EXIT_RESTART			/* start it again at once */
+} SharedExit;
+
+/* What contacts_push.worker shows of a worker; a copy. */
+typedef struct SharedReport
+{
+	int			pid;			/* 0: not running */
+	TimestampTz started_at;
+	TimestampTz last_activity_at;
+	int			requests_in_flight;
+	int64		requests;		/* finished since the start */
+	int64		contacts;		/* settled since the start */
+	double		rate;			/* requests a second its budget allows now */
+	char		last_error[SHARED_ERROR_BYTES];
+} SharedReport;
+
+/* Asks for the memory; called once, from _PG_init() while preloading. */
+extern void shared_request(void);
+
+/* True where the library was preloaded. */
+extern bool shared_available(void);
+
+/* ---- waking: callable by everybody, never throws ---- */
+
+/* Sets the latch of this database's worker. */
+extern void shared_wake_worker(Oid database);
+
+/* The same when the current transaction commits; nothing if it does not. */
+extern void shared_wake_worker_at_commit(void);
+
+/* Tells the launcher at commit that the extension came to this database. */
+extern void shared_wake_launcher_at_commit(void);
+
+/* ---- the launcher's side ---- */
+
+extern void shared_attach_launcher(void);
+
+/*
+ * Takes the databases that have told of an installation since the last call
+ * into databases[max]; returns how many, or -1 when all databases are to be
+ * looked at again.
+ */
+extern int	shared_take_installations(Oid *databases, int max);
+
+/* Reserves a slot for a worker.  False: none is free. */
+extern bool shared_reserve_worker(Oid database);
+
+/* Frees it, after the worker has ended; returns what the worker told. */
+extern SharedExit shared_release_worker(Oid database);
+
+/* ---- the worker's side ---- */
+
+/* Makes the calling process the worker of the database; undone at its exit. */
+extern void shared_attach_worker(Oid database);
+extern void shared_tell_exit(SharedExit why);
+extern void shared_report(int in_flight, int64 requests, int64 contacts, double rate);
+extern void shared_report_error(const char *error);
+
+/* The highest ticket of contacts_push.flush() drawn so far. */
+extern uint64 shared_flush_wanted(void);
+
+/* All that was committed before this ticket was drawn is settled or paused. */
+extern void shared_flush_done(uint64 ticket);
+
+/* ---- contacts_push.flush() and the views ---- */
+
+/* Draws a ticket and wakes the worker; 0: no worker is running. */
+extern uint64 shared_flush_begin(void);
+
+/* Waits at most timeout_ms for it; true when it is done. Interruptible. */
+extern bool shared_flush_wait(uint64 ticket, long timeout_ms);
+
+/* False if the database has no worker's slot. */
+extern bool shared_get_report(Oid database, SharedReport *report);
+
+/* ---- budgets: one a key; keys are known by a hash only ---- */
+
+extern uint64 shared_key_hash(const char *key);
+
+/* Microseconds on a clock that all processes share and that never goes back. */
+extern int64 shared_clock(void);
+
+/* As the functions of pacing.h, on the budget of the key. */
+extern int64 shared_budget_delay(uint64 key_hash);
+extern void shared_budget_take(uint64 key_hash);
+extern void shared_budget_answered(uint64 key_hash);
+extern void shared_budget_throttled(uint64 key_hash, int64 left_at, int64 told_us);
+extern double shared_budget_rate(uint64 key_hash);
+
+#endif							/* CONTACTS_PUSH_SHARED_H */

@@ -1,0 +1,347 @@
+/*
+ * worker.c
+ *		A database's worker: its life and its loop.
+ *
+ * Layer 3.  What a pass consists of is in settle.c, claim.c and send.c.  Between
+ * two passes there is no transaction, no snapshot and no lock but the fence.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "outbox.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "settings.h"
+#include "shared.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "wait.h"
+#include "worker.h"
+
+/* What has no commit that wakes (COMMIT PREPARED) is found that late, ms. */
+#define SLOW_POLL_MS (60 * 1000)
+
+/* Outcomes for rows that somebody holds locked are tried again after that, ms. */
+#define BEHIND_MS 1000
+
+/* At SIGTERM a request that is nearly done may still finish, ms. */
+#define GRACE_MS 1000
+
+/*
+ * The fence: a lock of the session that no SQL function can take, because those
+ * for users have a last field of 1 or 2.
+ */
+#define FENCE_CLASS 0x6370		/* "cp" */
+#define FENCE_FIELD 3
+
+Worker		worker;
+
+static volatile sig_atomic_t in_pass = false;
+
+/*
+ * Between passes the loop ends in its own way.  Inside of one, where it may wait
+ * for somebody's lock, the usual interrupt ends it.
+ */
+static void
+handle_sigterm(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+
+	ShutdownRequestPending = true;
+	if (in_pass)
+		die(postgres_signal_arg);
+	else
+		SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+set(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * The worker's statements must mean the same whatever is set for the database.
+ * A queue's statistics are always stale, and every statement is one that an index
+ * serves, so the planner is not asked.
+ */
+static void
+settle_session(void)
+{
+	set("search_path", "pg_catalog, pg_temp");
+	set("default_transaction_isolation", "read committed");
+	set("default_transaction_read_only", "off");
+	set("statement_timeout", "0");
+	set("lock_timeout", "0");
+	set("idle_in_transaction_session_timeout", "0");
+	set("row_security", "off");
+	set("jit", "off");
+	set("enable_seqscan", "off");
+	set("enable_hashjoin", "off");
+	set("enable_mergejoin", "off");
+	set("session_replication_role", "origin");
+	/* An intent must be on disk before its request leaves. */
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		set("synchronous_commit", "on");
+}
+
+static void
+begin_pass(void)
+{
+	in_pass = true;
+	if (ShutdownRequestPending)
+	{
+		ProcDiePending = true;
+		InterruptPending = true;
+	}
+	CHECK_FOR_INTERRUPTS();
+	outbox_begin();
+}
+
+static void
+end_pass(void)
+{
+	outbox_commit();
+	in_pass = false;
+}
+
+/* True once this is the only worker of the database. */
+static bool
+take_fence(void)
+{
+	LOCKTAG		tag;
+	bool		taken;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, FENCE_CLASS, 0, FENCE_FIELD);
+	StartTransactionCommand();
+	taken = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	CommitTransactionCommand();
+	return taken;
+}
+
+static void
+serve_interrupts(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+}
+
+static void
+wait_for_fence(void)
+{
+	while (!take_fence())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 BEHIND_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		serve_interrupts();
+		if (ShutdownRequestPending)
+			proc_exit(1);
+	}
+}
+
+/* Ends the process where the database does not have the extension. */
+static void
+exit_without_extension(void)
+{
+	if (outbox_extension_exists())
+		return;
+	shared_tell_exit(SHARED_EXIT_NO_EXTENSION);
+	outbox_commit();
+	proc_exit(0);
+}
+
+/*
+ * Gives chatbots a row in contacts_push.chatbot, in a transaction of its own that
+ * holds nothing: it may have to wait for somebody who is adding the same.
+ */
+static void
+add_chatbots(void)
+{
+	List	   *chatbots = window_chatbots();
+	ListCell   *cell;
+
+	foreach(cell, chatbots)
+	{
+		Chatbot    *chatbot = lfirst(cell);
+		Datum		value;
+
+		if (chatbot->has_row)
+			continue;
+		begin_pass();
+		value = CStringGetTextDatum(chatbot->id);
+		outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
+		end_pass();
+		chatbot->has_row = true;
+	}
+}
+
+/* One pass; returns milliseconds until the next one is due, -1: none. */
+static int64
+pass(bool prune)
+{
+	uint64		ticket = shared_flush_wanted();
+	int64		timeout = SLOW_POLL_MS;
+	int64		next;
+	bool		more;
+	bool		idle;
+
+	begin_pass();
+	exit_without_extension();
+	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
+	send_read_pauses();
+	settle_answers();
+	settle_write();
+	more = claim_pending();
+	settle_write();
+	send_plan();
+	if (prune)
+		claim_prune();
+	idle = claim_all_settled();
+	end_pass();
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	send_planned();
+	add_chatbots();
+	if (idle)
+		shared_flush_done(ticket);
+	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
+				  worker.last_key_hash ? shared_budget_rate(worker.last_key_hash)
+				  : settings_requests_per_second);
+	if (more)
+		return 0;
+	if (settle_is_behind())
+		timeout = BEHIND_MS;
+	next = send_timeout_ms();
+	if (next >= 0)
+		timeout = Min(timeout, next);
+	next = claim_timeout_ms();
+	if (next >= 0)
+		timeout = Min(timeout, next);
+	return timeout;
+}
+
+static bool
+has_answer(void)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http && http_is_done(worker.requests[i]->http))
+			return true;
+	return false;
+}
+
+/* Lets what is under way finish, for a short while, and records it. */
+static void
+shut_down(void)
+{
+	int64		until = shared_clock() + GRACE_MS * INT64CONST(1000);
+
+	while (worker.nrequests > 0 && !has_answer() && shared_clock() < until)
+		(void) wait_for_http(worker.pool, (until - shared_clock()) / 1000);
+	if (has_answer())
+	{
+		ShutdownRequestPending = false;
+		begin_pass();
+		settle_answers();
+		settle_write();
+		end_pass();
+	}
+	proc_exit(1);
+}
+
+static void
+run(void)
+{
+	MemoryContext loop_context = AllocSetContextCreate(TopMemoryContext, "contacts_push loop",
+													   ALLOCSET_DEFAULT_SIZES);
+	int64		timeout = 0;
+	int64		due = 0;
+	int64		prune_at = 0;
+
+	MemoryContextSwitchTo(loop_context);
+	for (;;)
+	{
+		bool		woken = wait_for_http(worker.pool, timeout);
+
+		serve_interrupts();
+		if (ShutdownRequestPending)
+			shut_down();
+		if (woken || has_answer() || due <= shared_clock())
+		{
+			bool		prune = prune_at <= shared_clock();
+
+			if (prune)
+				prune_at = shared_clock() + SLOW_POLL_MS * INT64CONST(1000);
+			timeout = pass(prune);
+			due = shared_clock() + timeout * 1000;
+			MemoryContextSwitchTo(loop_context);
+			MemoryContextReset(loop_context);
+		}
+		else
+			timeout = Max((due - shared_clock() + 999) / 1000, 0);
+	}
+}
+
+static void
+free_pool(int code, Datum arg)
+{
+	http_pool_free(worker.pool);
+	worker.pool = NULL;
+}
+
+static void
+prepare(void)
+{
+	worker.context = AllocSetContextCreate(TopMemoryContext, "contacts_push worker",
+										   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(worker.context);
+	window_create();
+	before_shmem_exit(free_pool, (Datum) 0);
+	worker.pool = http_pool_create(MAX_REQUESTS);
+	if (worker.pool == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+}
+
+void
+contacts_push_worker_main(Datum main_arg)
+{
+	Oid			database = DatumGetObjectId(main_arg);
+
+	pqsignal(SIGTERM, handle_sigterm);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	shared_attach_worker(database);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	settle_session();
+
+	begin_pass();
+	exit_without_extension();
+	end_pass();
+	wait_for_fence();
+	prepare();
+	begin_pass();
+	exit_without_extension();
+	send_read_pauses();
+	claim_recover();
+	end_pass();
+	run();
+}

@@ -1,0 +1,144 @@
+/*
+ * worker.h
+ *		The parts of a database's worker, and what they share.
+ *
+ * Layer 3.  One pass of the worker is one transaction: settle.c writes the
+ * outcomes of the answers that have come, claim.c takes up what is pending, send.c
+ * decides on the next requests and writes their intents; after the commit the
+ * requests leave.
+ */
+#ifndef CONTACTS_PUSH_WORKER_H
+#define CONTACTS_PUSH_WORKER_H
+
+#include "http.h"
+#include "lib/stringinfo.h"
+#include "window.h"
+
+/* Most requests under way; the upper limit of the setting. */
+#define MAX_REQUESTS 64
+
+/* A request decided on, under way or answered. */
+typedef struct Request
+{
+	int64		id;				/* contacts_push.request */
+	Chatbot    *chatbot;
+	HttpRequest *http;			/* NULL: has not left yet */
+	int			token;			/* of the chatbot's isolation */
+	int			n;
+	Contact   **contacts;
+	StringInfoData body;
+	char	   *key;			/* until it leaves */
+	uint64		key_hash;
+	int64		left_at;		/* shared_clock() */
+} Request;
+
+typedef struct Worker
+{
+	HttpPool   *pool;
+	MemoryContext context;		/* for what outlives a pass */
+	Request    *requests[MAX_REQUESTS];
+	int			nrequests;
+	int64		finished_requests;
+	int64		settled_contacts;
+	uint64		last_key_hash;	/* of the last request, for the report */
+} Worker;
+
+extern Worker worker;
+
+/* The entry point of the process; its argument is the database's OID. */
+extern PGDLLEXPORT void contacts_push_worker_main(Datum main_arg);
+
+/*
+ * The functions below run inside a pass's transaction unless said otherwise and
+ * throw like SQL; an error ends the process, and the next one recovers.
+ */
+
+/* ---- claim.c ---- */
+
+/* Makes up for an earlier worker: what it had under way is unconfirmed. */
+extern void claim_recover(void);
+
+/* Takes up pending rows; true if more could be taken up at once. */
+extern bool claim_pending(void);
+
+/* Milliseconds until claim_pending() has work that no commit announces; -1: none. */
+extern int64 claim_timeout_ms(void);
+
+/* True if all that was visible is settled, or its chatbot is paused. */
+extern bool claim_all_settled(void);
+
+/* Takes up the pending ones among these rows; their contacts were looked at. */
+extern void claim_by_seq(const int64 *seqs, int n);
+
+/* Rows that somebody else holds locked: looked at again in a while. */
+extern void claim_locked(Chatbot *chatbot, int64 seq);
+
+/* Deletes a little of what is over its retention. */
+extern void claim_prune(void);
+
+/* ---- intents.c ---- */
+
+/* Has the intents of a contact looked at by the next intents_look(). */
+extern void intents_note(Chatbot *chatbot, const char *external_id);
+
+/* Decides on all noted contacts; in the same pass. */
+extern void intents_look(void);
+
+/* ---- send.c ---- */
+
+/* Decides on requests and writes their intents; true if one will leave. */
+extern bool send_plan(void);
+
+/* Has them leave. Outside of transactions. */
+extern void send_planned(void);
+
+/* Milliseconds until a chatbot or a budget allows a request again; -1: no need. */
+extern int64 send_timeout_ms(void);
+
+/* Pauses and resumes as contacts_push.chatbot says. */
+extern void send_read_pauses(void);
+
+/* Pauses a chatbot of our own accord. */
+extern void send_pause(Chatbot *chatbot, PauseKind kind, const char *reason);
+
+/* After a reload: ends the pauses that another key or URL may have mended. */
+extern void send_lift_pauses(void);
+
+extern bool send_is_paused(const Chatbot *chatbot);
+
+/* Forgets an answered request. */
+extern void send_forget(Request *request);
+
+/* ---- settle.c ---- */
+
+/* Takes in the answers that have come; true if any. */
+extern bool settle_answers(void);
+
+/* Writes all outcomes that are known; those of locked rows stay for later. */
+extern void settle_write(void);
+
+/* Has a contact leave the window with an outcome; text may be NULL. */
+extern void settle_contact(Contact *contact, OutcomeKind outcome, int http_status,
+						   const char *text);
+
+/* True if outcomes wait for rows that somebody holds locked. */
+extern bool settle_is_behind(void);
+
+/* chatbot->answers when a failure was last charged to the row; -1: not known. */
+extern int64 settle_charged_at(const Contact *contact);
+
+/*
+ * Marks pending rows unconfirmed, for a status (0: none) and a reason; returns
+ * how many are now that were not.
+ */
+extern uint64 settle_mark_unconfirmed(const int64 *seqs, int n, int http_status,
+									  const char *why);
+
+/*
+ * Completes a request's row.  status 0 and duration_ms -1: none.  over: false if
+ * its contacts could not all be marked, so that a later worker does.
+ */
+extern void settle_finish_request(int64 id, int http_status, const char *outcome,
+								  const char *message, int64 duration_ms, bool over);
+
+#endif							/* CONTACTS_PUSH_WORKER_H */

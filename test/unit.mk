@@ -1,0 +1,29 @@
+# Unit tests of layers 0 and 1: plain programs that print TAP, built without
+# PostgreSQL and with the address and undefined-behaviour sanitizers.
+
+UNIT_CFLAGS = -std=gnu11 -D_GNU_SOURCE -g -O1 -Wall -Wextra $(filter -Werror,$(COPT)) \
+	-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
+	-Isrc -Itest/unit $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
+UNIT_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lm -lpthread
+
+# Everything below layer 2, that is without postgres.h.
+PURE_SRCS = $(shell grep -L '"postgres.h"' src/*.c)
+UNIT_TESTS = $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/test_*.c))
+
+build/unit/%: test/unit/%.c $(PURE_SRCS) $(wildcard src/*.h test/unit/*.h)
+	@mkdir -p build/unit
+	$(CC) $(UNIT_CFLAGS) -o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
+
+.PHONY: unit fake simulate
+unit: $(UNIT_TESTS)
+	@for t in $(UNIT_TESTS); do echo "# $$t"; $$t || exit 1; done
+
+fake:
+	$(MAKE) -C test/fake_chatbase PKG_CONFIG='$(PKG_CONFIG)'
+
+# Requests that isolation needs, beside the information limit.
+build/simulate_isolation: bench/simulate_isolation.c $(wildcard src/isolation*.[ch])
+	@mkdir -p build
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Isrc -o $@ $< $(wildcard src/isolation*.c) -lm
+simulate: build/simulate_isolation
+	build/simulate_isolation
