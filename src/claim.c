@@ -160,7 +160,7 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 		new.json = NULL;
 		new.length = 0;
 		new.external_id_utf8 = external_id;
-		settle_contact(window_add(&new), OUTCOME_REJECTED, 0, why);
+		outcome_add(window_add(&new), OUTCOME_REJECTED, 0, why);
 		return;
 	}
 	new.email = outbox_get_text(i, OUTBOX_EMAIL);

@@ -3,15 +3,7 @@
  *		The tables of the extension: every SQL statement, and the only use of SPI.
  *
  * Layer 2.  No decision is made in here: which rows to read, send or settle is
- * for the callers.
- *
- * Tables are qualified.  The worker's search_path is pg_catalog, so its statements
- * need no more; what runs in anybody's session (OUTBOX_APPEND) is qualified down
- * to the operators.
- *
- * Whatever settles a row locks it first with SKIP LOCKED: waiting for somebody's row lock
- * while holding others could stall or deadlock the worker.  A row left out that
- * way stays pending, and the caller, who counts, tries again.
+ * for the callers.  The statements' texts are in outbox_sql.h.
  */
 #include "postgres.h"
 
@@ -25,6 +17,7 @@
 #include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
 #include "outbox.h"
+#include "outbox_sql.h"
 #include "pgstat.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -33,300 +26,6 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
-
-/* Name under which rows on their way in are visible to OUTBOX_APPEND. */
-#define ROWS_NAME "contacts_push_rows"
-
-/* The columns of enum OutboxColumn; $1 is the chatbots whose contacts to skip. */
-#define READ_COLUMNS \
-	"SELECT o.seq, o.chatbot_id, o.external_id," \
-	" CASE WHEN o.status = 'pending'" \
-	"  AND o.chatbot_id <> ALL ($1) THEN o.contact END," \
-	" CASE WHEN o.status = 'pending'" \
-	"  AND o.chatbot_id <> ALL ($1)" \
-	"  THEN lower(o.contact ->> 'email') END," \
-	" o.status = 'pending'," \
-	" o.next_attempt_at > now()," \
-	" o.unconfirmed, o.attempts," \
-	" EXISTS (SELECT FROM contacts_push.outbox p" \
-	"  WHERE p.chatbot_id = o.chatbot_id" \
-	"  AND p.external_id = o.external_id" \
-	"  AND p.seq <> o.seq) "
-
-/* The pending rows among $1, locked. */
-#define LOCK_PENDING(columns, source) \
-	"(SELECT " columns " FROM " source \
-	" JOIN contacts_push.outbox l ON l.seq = v.seq" \
-	" WHERE l.status = 'pending'" \
-	" FOR NO KEY UPDATE OF l SKIP LOCKED) AS v" \
-	" WHERE o.seq = v.seq"
-
-#define SETTLED_NOW \
-	" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
-
-static const struct
-{
-	const char *sql;
-	int			nargs;
-	Oid			types[6];
-}			statements[OUTBOX_STATEMENTS] =
-{
-	/* rows of ROWS_NAME into the outbox, for chatbot $1 */
-	[OUTBOX_APPEND] = {
-		"INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)"
-		" SELECT $1, r.external_id, r.contact FROM " ROWS_NAME " r"
-		" WHERE pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1"
-		" AND pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.<=) 1024"
-		" AND (r.contact IS NULL OR pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object')",
-	1, {TEXTOID}},
-
-	/* the first $3 rows above seq $2, whatever their status */
-	[OUTBOX_READ_TAIL] = {
-		READ_COLUMNS "FROM contacts_push.outbox o"
-		" WHERE o.seq > $2 ORDER BY o.seq LIMIT $3",
-	3, {TEXTARRAYOID, INT8OID, INT8OID}},
-
-	/* the first $5 pending rows of chatbot $2 from seq $3 to $4 */
-	[OUTBOX_READ_SPAN] = {
-		READ_COLUMNS "FROM contacts_push.outbox o"
-		" WHERE o.chatbot_id = $2"
-		" AND o.seq >= $3 AND o.seq <= $4"
-		" AND o.status = 'pending' ORDER BY o.seq LIMIT $5",
-	5, {TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, INT8OID}},
-
-	/* the first $2 pending rows whose next attempt is due, not of $1 */
-	[OUTBOX_READ_DUE] = {
-		READ_COLUMNS "FROM contacts_push.outbox o"
-		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
-		" AND o.next_attempt_at <= now()"
-		" AND o.status = 'pending'"
-		" AND o.chatbot_id <> ALL ($1)"
-		" ORDER BY o.next_attempt_at LIMIT $2",
-	2, {TEXTARRAYOID, INT8OID}},
-
-	/* the pending rows among $2 */
-	[OUTBOX_READ_BY_SEQ] = {
-		READ_COLUMNS "FROM unnest($2) AS v(seq)"
-		" JOIN contacts_push.outbox o ON o.seq = v.seq"
-		" WHERE o.status = 'pending' ORDER BY o.seq",
-	2, {TEXTARRAYOID, INT8ARRAYOID}},
-
-	/* chatbots that have something pending in the ranges $1[i] to $2[i], and where */
-	[OUTBOX_FIND_PENDING] = {
-		"SELECT o.chatbot_id, min(o.seq), max(o.seq)"
-		" FROM unnest($1, $2) AS r(low, high)"
-		" JOIN contacts_push.outbox o ON o.seq >= r.low"
-		" AND o.seq <= r.high"
-		" WHERE o.status = 'pending' GROUP BY o.chatbot_id",
-	2, {INT8ARRAYOID, INT8ARRAYOID}},
-
-	/* milliseconds until the next attempt that is not due yet */
-	[OUTBOX_NEXT_DUE] = {
-		"SELECT ceil(EXTRACT(epoch FROM min(o.next_attempt_at)"
-		" - now()) * 1000)::int8"
-		" FROM contacts_push.outbox o"
-		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
-		" AND o.next_attempt_at > now()"
-		" AND o.status = 'pending'",
-	0},
-
-	/* the last value of the sequence behind seq; NULL: none was drawn */
-	[OUTBOX_HIGHEST_SEQ] = {
-		"SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)",
-	0},
-
-	/* the chatbots in the outbox, by hopping through the index */
-	[OUTBOX_CHATBOTS] = {
-		"WITH RECURSIVE hop(chatbot_id) AS ("
-		"(SELECT o.chatbot_id FROM contacts_push.outbox o ORDER BY o.chatbot_id LIMIT 1)"
-		" UNION ALL SELECT (SELECT o.chatbot_id FROM contacts_push.outbox o"
-		" WHERE o.chatbot_id > h.chatbot_id ORDER BY o.chatbot_id LIMIT 1)"
-		" FROM hop h WHERE h.chatbot_id IS NOT NULL)"
-		" SELECT chatbot_id FROM hop WHERE chatbot_id IS NOT NULL",
-	0},
-
-	/* all rows of the contacts ($1[i], $2[i]), in order */
-	[OUTBOX_INTENTS] = {
-		"SELECT k.place::int8, o.seq, o.status::text, o.contact IS NULL, o.unconfirmed"
-		" FROM unnest($1, $2) WITH ORDINALITY AS k(chatbot_id, external_id, place)"
-		" JOIN contacts_push.outbox o ON o.chatbot_id = k.chatbot_id"
-		" AND o.external_id = k.external_id"
-		" WHERE o.status <> ALL ('{superseded,skipped,withdrawn}')"
-		" ORDER BY k.place, o.seq",
-	2, {TEXTARRAYOID, TEXTARRAYOID}},
-
-	/* which of $1 are pending */
-	[OUTBOX_STILL_PENDING] = {
-		"SELECT o.seq FROM unnest($1) AS v(seq)"
-		" JOIN contacts_push.outbox o ON o.seq = v.seq"
-		" WHERE o.status = 'pending'",
-	1, {INT8ARRAYOID}},
-
-	/* $1[i] is created, with the contact id $2[i] */
-	[OUTBOX_SETTLE_CREATED] = {
-		"UPDATE contacts_push.outbox o SET status = 'created', contact = NULL, error = NULL,"
-		" contact_id = v.id, http_status = 200," SETTLED_NOW " FROM "
-		LOCK_PENDING("v.seq, v.id", "unnest($1, $2) AS v(seq, id)"),
-	2, {INT8ARRAYOID, TEXTARRAYOID}},
-
-	/* $1[i] becomes $2[i] by an answer $3[i], for the reason $4[i] */
-	[OUTBOX_SETTLE_REFUSED] = {
-		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
-		" contact = CASE v.status WHEN 'present' THEN NULL ELSE o.contact END,"
-		" http_status = v.http_status, error = v.error," SETTLED_NOW " FROM "
-		LOCK_PENDING("v.*", "unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)"),
-	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
-
-	/* $1[i] becomes $2[i] without having been sent */
-	[OUTBOX_SETTLE_UNSENT] = {
-		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
-		" contact = NULL, error = NULL, http_status = NULL," SETTLED_NOW " FROM "
-		LOCK_PENDING("v.seq, v.status", "unnest($1, $2) AS v(seq, status)"),
-	2, {INT8ARRAYOID, TEXTARRAYOID}},
-
-	/* refused rows $1 make way for a newer intent */
-	[OUTBOX_SETTLE_SUPERSEDED] = {
-		"UPDATE contacts_push.outbox o SET status = 'superseded', contact = NULL,"
-		" settled_at = clock_timestamp()"
-		" FROM (SELECT l.seq FROM contacts_push.outbox l"
-		" WHERE l.seq = ANY ($1)"
-		" AND l.status = ANY ('{conflict,rejected,failed}')"
-		" FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE o.seq = v.seq",
-	1, {INT8ARRAYOID}},
-
-	/* $1 went in a request with no usable answer, status $2, for the reason $3 */
-	[OUTBOX_MARK_UNCONFIRMED] = {
-		"UPDATE contacts_push.outbox o SET unconfirmed = true, http_status = $2, error = $3 FROM "
-		LOCK_PENDING("v.seq", "unnest($1) AS v(seq)")
-		" AND NOT o.unconfirmed",
-	3, {INT8ARRAYOID, INT4OID, TEXTOID}},
-
-	/* $1 alone failed: $2 attempts, again in $3 ms, status $4, reason $5 */
-	[OUTBOX_CHARGE] = {
-		"UPDATE contacts_push.outbox o SET unconfirmed = true, attempts = $2,"
-		" next_attempt_at = now() +"
-		" make_interval(secs => $3::float8 / 1000),"
-		" http_status = $4, error = $5 FROM "
-		LOCK_PENDING("v.seq", "(SELECT $1 AS seq) AS v"),
-	5, {INT8OID, INT4OID, INT8OID, INT4OID, TEXTOID}},
-
-	/* rejected rows $1 were the chatbot's fault: pending again */
-	[OUTBOX_UNREFUSE] = {
-		"UPDATE contacts_push.outbox o SET status = 'pending', settled_at = NULL"
-		" FROM (SELECT l.seq FROM contacts_push.outbox l"
-		" WHERE l.seq = ANY ($1)"
-		" AND l.status = 'rejected'"
-		" FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE o.seq = v.seq RETURNING o.seq",
-	1, {INT8ARRAYOID}},
-
-	/* a request to chatbot $1 with $2 contacts, seqs $3, is about to leave */
-	[OUTBOX_REQUEST_BEGIN] = {
-		"INSERT INTO contacts_push.request (chatbot_id, contacts, seqs)"
-		" VALUES ($1, $2, $3::int8multirange) RETURNING id",
-	3, {TEXTOID, INT4OID, TEXTOID}},
-
-	/* request $1 ended with status $2 as outcome $3, message $4, after $5 ms; $6: for good */
-	[OUTBOX_REQUEST_FINISH] = {
-		"UPDATE contacts_push.request SET"
-		" finished_at = CASE WHEN $6 THEN clock_timestamp() END,"
-		" http_status = $2, outcome = $3, message = $4, duration_ms = $5"
-		" WHERE id = $1",
-	6, {INT8OID, INT4OID, TEXTOID, TEXTOID, INT8OID, BOOLOID}},
-
-	/* requests that an earlier worker left, and their rows that are pending */
-	[OUTBOX_REQUESTS_UNFINISHED] = {
-		"SELECT q.id, o.seq FROM contacts_push.request q"
-		" LEFT JOIN LATERAL unnest(q.seqs) AS r(span) ON true"
-		" LEFT JOIN contacts_push.outbox o ON o.chatbot_id = q.chatbot_id"
-		" AND o.seq >= lower(r.span)"
-		" AND o.seq < upper(r.span)"
-		" AND o.status = 'pending'"
-		" WHERE q.finished_at IS NULL ORDER BY q.id, o.seq",
-	0},
-
-	/* at most $2 finished requests older than $1 seconds, the oldest first */
-	[OUTBOX_REQUEST_PRUNE] = {
-		"DELETE FROM contacts_push.request WHERE id = ANY (ARRAY("
-		"SELECT q.id FROM contacts_push.request q"
-		" WHERE q.finished_at <"
-		" now() - make_interval(secs => $1)"
-		" AND q.id <= (SELECT min(f.id) + $2"
-		" FROM contacts_push.request f) ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED))",
-	2, {FLOAT8OID, INT8OID}},
-
-	/* rows that were not sent, settled more than $1 seconds ago, among seqs $2 to $3 */
-	[OUTBOX_UNSENT_PRUNE] = {
-		"DELETE FROM contacts_push.outbox WHERE seq = ANY (ARRAY("
-		"SELECT o.seq FROM contacts_push.outbox o"
-		" WHERE o.seq >= $2 AND o.seq <= $3"
-		" AND o.status = ANY ('{superseded,skipped,withdrawn}')"
-		" AND o.settled_at <"
-		" now() - make_interval(secs => $1)"
-		" FOR UPDATE SKIP LOCKED))",
-	3, {FLOAT8OID, INT8OID, INT8OID}},
-
-	/* which of $1 have no row in contacts_push.chatbot */
-	[OUTBOX_CHATBOT_MISSING] = {
-		"SELECT v.chatbot_id FROM unnest($1) AS v(chatbot_id)"
-		" WHERE NOT EXISTS (SELECT FROM contacts_push.chatbot c"
-		" WHERE c.chatbot_id = v.chatbot_id)",
-	1, {TEXTARRAYOID}},
-
-	[OUTBOX_CHATBOT_ADD] = {
-		"INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ($1) ON CONFLICT DO NOTHING",
-	1, {TEXTOID}},
-
-	/* milliseconds that each paused chatbot still has, -1: for ever */
-	[OUTBOX_CHATBOT_STATES] = {
-		"SELECT c.chatbot_id, CASE WHEN c.paused_until = 'infinity' THEN -1"
-		" ELSE ceil(EXTRACT(epoch FROM c.paused_until -"
-		" clock_timestamp()) * 1000) END::int8,"
-		" c.pause_reason FROM contacts_push.chatbot c"
-		" WHERE c.paused_until > clock_timestamp()",
-	0},
-
-	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in $1 */
-	[OUTBOX_CHATBOT_COUNT] = {
-		"UPDATE contacts_push.chatbot c SET created = c.created + $2,"
-		" present = c.present + $3,"
-		" conflict = c.conflict + $4,"
-		" rejected = c.rejected + $5,"
-		" failed = c.failed + $6"
-		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
-		" WHERE l.chatbot_id = $1 FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE c.chatbot_id = v.chatbot_id",
-	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
-
-	/* pauses $1 for $2 ms (NULL: no more) for the reason $3, but not over an operator's */
-	[OUTBOX_CHATBOT_PAUSE] = {
-		"UPDATE contacts_push.chatbot c SET paused_until = clock_timestamp()"
-		" + make_interval(secs => $2::float8"
-		" / 1000), pause_reason = $3"
-		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
-		" WHERE l.chatbot_id = $1"
-		" AND l.paused_until IS DISTINCT FROM 'infinity' FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE c.chatbot_id = v.chatbot_id",
-	3, {TEXTOID, INT8OID, TEXTOID}},
-
-	[OUTBOX_ORIGIN_GET] = {
-		"SELECT system_identifier, timeline FROM contacts_push.origin",
-	0},
-
-	[OUTBOX_ORIGIN_SET] = {
-		"INSERT INTO contacts_push.origin AS g (system_identifier, timeline) VALUES ($1, $2)"
-		" ON CONFLICT ((true)) DO UPDATE SET system_identifier = excluded.system_identifier,"
-		" timeline = excluded.timeline",
-	2, {INT8OID, INT4OID}},
-
-	/* everything pending may have been sent by another cluster */
-	[OUTBOX_PENDING_UNCONFIRMED] = {
-		"UPDATE contacts_push.outbox SET unconfirmed = true,"
-		" error = 'the timeline has changed: it may have been sent before'"
-		" WHERE status = 'pending' AND NOT unconfirmed",
-	0},
-};
 
 static SPIPlanPtr plans[OUTBOX_STATEMENTS];
 
@@ -459,9 +158,13 @@ outbox_int8_array(const int64 *elements, int n)
 }
 
 Datum
-outbox_int4_array(Datum *elements, int n)
+outbox_int4_array(const int *elements, int n)
 {
-	return PointerGetDatum(construct_array(elements, n, INT4OID, sizeof(int32), true,
+	Datum	   *datums = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = Int32GetDatum(elements[i]);
+	return PointerGetDatum(construct_array(datums, n, INT4OID, sizeof(int32), true,
 										   TYPALIGN_INT));
 }
 

@@ -101,7 +101,7 @@ extern char *outbox_get_text(uint64 row, int column);	/* palloc'd; NULL: NULL */
 /* Arrays as arguments, palloc'd.  A NULL element of texts is a NULL. */
 extern Datum outbox_int8_array(const int64 *elements, int n);
 extern Datum outbox_text_array(char *const *elements, int n);
-extern Datum outbox_int4_array(Datum *elements, int n);
+extern Datum outbox_int4_array(const int *elements, int n);
 
 /* ---- what enqueuers need ---- */
 

@@ -208,9 +208,9 @@ pass(bool prune)
 	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
 	send_read_pauses();
 	settle_answers();
-	settle_write();
+	outcome_write();
 	more = claim_pending();
-	settle_write();
+	outcome_write();
 	send_plan();
 	if (prune)
 		claim_prune();
@@ -227,7 +227,7 @@ pass(bool prune)
 				  : settings_requests_per_second);
 	if (more)
 		return 0;
-	if (settle_is_behind())
+	if (outcome_is_behind())
 		timeout = BEHIND_MS;
 	next = send_timeout_ms();
 	if (next >= 0)
@@ -260,7 +260,7 @@ shut_down(void)
 		ShutdownRequestPending = false;
 		begin_pass();
 		settle_answers();
-		settle_write();
+		outcome_write();
 		end_pass();
 	}
 	proc_exit(1);
@@ -278,7 +278,8 @@ run(void)
 	MemoryContextSwitchTo(loop_context);
 	for (;;)
 	{
-		bool		woken = wait_for_http(worker.pool, timeout);
+		/* An answer may have come while its request was being started. */
+		bool		woken = wait_for_http(worker.pool, has_answer() ? 0 : timeout);
 
 		serve_interrupts();
 		if (ShutdownRequestPending)

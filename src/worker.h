@@ -2,9 +2,10 @@
  * worker.h
  *		The parts of a database's worker, and what they share.
  *
- * Layer 3.  One pass of the worker is one transaction: settle.c writes the
- * outcomes of the answers that have come, claim.c takes up what is pending, send.c
- * decides on the next requests and writes their intents; after the commit the
+ * Layer 3.  One pass of the worker is one transaction: settle.c takes
+ * in the answers that have come, outcome.c writes what became of their contacts,
+ * claim.c takes up what is pending, send.c decides on the next requests and writes
+ * their intents; after the commit the
  * requests leave.
  */
 #ifndef CONTACTS_PUSH_WORKER_H
@@ -109,20 +110,22 @@ extern bool send_is_paused(const Chatbot *chatbot);
 /* Forgets an answered request. */
 extern void send_forget(Request *request);
 
+/* ---- outcome.c ---- */
+
+/* Writes all outcomes that are known; those of locked rows stay for later. */
+extern void outcome_write(void);
+
+/* Has a contact leave the window with an outcome; text may be NULL. */
+extern void outcome_add(Contact *contact, OutcomeKind outcome, int http_status,
+						   const char *text);
+
+/* True if outcomes wait for rows that somebody holds locked. */
+extern bool outcome_is_behind(void);
+
 /* ---- settle.c ---- */
 
 /* Takes in the answers that have come; true if any. */
 extern bool settle_answers(void);
-
-/* Writes all outcomes that are known; those of locked rows stay for later. */
-extern void settle_write(void);
-
-/* Has a contact leave the window with an outcome; text may be NULL. */
-extern void settle_contact(Contact *contact, OutcomeKind outcome, int http_status,
-						   const char *text);
-
-/* True if outcomes wait for rows that somebody holds locked. */
-extern bool settle_is_behind(void);
 
 /* chatbot->answers when a failure was last charged to the row; -1: not known. */
 extern int64 settle_charged_at(const Contact *contact);
