@@ -40,7 +40,7 @@ set_connection(CURL *easy, const HttpParams *params, bool https)
 	HTTP_SETOPT(rc, easy, CURLOPT_TIMEOUT_MS, params->request_timeout_ms);
 #if LIBCURL_VERSION_NUM >= 0x075700
 	/* else breaking a request off would wait for its resolver thread */
-	HTTP_SETOPT(rc, easy, CURLOPT_QUICK_EXIT, 0L);
+	HTTP_SETOPT(rc, easy, CURLOPT_QUICK_EXIT, 1L);
 #endif
 	/* plain http goes to this machine only: never by way of a proxy */
 	if (!https)
