@@ -414,12 +414,13 @@ static int
 culprit_index(const char *field)
 {
 	static const char prefix[] = "users";
-	const char *p = field + strlen(prefix);
+	const char *p;
 	int			index = 0;
 	char		opening;
 
 	if (strncmp(field, prefix, strlen(prefix)) != 0)
 		return -1;
+	p = field + strlen(prefix);
 	opening = *p++;
 	if (opening != '[' && opening != '.')
 		return -1;

@@ -59,10 +59,24 @@ typedef struct Judgement
 {
 	Verdict		verdict;
 	bool		unconfirmed;	/* the contacts of the request may have been created */
-	int64_t		wait_ms;		/* what the answer says to wait; -1: says nothing
-								 * usable.  Between 0 and VERDICT_MAX_WAIT */
+	int64_t		wait_ms;		/* what the answer says to wait, from Answer.now;
+								 * -1: says nothing usable.  At most
+								 * VERDICT_MAX_WAIT (in ms here) */
 } Judgement;
 
+/*
+ * Of an answer that broke off, timed out or was too large, a status that has
+ * arrived counts as far as it can: a refusal (4xx) stands without its body, since
+ * calling its contacts unconfirmed would make a later 409 look like their own
+ * doing.
+ *
+ * A 400 speaks of a limit or quota if its message has, in any case, one of the
+ * words quota, limit, exceed, upgrade (and their other forms), or both "maximum"
+ * and "reached", and no word for a part of a contact or of a request: "name
+ * exceeds the limit of 100 characters" is some contact's fault.  When in doubt it
+ * is the contact's: that is found out with a few requests more, while the pause
+ * that a quota brings about would make all contacts wait for a bad one.
+ */
 extern Judgement verdict_judge(const Answer *answer);
 
 /* A constant word for logs and the request table: "created", "partial",
@@ -73,7 +87,8 @@ extern const char *verdict_name(Verdict verdict);
  * The wait that Retry-After (RFC 9110, 10.2.3: seconds, or an HTTP date in any of
  * its three forms) or else X-RateLimit-Reset (seconds or milliseconds since
  * 1970; a number too small to be a time is seconds from now) asks for, in
- * milliseconds; -1 if neither does: absent, empty, negative, not a number, past.
+ * milliseconds, cut to VERDICT_MAX_WAIT; -1 if neither does: absent, empty,
+ * negative, not a number, past.
  */
 extern int64_t verdict_wait_ms(const char *retry_after, const char *ratelimit_reset,
 							   int64_t now);
