@@ -83,7 +83,9 @@ CREATE TABLE contacts_push.chatbot (
 	present bigint NOT NULL DEFAULT 0,
 	conflict bigint NOT NULL DEFAULT 0,
 	rejected bigint NOT NULL DEFAULT 0,
-	failed bigint NOT NULL DEFAULT 0);
+	failed bigint NOT NULL DEFAULT 0,
+	enqueue_failures bigint NOT NULL DEFAULT 0)
+WITH (fillfactor = 10);
 COMMENT ON TABLE contacts_push.chatbot IS 'the chatbots that contacts are pushed to';
 COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made before; infinity: until contacts_push.resume()';
 COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
@@ -93,6 +95,22 @@ COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
 COMMENT ON COLUMN contacts_push.chatbot.conflict IS 'rows settled as conflict';
 COMMENT ON COLUMN contacts_push.chatbot.rejected IS 'rows settled as rejected';
 COMMENT ON COLUMN contacts_push.chatbot.failed IS 'rows settled as failed';
+COMMENT ON COLUMN contacts_push.chatbot.enqueue_failures IS 'rows of watched tables that were left out because their mapping failed, without those in contacts_push.enqueue_failure';
+
+-- Appended by whoever writes the watched table, folded into contacts_push.chatbot by
+-- the worker: a counter would make writers wait for each other.
+CREATE TABLE contacts_push.enqueue_failure (
+	chatbot_id text NOT NULL,
+	relation text NOT NULL,
+	rows bigint NOT NULL,
+	reason text NOT NULL,
+	failed_at timestamptz NOT NULL DEFAULT now());
+COMMENT ON TABLE contacts_push.enqueue_failure IS 'statements whose rows were not all enqueued; contacts_push.backfill() finds the rows again';
+COMMENT ON COLUMN contacts_push.enqueue_failure.chatbot_id IS 'the chatbot they were for';
+COMMENT ON COLUMN contacts_push.enqueue_failure.relation IS 'the watched table';
+COMMENT ON COLUMN contacts_push.enqueue_failure.rows IS 'how many were left out';
+COMMENT ON COLUMN contacts_push.enqueue_failure.reason IS 'why the first of them was';
+COMMENT ON COLUMN contacts_push.enqueue_failure.failed_at IS 'start of the transaction';
 
 CREATE TABLE contacts_push.request (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -119,14 +137,17 @@ COMMENT ON COLUMN contacts_push.request.message IS 'the API''s message, or what 
 COMMENT ON COLUMN contacts_push.request.duration_ms IS 'from departure to answer, milliseconds';
 COMMENT ON INDEX contacts_push.request_unfinished IS 'finds what a worker has left behind';
 
-CREATE TABLE contacts_push.origin (
+CREATE TABLE contacts_push.worker_state (
 	system_identifier bigint NOT NULL,
-	timeline integer NOT NULL);
-CREATE UNIQUE INDEX origin_single ON contacts_push.origin ((true));
-COMMENT ON TABLE contacts_push.origin IS 'the cluster and timeline that last worked this outbox off; another one cannot know what had been sent';
-COMMENT ON COLUMN contacts_push.origin.system_identifier IS 'of the cluster, as in pg_control_system()';
-COMMENT ON COLUMN contacts_push.origin.timeline IS 'of the cluster''s write-ahead log';
-COMMENT ON INDEX contacts_push.origin_single IS 'keeps it to one row';
+	timeline integer NOT NULL,
+	unsettled int8multirange NOT NULL DEFAULT '{[1,)}')
+WITH (fillfactor = 10);
+CREATE UNIQUE INDEX worker_state_single ON contacts_push.worker_state ((true));
+COMMENT ON TABLE contacts_push.worker_state IS 'the cluster and timeline that last worked this outbox off (another one cannot know what had been sent), and how far';
+COMMENT ON COLUMN contacts_push.worker_state.unsettled IS 'where in contacts_push.outbox.seq pending rows can be, but for those that wait for another attempt';
+COMMENT ON COLUMN contacts_push.worker_state.system_identifier IS 'of the cluster, as in pg_control_system()';
+COMMENT ON COLUMN contacts_push.worker_state.timeline IS 'of the cluster''s write-ahead log';
+COMMENT ON INDEX contacts_push.worker_state_single IS 'keeps it to one row';
 
 -- What pg_dump carries: all but the requests that are over.
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox', '');
@@ -134,7 +155,8 @@ SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.chatbot', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.request', 'WHERE finished_at IS NULL');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.request_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('contacts_push.origin', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.worker_state', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.enqueue_failure', '');
 
 --
 -- One call
@@ -556,6 +578,139 @@ RETURNS text
 AS 'MODULE_PATHNAME', 'contacts_push_validate'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION contacts_push.validate(jsonb) IS 'what is wrong with a ContactInput; NULL: nothing';
+
+CREATE FUNCTION contacts_push.wake()
+RETURNS void
+AS 'MODULE_PATHNAME', 'contacts_push_wake'
+LANGUAGE C VOLATILE PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.wake() IS 'wakes the worker when the transaction commits';
+
+CREATE FUNCTION contacts_push.retry(chatbot_id text DEFAULT NULL, external_id text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	retried bigint;
+BEGIN
+	-- Rows of another attempt are found by their next_attempt_at.
+	WITH refused AS (
+		SELECT o.seq, o.chatbot_id, o.status FROM contacts_push.outbox o
+		WHERE o.status IN ('conflict', 'rejected', 'failed')
+		AND (retry.chatbot_id IS NULL OR o.chatbot_id = retry.chatbot_id)
+		AND (retry.external_id IS NULL OR o.external_id = retry.external_id)
+		FOR NO KEY UPDATE
+	), pending AS (
+		UPDATE contacts_push.outbox o
+		SET status = 'pending', attempts = 0, next_attempt_at = now(), settled_at = NULL
+		FROM refused r WHERE o.seq = r.seq
+	), numbers AS (
+		SELECT r.chatbot_id,
+			count(*) FILTER (WHERE r.status = 'conflict') AS conflict,
+			count(*) FILTER (WHERE r.status = 'rejected') AS rejected,
+			count(*) FILTER (WHERE r.status = 'failed') AS failed
+		FROM refused r GROUP BY r.chatbot_id
+	), counted AS (
+		UPDATE contacts_push.chatbot c
+		SET conflict = c.conflict - n.conflict, rejected = c.rejected - n.rejected,
+			failed = c.failed - n.failed
+		FROM numbers n WHERE c.chatbot_id = n.chatbot_id
+	)
+	SELECT count(*) INTO retried FROM refused;
+	PERFORM contacts_push.wake();
+	RETURN retried;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.retry(text, text) IS 'has refused contacts sent again; of a chatbot, or one contact; returns how many';
+
+CREATE FUNCTION contacts_push.pause(chatbot_id text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	INSERT INTO contacts_push.chatbot (chatbot_id)
+	SELECT pause.chatbot_id WHERE pause.chatbot_id IS NOT NULL
+	ON CONFLICT DO NOTHING;
+	UPDATE contacts_push.chatbot c
+	SET paused_until = 'infinity', pause_reason = 'paused by ' || session_user
+	WHERE pause.chatbot_id IS NULL OR c.chatbot_id = pause.chatbot_id;
+	PERFORM contacts_push.wake();
+END
+$$;
+COMMENT ON FUNCTION contacts_push.pause(text) IS 'sends nothing to a chatbot, or to any that is known, until contacts_push.resume()';
+
+CREATE FUNCTION contacts_push.resume(chatbot_id text DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	UPDATE contacts_push.chatbot c
+	SET paused_until = NULL, pause_reason = NULL
+	WHERE c.paused_until IS NOT NULL
+	AND (resume.chatbot_id IS NULL OR c.chatbot_id = resume.chatbot_id);
+	PERFORM contacts_push.wake();
+END
+$$;
+COMMENT ON FUNCTION contacts_push.resume(text) IS 'ends a pause, whoever made it, and has the chatbot tried at once';
+
+CREATE FUNCTION contacts_push.worker_report(
+	OUT pid integer, OUT started_at timestamptz, OUT last_activity_at timestamptz,
+	OUT requests_in_flight integer, OUT requests bigint, OUT contacts bigint,
+	OUT last_error text, OUT requests_per_second double precision)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'contacts_push_worker_report'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
+COMMENT ON FUNCTION contacts_push.worker_report() IS 'what this database''s worker reports of itself';
+
+CREATE VIEW contacts_push.worker AS
+	SELECT r.pid, r.started_at, r.last_activity_at, r.requests_in_flight,
+		r.requests, r.contacts, r.last_error, r.requests_per_second
+	FROM contacts_push.worker_report() r;
+COMMENT ON VIEW contacts_push.worker IS 'this database''s worker; no row: none is running';
+COMMENT ON COLUMN contacts_push.worker.pid IS 'its process';
+COMMENT ON COLUMN contacts_push.worker.started_at IS 'when it started';
+COMMENT ON COLUMN contacts_push.worker.last_activity_at IS 'when it last looked at the outbox';
+COMMENT ON COLUMN contacts_push.worker.requests_in_flight IS 'requests under way';
+COMMENT ON COLUMN contacts_push.worker.requests IS 'requests answered since it started';
+COMMENT ON COLUMN contacts_push.worker.contacts IS 'contacts settled since it started';
+COMMENT ON COLUMN contacts_push.worker.last_error IS 'its last trouble';
+COMMENT ON COLUMN contacts_push.worker.requests_per_second IS 'what the budget of the key allows now';
+
+CREATE VIEW contacts_push.contact_status AS
+	SELECT DISTINCT ON (o.chatbot_id, o.external_id)
+		o.chatbot_id, o.external_id, o.status, o.seq, o.attempts, o.next_attempt_at,
+		o.unconfirmed, o.http_status, o.error, o.contact_id, o.enqueued_at, o.settled_at
+	FROM contacts_push.outbox o
+	ORDER BY o.chatbot_id, o.external_id,
+		-- what exists stays so whatever is enqueued later; what was not sent does not count
+		CASE WHEN o.status OPERATOR(pg_catalog.=) ANY ('{created,present}') THEN 0
+			WHEN o.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}') THEN 1
+			ELSE 2 END,
+		o.seq DESC;
+COMMENT ON VIEW contacts_push.contact_status IS 'one row a contact: the newest of its intents that counts';
+
+-- Pending rows are found where the worker says that they can be, so the cost does
+-- not depend on how many are settled.
+CREATE VIEW contacts_push.pending AS
+	SELECT o.seq, o.chatbot_id, o.external_id, o.enqueued_at
+	FROM pg_catalog.unnest(COALESCE((SELECT g.unsettled FROM contacts_push.worker_state g),
+									'{[1,)}')) AS r(span)
+	JOIN contacts_push.outbox o
+		ON o.seq OPERATOR(pg_catalog.>=) COALESCE(pg_catalog.lower(r.span), 1)
+		AND o.seq OPERATOR(pg_catalog.<) COALESCE(pg_catalog.upper(r.span), 9223372036854775807)
+	WHERE o.status OPERATOR(pg_catalog.=) 'pending'
+	AND NOT o.unconfirmed AND o.next_attempt_at IS NULL
+	UNION ALL
+	SELECT o.seq, o.chatbot_id, o.external_id, o.enqueued_at
+	FROM contacts_push.outbox o
+	WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)
+	AND o.status OPERATOR(pg_catalog.=) 'pending';
+COMMENT ON VIEW contacts_push.pending IS 'the rows of the outbox that are pending';
 
 CREATE FUNCTION contacts_push.announce_installation()
 RETURNS void

@@ -459,6 +459,43 @@ claim_all_settled(void)
 	return tail_read || all_paused;
 }
 
+/* ---- the position ---- */
+
+/*
+ * Writes down where pending rows can be, for contacts_push.pending.  Rows that wait
+ * for another attempt are left out: the index finds them.
+ */
+void
+claim_write_position(void)
+{
+	static char *written = NULL;
+	Ranges		unsettled = {0};
+	StringInfoData text;
+	int64		low;
+	int64		high;
+	ListCell   *cell;
+	Datum		value;
+
+	gaps_collect(&unsettled);
+	foreach(cell, window_chatbots())
+		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->waiting);
+	if (window_bounds(&low, &high))
+		ranges_add(&unsettled, low, high);
+	initStringInfo(&text);
+	appendStringInfoChar(&text, '{');
+	for (int i = 0; i < unsettled.n; i++)
+		appendStringInfo(&text, "[" INT64_FORMAT "," INT64_FORMAT "],",
+						 unsettled.range[i].low, unsettled.range[i].high);
+	appendStringInfo(&text, "(" INT64_FORMAT ",)}", mark);
+	if (written && strcmp(written, text.data) == 0)
+		return;
+	value = CStringGetTextDatum(text.data);
+	outbox_run(OUTBOX_POSITION, &value, NULL);
+	if (written)
+		pfree(written);
+	written = MemoryContextStrdup(worker.context, text.data);
+}
+
 /* ---- the start ---- */
 
 /*
@@ -546,5 +583,6 @@ claim_prune(void)
 
 	outbox_run(OUTBOX_REQUEST_PRUNE, requests, NULL);
 	outbox_run(OUTBOX_UNSENT_PRUNE, rows, NULL);
+	outbox_run(OUTBOX_FOLD_FAILURES, NULL, NULL);
 	prune_from = prune_from + PRUNE_SPAN > mark ? 1 : prune_from + PRUNE_SPAN;
 }

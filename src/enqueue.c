@@ -361,6 +361,25 @@ quote_mapping(const char *name)
 					quote_identifier(lsecond(names)));
 }
 
+/* One warning a statement, and a row that counts them for contacts_push.progress. */
+static void
+report_failures(Firing *firing)
+{
+	Relation	relation = firing->trigger->tg_relation;
+	char	   *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+												   RelationGetRelationName(relation));
+
+	outbox_append_failure(firing->chatbot_id, table, firing->failures, firing->reason);
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 errmsg_plural("%lld row of \"%s\" was not enqueued for chatbot \"%s\"",
+						   "%lld rows of \"%s\" were not enqueued for chatbot \"%s\"",
+						   firing->failures, (long long) firing->failures,
+						   RelationGetRelationName(relation), firing->chatbot_id),
+			 errdetail_internal("%s", firing->reason),
+			 errhint("Mend the rows or the mapping, then call contacts_push.backfill().")));
+}
+
 /*
  * contacts_push.enqueue_rows(): trigger with the arguments chatbot_id and mapping.
  */
@@ -378,14 +397,7 @@ contacts_push_enqueue_rows(PG_FUNCTION_ARGS)
 	firing.plans = find_plans(trigger->tgoid);
 	fire(&firing);
 	if (firing.failures > 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_WARNING),
-				 errmsg("%lld rows of \"%s\" were not enqueued for chatbot \"%s\"",
-						(long long) firing.failures,
-						RelationGetRelationName(firing.trigger->tg_relation),
-						firing.chatbot_id),
-				 errdetail_internal("%s", firing.reason),
-				 errhint("Mend the rows or the mapping, then call contacts_push.backfill().")));
+		report_failures(&firing);
 	return PointerGetDatum(NULL);
 }
 

@@ -140,3 +140,10 @@ gaps_check(Ranges *appeared)
 	}
 	return appeared->n > 0;
 }
+
+void
+gaps_collect(Ranges *ranges)
+{
+	for (const Gap *gap = gaps; gap; gap = gap->next)
+		ranges_add_all(ranges, &gap->ranges);
+}

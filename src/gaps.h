@@ -28,4 +28,7 @@ extern void gaps_add(const Ranges *ranges, Oid outbox);
  */
 extern bool gaps_check(Ranges *appeared);
 
+/* Adds all ranges in which something may still appear. */
+extern void gaps_collect(Ranges *ranges);
+
 #endif							/* CONTACTS_PUSH_GAPS_H */

@@ -223,6 +223,27 @@ write_unsent(List *unsents)
 				claim_locked(((Unsent *) list_nth(unsents, j))->chatbot, seqs[j]);
 }
 
+/* Refused rows make way, and are no longer counted as refused. */
+static void
+write_superseded(List *superseded)
+{
+	Datum		value = outbox_int8_array(seqs_of(superseded), list_length(superseded));
+	uint64		n = outbox_run(OUTBOX_SETTLE_SUPERSEDED, &value, NULL);
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		Tally	   *tally = &window_chatbot(outbox_get_text(i, 1))->tally;
+		char	   *status = outbox_get_text(i, 2);
+
+		if (strcmp(status, "conflict") == 0)
+			tally->conflict--;
+		else if (strcmp(status, "rejected") == 0)
+			tally->rejected--;
+		else
+			tally->failed--;
+	}
+}
+
 void
 intents_look(void)
 {
@@ -236,12 +257,7 @@ intents_look(void)
 	if (decisions.unsent)
 		write_unsent(decisions.unsent);
 	if (decisions.superseded)
-	{
-		Datum		value = outbox_int8_array(seqs_of(decisions.superseded),
-											  list_length(decisions.superseded));
-
-		outbox_run(OUTBOX_SETTLE_SUPERSEDED, &value, NULL);
-	}
+		write_superseded(decisions.superseded);
 	if (decisions.load)
 		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load));
 }

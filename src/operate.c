@@ -1,6 +1,6 @@
 /*
  * operate.c
- *		What an operator calls that is more than SQL: flush() and validate().
+ *		What an operator calls and SQL alone cannot do.
  *
  * Layer 3.
  */
@@ -9,6 +9,7 @@
 #include "compat.h"
 #include "contact.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "shared.h"
 #include "utils/builtins.h"
@@ -17,6 +18,8 @@
 
 PG_FUNCTION_INFO_V1(contacts_push_flush);
 PG_FUNCTION_INFO_V1(contacts_push_validate);
+PG_FUNCTION_INFO_V1(contacts_push_wake);
+PG_FUNCTION_INFO_V1(contacts_push_worker_report);
 
 /* While no worker runs, its start is looked for that often, ms. */
 #define RETRY_MS 100
@@ -66,4 +69,37 @@ contacts_push_validate(PG_FUNCTION_ARGS)
 	if (why == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(why));
+}
+
+/* contacts_push.wake() */
+Datum
+contacts_push_wake(PG_FUNCTION_ARGS)
+{
+	shared_wake_worker_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* contacts_push.worker_report(): no row while no worker runs */
+Datum
+contacts_push_worker_report(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	SharedReport report;
+	Datum		values[8];
+	bool		nulls[8] = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!shared_get_report(MyDatabaseId, &report) || report.pid == 0)
+		return (Datum) 0;
+	values[0] = Int32GetDatum(report.pid);
+	values[1] = TimestampTzGetDatum(report.started_at);
+	values[2] = TimestampTzGetDatum(report.last_activity_at);
+	values[3] = Int32GetDatum(report.requests_in_flight);
+	values[4] = Int64GetDatum(report.requests);
+	values[5] = Int64GetDatum(report.contacts);
+	nulls[6] = report.last_error[0] == '\0';
+	values[6] = nulls[6] ? (Datum) 0 : CStringGetTextDatum(report.last_error);
+	values[7] = Float8GetDatum(report.rate);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
 }

@@ -290,32 +290,51 @@ outbox_owner(void)
 }
 
 /*
- * The user is switched as the server's foreign-key triggers do it; an error
- * restores it with the transaction.
+ * Runs a statement as the outbox's owner; the switch is that of the server's
+ * foreign-key triggers.  An error restores the user with the transaction.
  */
+static uint64
+run_as_owner(OutboxStatement statement, const Datum *values,
+			 EphemeralNamedRelation relation)
+{
+	Oid			user;
+	int			context;
+	uint64		n;
+
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(outbox_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_NOFORCE_RLS);
+	outbox_connect();
+	if (relation && SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the rows to append");
+	n = outbox_run(statement, values, NULL);
+	outbox_disconnect();
+	SetUserIdAndSecContext(user, context);
+	return n;
+}
+
 int64
 outbox_append(const char *chatbot_id, Tuplestorestate *rows)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
-	Datum		values[1] = {CStringGetTextDatum(chatbot_id)};
-	Oid			user;
-	int			context;
-	int64		appended;
+	Datum		value = CStringGetTextDatum(chatbot_id);
 
 	relation->md.name = ROWS_NAME;
 	relation->md.tupdesc = outbox_rows_desc();
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = tuplestore_tuple_count(rows);
 	relation->reldata = rows;
+	return run_as_owner(OUTBOX_APPEND, &value, relation);
+}
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(outbox_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS);
-	outbox_connect();
-	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the rows to append");
-	appended = outbox_run(OUTBOX_APPEND, values, NULL);
-	outbox_disconnect();
-	SetUserIdAndSecContext(user, context);
-	return appended;
+void
+outbox_append_failure(const char *chatbot_id, const char *relation, int64 rows,
+					  const char *reason)
+{
+	Datum		values[4] = {
+		CStringGetTextDatum(chatbot_id), CStringGetTextDatum(relation),
+		Int64GetDatum(rows), CStringGetTextDatum(reason)
+	};
+
+	run_as_owner(OUTBOX_APPEND_FAILURE, values, NULL);
 }

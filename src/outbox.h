@@ -16,6 +16,7 @@
 typedef enum OutboxStatement
 {
 	OUTBOX_APPEND,
+	OUTBOX_APPEND_FAILURE,
 	OUTBOX_READ_TAIL,
 	OUTBOX_READ_SPAN,
 	OUTBOX_READ_DUE,
@@ -45,6 +46,8 @@ typedef enum OutboxStatement
 	OUTBOX_CHATBOT_PAUSE,
 	OUTBOX_ORIGIN_GET,
 	OUTBOX_ORIGIN_SET,
+	OUTBOX_POSITION,
+	OUTBOX_FOLD_FAILURES,
 	OUTBOX_PENDING_UNCONFIRMED,
 	OUTBOX_STATEMENTS			/* how many */
 } OutboxStatement;
@@ -128,5 +131,9 @@ extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
  * appended.
  */
 extern int64 outbox_append(const char *chatbot_id, Tuplestorestate *rows);
+
+/* Notes, with the same rights, that rows of a watched table were left out. */
+extern void outbox_append_failure(const char *chatbot_id, const char *relation,
+								  int64 rows, const char *reason);
 
 #endif							/* CONTACTS_PUSH_OUTBOX_H */

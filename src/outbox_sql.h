@@ -59,6 +59,12 @@ static const struct
 		" AND (r.contact IS NULL OR pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object')",
 	1, {TEXTOID}},
 
+	/* $3 rows of table $2 could not be enqueued for chatbot $1, for the reason $4 */
+	[OUTBOX_APPEND_FAILURE] = {
+		"INSERT INTO contacts_push.enqueue_failure (chatbot_id, relation, rows, reason)"
+		" VALUES ($1, $2, $3, $4)",
+	4, {TEXTOID, TEXTOID, INT8OID, TEXTOID}},
+
 	/* the first $3 rows above seq $2, whatever their status */
 	[OUTBOX_READ_TAIL] = {
 		READ_COLUMNS "FROM contacts_push.outbox o"
@@ -163,15 +169,15 @@ static const struct
 		LOCK_PENDING("v.seq, v.status", "unnest($1, $2) AS v(seq, status)"),
 	2, {INT8ARRAYOID, TEXTARRAYOID}},
 
-	/* refused rows $1 make way for a newer intent */
+	/* refused rows $1 make way for a newer intent; returns chatbot and old status */
 	[OUTBOX_SETTLE_SUPERSEDED] = {
 		"UPDATE contacts_push.outbox o SET status = 'superseded', contact = NULL,"
 		" settled_at = clock_timestamp()"
-		" FROM (SELECT l.seq FROM contacts_push.outbox l"
+		" FROM (SELECT l.seq, l.status::text FROM contacts_push.outbox l"
 		" WHERE l.seq = ANY ($1)"
 		" AND l.status = ANY ('{conflict,rejected,failed}')"
 		" FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE o.seq = v.seq",
+		" WHERE o.seq = v.seq RETURNING o.chatbot_id, v.status",
 	1, {INT8ARRAYOID}},
 
 	/* $1 went in a request with no usable answer, status $2, for the reason $3 */
@@ -290,14 +296,31 @@ static const struct
 	3, {TEXTOID, INT8OID, TEXTOID}},
 
 	[OUTBOX_ORIGIN_GET] = {
-		"SELECT system_identifier, timeline FROM contacts_push.origin",
+		"SELECT system_identifier, timeline FROM contacts_push.worker_state",
 	0},
 
 	[OUTBOX_ORIGIN_SET] = {
-		"INSERT INTO contacts_push.origin AS g (system_identifier, timeline) VALUES ($1, $2)"
+		"INSERT INTO contacts_push.worker_state AS g (system_identifier, timeline) VALUES ($1, $2)"
 		" ON CONFLICT ((true)) DO UPDATE SET system_identifier = excluded.system_identifier,"
 		" timeline = excluded.timeline",
 	2, {INT8OID, INT4OID}},
+
+	/* pending rows that have no other attempt coming are within $1 */
+	[OUTBOX_POSITION] = {
+		"UPDATE contacts_push.worker_state SET unsettled = $1::int8multirange",
+	1, {TEXTOID}},
+
+	/* adds what enqueuers have appended to the chatbots' rows that nobody holds */
+	[OUTBOX_FOLD_FAILURES] = {
+		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
+		" WHERE c.chatbot_id IN (SELECT f.chatbot_id FROM contacts_push.enqueue_failure f)"
+		" FOR NO KEY UPDATE SKIP LOCKED),"
+		" gone AS (DELETE FROM contacts_push.enqueue_failure f USING held h"
+		" WHERE f.chatbot_id = h.chatbot_id RETURNING f.chatbot_id, f.rows)"
+		" UPDATE contacts_push.chatbot c SET enqueue_failures = c.enqueue_failures + g.rows"
+		" FROM (SELECT chatbot_id, sum(rows)::int8 AS rows FROM gone GROUP BY chatbot_id) AS g"
+		" WHERE c.chatbot_id = g.chatbot_id",
+	0},
 
 	/* everything pending may have been sent by another cluster */
 	[OUTBOX_PENDING_UNCONFIRMED] = {

@@ -204,10 +204,21 @@ window_remove(Contact *contact)
 	pfree(contact);
 }
 
-int
-window_contacts(void)
+bool
+window_bounds(int64 *low, int64 *high)
 {
-	return contacts_by_seq->members;
+	by_seq_iterator iterator;
+	SeqEntry   *entry;
+
+	*low = PG_INT64_MAX;
+	*high = 0;
+	by_seq_start_iterate(contacts_by_seq, &iterator);
+	while ((entry = by_seq_iterate(contacts_by_seq, &iterator)) != NULL)
+	{
+		*low = Min(*low, entry->seq);
+		*high = Max(*high, entry->seq);
+	}
+	return *high > 0;
 }
 
 int64

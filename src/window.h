@@ -142,7 +142,9 @@ extern Contact *window_find(int64 seq);
 extern Contact *window_find_contact(const Chatbot *chatbot, const char *external_id);
 extern void window_remove(Contact *contact);
 
-extern int	window_contacts(void);
+/* The lowest and highest seq in the window; false if it is empty. */
+extern bool window_bounds(int64 *low, int64 *high);
+
 extern int64 window_bytes(void);
 
 /*

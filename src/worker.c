@@ -214,6 +214,7 @@ pass(bool prune)
 	send_plan();
 	if (prune)
 		claim_prune();
+	claim_write_position();
 	idle = claim_all_settled();
 	end_pass();
 	pgstat_report_activity(STATE_IDLE, NULL);

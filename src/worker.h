@@ -74,7 +74,10 @@ extern void claim_by_seq(const int64 *seqs, int n);
 /* Rows that somebody else holds locked: looked at again in a while. */
 extern void claim_locked(Chatbot *chatbot, int64 seq);
 
-/* Deletes a little of what is over its retention. */
+/* Writes down where pending rows can be; at the end of a pass. */
+extern void claim_write_position(void);
+
+/* Deletes a little of what is over its retention, and folds what was appended. */
 extern void claim_prune(void);
 
 /* ---- intents.c ---- */

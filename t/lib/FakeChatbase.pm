@@ -1,0 +1,142 @@
+# FakeChatbase.pm
+#
+# A stand-in for the API that runs as long as the test does: starting it, and
+# its admin side.  What a test expects of it doesn't belong here.
+package FakeChatbase;
+
+use strict;
+use warnings;
+
+use File::Basename qw(dirname);
+use HTTP::Tiny;
+use IPC::Open2 qw(open2);
+use JSON::PP;
+
+my $json = JSON::PP->new->canonical->utf8->allow_nonref;
+
+# How many seconds the admin side may take; it answers at once or never.
+use constant ADMIN_TIMEOUT => 180;
+
+sub true { return JSON::PP::true; }
+
+# Starts one with these arguments, on a free port.  It ends with its standard
+# input, so at the latest with the test.
+sub start
+{
+	my ($class, @arguments) = @_;
+	my $program = $ENV{FAKE_CHATBASE}
+	  // die "FAKE_CHATBASE, the path of the stand-in, is not set; dev/test sets it";
+	my $self = bless {}, $class;
+
+	$self->{pid} = open2($self->{stdout}, $self->{stdin},
+		$program, '--port', '0', '--exit-with-stdin', @arguments);
+	my $line = readline($self->{stdout}) // '';
+	($self->{url}) = $line =~ /^listening on (\S+)$/
+	  or die "the stand-in didn't start: $line";
+	return $self;
+}
+
+# Makes certificates for localhost in a directory; see make_certificate there.
+sub make_certificate
+{
+	my ($directory) = @_;
+	my $program = dirname($ENV{FAKE_CHATBASE}) . '/make_certificate';
+	system($program, $directory) == 0 or die "$program failed: $?";
+	return;
+}
+
+# Ends it, and with it what it still held back.
+sub stop
+{
+	my ($self) = @_;
+	return unless defined $self->{stdin};
+	close delete $self->{stdin};
+	waitpid $self->{pid}, 0;
+	return;
+}
+
+sub DESTROY
+{
+	my ($self) = @_;
+	local ($?, $@, $!);
+	$self->stop;
+	return;
+}
+
+sub url { return $_[0]{url}; }
+sub base_url { return "$_[0]{url}/api/v1"; }
+
+# One request to the admin side, with a body or without: the decoded answer.
+sub admin
+{
+	my ($self, $path, $data) = @_;
+	my %options = defined $data ? (content => $json->encode($data)) : ();
+	my $answer = HTTP::Tiny->new(timeout => ADMIN_TIMEOUT)
+	  ->request(defined $data ? 'POST' : 'GET', "$self->{url}/_admin/$path", \%options);
+	die "$path: $answer->{status} $answer->{content}" unless $answer->{success};
+	return $json->decode($answer->{content});
+}
+
+sub stats { return $_[0]->admin('stats'); }
+
+# The log: the API's requests and, with number 0, any others.
+sub requests { return @{ $_[0]->admin('requests') }; }
+
+sub in_flight { return $_[0]->stats->{in_flight}; }
+
+# Replaces the faults by these rules.
+sub faults
+{
+	my ($self, @rules) = @_;
+	$self->admin('faults', \@rules);
+	return;
+}
+
+# Replaces the faults by one that has every request do this.
+sub always
+{
+	my ($self, %action) = @_;
+	my $when = delete $action{when} // 'before';
+	$self->faults({ when => $when, action => \%action });
+	return;
+}
+
+sub config
+{
+	my ($self, %settings) = @_;
+	$self->admin('config', \%settings);
+	return;
+}
+
+# Has contacts from the beginning, that nobody here has sent.
+sub preset
+{
+	my ($self, $chatbot, @contacts) = @_;
+	$self->admin("contacts?chatbot=$chatbot", \@contacts);
+	return;
+}
+
+# Forgets contacts, faults and log, and drops what it holds back.
+sub reset
+{
+	my ($self) = @_;
+	$self->admin('reset', {});
+	return;
+}
+
+# What it holds of a chatbot: external_id => id.  Dies if an external_id is
+# there twice, which it must never be.
+sub held
+{
+	my ($self, $chatbot) = @_;
+	my %held;
+	for my $contact (@{ $self->admin("contacts?chatbot=$chatbot&brief=1") })
+	{
+		my ($external_id, $id) = @$contact;
+		die "$external_id is held twice" if exists $held{$external_id};
+		$held{$external_id} = $id;
+	}
+	return \%held;
+}
+
+1;
