@@ -375,19 +375,24 @@ read_all_waiting(void)
 /*
  * Whether there can be something above the mark for somebody who has room.  A
  * chatbot that is not known yet has room, so the outbox is asked for such when
- * all others are busy or paused.
+ * all others are busy or paused; while some are busy there is another pass soon,
+ * and that need not be done in each.
  */
 static bool
 tail_is_wanted(void)
 {
 	int			known = list_length(window_chatbots());
+	bool		busy = false;
 	ListCell   *cell;
 	uint64		n;
 
 	foreach(cell, window_chatbots())
+	{
 		if (can_take(lfirst(cell)))
 			return true;
-	if (next_discovery_at > shared_clock())
+		busy |= !send_is_paused(lfirst(cell));
+	}
+	if (busy && next_discovery_at > shared_clock())
 		return false;
 	next_discovery_at = shared_clock() + DISCOVERY_US;
 	n = outbox_run(OUTBOX_CHATBOTS, NULL, NULL);

@@ -88,7 +88,8 @@ contacts_push_qualify(PG_FUNCTION_ARGS)
 
 	/* With this path everything outside of pg_catalog is printed with its schema. */
 	nest = NewGUCNestLevel();
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	qualified = deparse_expression(expression,
 								   deparse_context_for(alias, RelationGetRelid(relation)),
 								   true, false);

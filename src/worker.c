@@ -157,13 +157,21 @@ wait_for_fence(void)
 	}
 }
 
-/* Ends the process where the database does not have the extension. */
+/*
+ * Ends the process where the database does not have the extension, or another
+ * outbox than the one that was begun with.
+ */
 static void
 exit_without_extension(void)
 {
-	if (outbox_extension_exists())
+	Oid			outbox = outbox_extension_exists() ? outbox_relation() : InvalidOid;
+
+	if (OidIsValid(outbox) && (worker.outbox == outbox || !OidIsValid(worker.outbox)))
+	{
+		worker.outbox = outbox;
 		return;
-	shared_tell_exit(SHARED_EXIT_NO_EXTENSION);
+	}
+	shared_tell_exit(OidIsValid(outbox) ? SHARED_EXIT_RESTART : SHARED_EXIT_NO_EXTENSION);
 	outbox_commit();
 	proc_exit(0);
 }

@@ -35,6 +35,7 @@ typedef struct Request
 
 typedef struct Worker
 {
+	Oid			outbox;			/* the relation that is worked off */
 	HttpPool   *pool;
 	MemoryContext context;		/* for what outlives a pass */
 	Request    *requests[MAX_REQUESTS];

@@ -9,6 +9,7 @@ use warnings;
 
 use File::Basename qw(dirname);
 use HTTP::Tiny;
+use IO::Handle;
 use IPC::Open2 qw(open2);
 use JSON::PP;
 
@@ -20,14 +21,17 @@ use constant ADMIN_TIMEOUT => 180;
 sub true { return JSON::PP::true; }
 
 # Starts one with these arguments, on a free port.  It ends with its standard
-# input, so at the latest with the test.
+# input, so at the latest with the test.  Its certificate, if it is to have one,
+# is one of make_certificate()'s.
 sub start
 {
 	my ($class, @arguments) = @_;
 	my $program = $ENV{FAKE_CHATBASE}
 	  // die "FAKE_CHATBASE, the path of the stand-in, is not set; dev/test sets it";
+	my %options = @arguments;
 	my $self = bless {}, $class;
 
+	$self->{ca_file} = dirname($options{'--tls-cert'}) . '/ca.pem' if $options{'--tls-cert'};
 	$self->{pid} = open2($self->{stdout}, $self->{stdin},
 		$program, '--port', '0', '--exit-with-stdin', @arguments);
 	my $line = readline($self->{stdout}) // '';
@@ -70,11 +74,35 @@ sub base_url { return "$_[0]{url}/api/v1"; }
 sub admin
 {
 	my ($self, $path, $data) = @_;
-	my %options = defined $data ? (content => $json->encode($data)) : ();
-	my $answer = HTTP::Tiny->new(timeout => ADMIN_TIMEOUT)
-	  ->request(defined $data ? 'POST' : 'GET', "$self->{url}/_admin/$path", \%options);
-	die "$path: $answer->{status} $answer->{content}" unless $answer->{success};
+	my $method = defined $data ? 'POST' : 'GET';
+	my $body = defined $data ? $json->encode($data) : '';
+	my $answer = $self->{ca_file}
+	  ? $self->request_in_tls($method, "/_admin/$path", $body)
+	  : HTTP::Tiny->new(timeout => ADMIN_TIMEOUT)
+	  ->request($method, "$self->{url}/_admin/$path", { content => $body });
+	die "$path: $answer->{status} $answer->{content}" unless $answer->{status} == 200;
 	return $json->decode($answer->{content});
+}
+
+# The same through openssl: HTTP::Tiny would need modules that few have.
+sub request_in_tls
+{
+	my ($self, $method, $path, $body) = @_;
+	my ($address) = $self->{url} =~ m{^https://(.*)};
+	my $pid = open2(my $out, my $in,
+		qw(openssl s_client -quiet -verify_quiet -verify_return_error),
+		'-CAfile', $self->{ca_file}, '-connect', $address);
+
+	print $in "$method $path HTTP/1.1\r\nHost: $address\r\nConnection: close\r\n"
+	  . 'Content-Length: ' . length($body) . "\r\n\r\n$body";
+	$in->flush;
+	local $/;
+	my $answer = readline($out) // '';
+	close $in;
+	waitpid $pid, 0;
+	my ($status, $content) = $answer =~ /^HTTP\/1\.1 (\d+).*?\r\n\r\n(.*)/s
+	  or die "no answer from $address: $answer";
+	return { status => $status, content => $content };
 }
 
 sub stats { return $_[0]->admin('stats'); }
