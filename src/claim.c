@@ -436,9 +436,13 @@ claim_timeout_ms(void)
 {
 	int64		at = Min(next_due_at, next_sweep_at);
 	int64		left;
+	ListCell   *cell;
 
 	if (locked_rows != NIL)
 		at = Min(at, locked_retry_at);
+	foreach(cell, window_chatbots())
+		if (send_is_paused(lfirst(cell)))
+			at = Min(at, ((Chatbot *) lfirst(cell))->paused_until);
 	left = at - shared_clock();
 	return left <= 0 ? 0 : (left + 999) / 1000;
 }

@@ -42,6 +42,9 @@ static HttpPool *pool = NULL;
 /* Connections kept open between calls: a session has one request at a time. */
 #define SESSION_CONNECTIONS 1
 
+/* The wait that is named where a 429 names none: the longest window in common use. */
+#define RATE_WINDOW_SECONDS 60
+
 #define HINT_UNCONFIRMED \
 	"The contacts may or may not have been created. If this repeats, look the external_ids up before sending them again."
 
@@ -225,10 +228,12 @@ hint_for(const HttpResult *result, const Judgement *judgement)
 
 	if (judgement->unconfirmed)
 		return errhint(HINT_UNCONFIRMED);
-	if (judgement->verdict == VERDICT_RATE && judgement->wait_ms >= 0)
-		return errhint("Try again in %d seconds.", Max(seconds, 1));
 	if (judgement->verdict == VERDICT_RATE)
-		return errhint("Try again in 60 seconds.");
+	{
+		seconds = judgement->wait_ms < 0 ? RATE_WINDOW_SECONDS : Max(seconds, 1);
+		return errhint_plural("Try again in %d second.", "Try again in %d seconds.",
+							  seconds, seconds);
+	}
 	if (judgement->verdict == VERDICT_KEY)
 		return errhint("Check contacts_push.api_key and contacts_push.api_key_file.");
 	if (result->status == 404)
@@ -242,14 +247,15 @@ hint_for(const HttpResult *result, const Judgement *judgement)
 
 /* In words, what failed: the primary message. */
 static const char *
-failure_of(const HttpResult *result, const Judgement *judgement)
+failure_of(const HttpResult *result, const ReadAnswer *answer)
 {
 	if (result->outcome != HTTP_ANSWERED)
 		return answer_describe(result);
-	switch (judgement->verdict)
+	switch (answer->judgement.verdict)
 	{
 		case VERDICT_PARTIAL:
-			return "an answer that does not name every contact";
+			return answer->reply->is_json ? "an answer that does not name every contact" :
+				"an answer that is not JSON";
 		case VERDICT_KEY:
 			return psprintf("the key was refused with HTTP status %d", result->status);
 		default:
@@ -265,7 +271,7 @@ raise_failure(const Call *call, const HttpResult *result, const ReadAnswer *answ
 	ereport(ERROR,
 			(errcode(sqlstate_of(result, judgement)),
 			 errmsg("could not create contacts in chatbot \"%s\": %s",
-					call->chatbot_id, failure_of(result, judgement)),
+					call->chatbot_id, failure_of(result, answer)),
 			 answer->from_api || *result->error ?
 			 errdetail_internal("%s", answer->message) : 0,
 			 hint_for(result, judgement)));
@@ -286,13 +292,25 @@ text_or_null(const char *utf8, bool *isnull)
 	return text ? CStringGetTextDatum(text) : (Datum) 0;
 }
 
+/* True if a string in the JSON text has U+0000; an escaped backslash before "u0000" is none. */
+static bool
+has_nul_escape(const char *json)
+{
+	for (const char *p = strchr(json, '\\'); p && p[1] != '\0'; p = strchr(p + 2, '\\'))
+	{
+		if (strncmp(p, "\\u0000", 6) == 0)
+			return true;
+	}
+	return false;
+}
+
 static Datum
 jsonb_or_null(const char *utf8, bool *isnull)
 {
 	char	   *text = utf8 ? answer_to_server(utf8) : NULL;
 
 	/* jsonb has no U+0000; an answer with one was made by no input of ours. */
-	*isnull = text == NULL || strstr(text, "\\u0000") != NULL;
+	*isnull = text == NULL || has_nul_escape(text);
 	return *isnull ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 }
 

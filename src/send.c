@@ -101,6 +101,36 @@ end_pause(Chatbot *chatbot)
 }
 
 void
+send_pause_is_over(Chatbot *chatbot)
+{
+	chatbot->pauses = 0;
+	if (chatbot->pause != PAUSE_NONE && !send_is_paused(chatbot))
+	{
+		end_pause(chatbot);
+		write_pause(chatbot);
+	}
+}
+
+/* Whether a reload may have mended what this chatbot is paused for. */
+static bool
+may_be_mended(const Chatbot *chatbot)
+{
+	switch (chatbot->pause)
+	{
+		case PAUSE_NONE:
+			return false;
+		case PAUSE_QUOTA:
+		case PAUSE_REFUSALS:
+			return chatbot->paused_with != current_key_and_url(chatbot);
+		case PAUSE_KEY:
+		case PAUSE_CHATBOT:
+		case PAUSE_FOREIGN:
+			break;
+	}
+	return chatbot->paused_until != PG_INT64_MAX;
+}
+
+void
 send_lift_pauses(void)
 {
 	ListCell   *cell;
@@ -109,8 +139,7 @@ send_lift_pauses(void)
 	{
 		Chatbot    *chatbot = lfirst(cell);
 
-		if (chatbot->pause != PAUSE_NONE && chatbot->paused_until != PG_INT64_MAX &&
-			chatbot->paused_with != current_key_and_url(chatbot))
+		if (may_be_mended(chatbot))
 		{
 			end_pause(chatbot);
 			chatbot->pauses = 0;

@@ -108,8 +108,8 @@ clear_trouble(Request *request)
 	pacing_succeed(&chatbot->backoff);
 	chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
 												  settings_batch_size);
-	chatbot->pauses = 0;
 	chatbot->answers++;
+	send_pause_is_over(chatbot);
 }
 
 static void

@@ -140,6 +140,7 @@ serve_interrupts(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		worker.reloaded = true;
 	}
 }
 
@@ -215,6 +216,9 @@ pass(bool prune)
 	exit_without_extension();
 	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
 	send_read_pauses();
+	if (worker.reloaded)
+		send_lift_pauses();
+	worker.reloaded = false;
 	settle_answers();
 	outcome_write();
 	more = claim_pending();
@@ -293,7 +297,7 @@ run(void)
 		serve_interrupts();
 		if (ShutdownRequestPending)
 			shut_down();
-		if (woken || has_answer() || due <= shared_clock())
+		if (woken || worker.reloaded || has_answer() || due <= shared_clock())
 		{
 			bool		prune = prune_at <= shared_clock();
 

@@ -40,6 +40,7 @@ typedef struct Worker
 	MemoryContext context;		/* for what outlives a pass */
 	Request    *requests[MAX_REQUESTS];
 	int			nrequests;
+	bool		reloaded;		/* the configuration, since the last pass */
 	int64		finished_requests;
 	int64		settled_contacts;
 	uint64		last_key_hash;	/* of the last request, for the report */
@@ -106,10 +107,16 @@ extern void send_read_pauses(void);
 /* Pauses a chatbot of our own accord. */
 extern void send_pause(Chatbot *chatbot, PauseKind kind, const char *reason);
 
-/* After a reload: ends the pauses that another key or URL may have mended. */
+/*
+ * After a reload: ends the worker's pauses, those for a quota or for refusals only
+ * if the key or the URL is another one.
+ */
 extern void send_lift_pauses(void);
 
 extern bool send_is_paused(const Chatbot *chatbot);
+
+/* The chatbot has answered for a contact: what it was paused for is over. */
+extern void send_pause_is_over(Chatbot *chatbot);
 
 /* Forgets an answered request. */
 extern void send_forget(Request *request);

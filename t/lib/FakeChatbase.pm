@@ -90,7 +90,7 @@ sub request_in_tls
 	my ($self, $method, $path, $body) = @_;
 	my ($address) = $self->{url} =~ m{^https://(.*)};
 	my $pid = open2(my $out, my $in,
-		qw(openssl s_client -quiet -verify_quiet -verify_return_error),
+		qw(openssl s_client -quiet -verify_quiet -verify_return_error -servername localhost),
 		'-CAfile', $self->{ca_file}, '-connect', $address);
 
 	print $in "$method $path HTTP/1.1\r\nHost: $address\r\nConnection: close\r\n"
@@ -140,7 +140,7 @@ sub config
 sub preset
 {
 	my ($self, $chatbot, @contacts) = @_;
-	$self->admin("contacts?chatbot=$chatbot", \@contacts);
+	$self->admin("contacts?chatbot=$chatbot", { users => \@contacts });
 	return;
 }
 

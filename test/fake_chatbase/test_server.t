@@ -120,6 +120,13 @@ subtest 'connections' => sub {
 	close $half;
 	ok wait_until(sub { stats()->{by_status}{dropped} == 1 }), 'is dropped when it goes';
 	is stats()->{in_flight}, 0, 'and no more in flight';
+
+	$half = connection();
+	print {$half} $head . 'Content-Length: ' . length($body) . "\r\n\r\n{";
+	ok wait_until(sub { stats()->{in_flight} == 1 }), 'a client that has sent a part';
+	reset_fake();
+	is((answers_to($half, substr($body, 1), 1))[0]{status}, 0, 'is not answered after a reset');
+	is_deeply held('c'), [], 'and nothing is applied';
 };
 
 subtest 'statistics and the log' => sub {
