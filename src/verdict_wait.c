@@ -173,6 +173,8 @@ complete_year(Date *date, int64_t now)
 	date->year += this_year - this_year % 100;
 	if (date->year > this_year + 50)
 		date->year -= 100;
+	else if (date->year <= this_year - 50)
+		date->year += 100;
 }
 
 /* False: not an HTTP date in any of its forms, with nothing behind it. */
