@@ -195,8 +195,10 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM contacts_push.request WHER
 
 # Outage: nobody there, then somebody
 my $url = $fake->base_url;
+my $gone = FakeChatbase->start;
+$gone->stop;
 $fake->faults;
-set_conf($node, 'contacts_push.base_url' => 'http://127.0.0.1:1/api/v1');
+set_conf($node, 'contacts_push.base_url' => $gone->base_url);
 insert_users($node, 'outage', 'o', 1, GOOD);
 ok($node->poll_query_until('postgres', q{SELECT count(*) >= 3 FROM contacts_push.request WHERE outcome = 'network'}),
 	'nobody there: it is tried again');
