@@ -26,6 +26,15 @@ CREATE TYPE contacts_push.contact AS (
 	created_at timestamptz,
 	updated_at timestamptz);
 COMMENT ON TYPE contacts_push.contact IS 'a contact as the API returns it';
+COMMENT ON COLUMN contacts_push.contact.id IS 'Chatbase''s id of the contact';
+COMMENT ON COLUMN contacts_push.contact.external_id IS 'the id it was given in the call';
+COMMENT ON COLUMN contacts_push.contact.name IS 'its name';
+COMMENT ON COLUMN contacts_push.contact.email IS 'its e-mail address';
+COMMENT ON COLUMN contacts_push.contact.phonenumber IS 'its phone number';
+COMMENT ON COLUMN contacts_push.contact.stripe_accounts IS 'its Stripe accounts, an array of objects';
+COMMENT ON COLUMN contacts_push.contact.custom_attributes IS 'its custom attributes, an object; without those that the chatbot does not know';
+COMMENT ON COLUMN contacts_push.contact.created_at IS 'when Chatbase created it';
+COMMENT ON COLUMN contacts_push.contact.updated_at IS 'when Chatbase last changed it';
 
 --
 -- Tables
@@ -71,6 +80,7 @@ COMMENT ON COLUMN contacts_push.outbox.error IS 'why it is not created';
 COMMENT ON COLUMN contacts_push.outbox.contact_id IS 'Chatbase''s id of the contact';
 COMMENT ON COLUMN contacts_push.outbox.enqueued_at IS 'start of the transaction that appended it';
 COMMENT ON COLUMN contacts_push.outbox.settled_at IS 'when it was settled';
+COMMENT ON SEQUENCE contacts_push.outbox_seq_seq IS 'numbers the rows of contacts_push.outbox';
 COMMENT ON INDEX contacts_push.outbox_contact IS 'finds the intents of one contact';
 COMMENT ON INDEX contacts_push.outbox_troubled IS 'finds the few that wait for another try';
 
@@ -87,6 +97,7 @@ CREATE TABLE contacts_push.chatbot (
 	enqueue_failures bigint NOT NULL DEFAULT 0)
 WITH (fillfactor = 10);
 COMMENT ON TABLE contacts_push.chatbot IS 'the chatbots that contacts are pushed to';
+COMMENT ON COLUMN contacts_push.chatbot.chatbot_id IS 'the chatbot''s id, as in the URL of the API';
 COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made before; infinity: until contacts_push.resume()';
 COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
@@ -135,6 +146,7 @@ COMMENT ON COLUMN contacts_push.request.http_status IS 'status of the answer; NU
 COMMENT ON COLUMN contacts_push.request.outcome IS 'what the answer meant';
 COMMENT ON COLUMN contacts_push.request.message IS 'the API''s message, or what failed';
 COMMENT ON COLUMN contacts_push.request.duration_ms IS 'from departure to answer, milliseconds';
+COMMENT ON SEQUENCE contacts_push.request_id_seq IS 'numbers the rows of contacts_push.request';
 COMMENT ON INDEX contacts_push.request_unfinished IS 'finds what a worker has left behind';
 
 CREATE TABLE contacts_push.worker_state (
@@ -369,6 +381,10 @@ CREATE VIEW contacts_push.watched_trigger AS
 	WHERE t.tgfoid OPERATOR(pg_catalog.=) 'contacts_push.enqueue_rows'::pg_catalog.regproc
 	AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
 COMMENT ON VIEW contacts_push.watched_trigger IS 'the triggers that contacts_push.watch() has made';
+COMMENT ON COLUMN contacts_push.watched_trigger.relation IS 'the watched table';
+COMMENT ON COLUMN contacts_push.watched_trigger.chatbot_id IS 'the chatbot its rows are pushed to';
+COMMENT ON COLUMN contacts_push.watched_trigger.mapping IS 'qualified name of the function that makes a contact of a row';
+COMMENT ON COLUMN contacts_push.watched_trigger.trigger_name IS 'name of the trigger';
 
 -- Makes the mapping function of a table and returns its qualified name.
 CREATE FUNCTION contacts_push.create_mapping(relation regclass, body text)
@@ -693,6 +709,18 @@ CREATE VIEW contacts_push.contact_status AS
 			ELSE 2 END,
 		o.seq DESC;
 COMMENT ON VIEW contacts_push.contact_status IS 'one row a contact: the newest of its intents that counts';
+COMMENT ON COLUMN contacts_push.contact_status.chatbot_id IS 'the chatbot it is for';
+COMMENT ON COLUMN contacts_push.contact_status.external_id IS 'the contact''s identity in this database';
+COMMENT ON COLUMN contacts_push.contact_status.status IS 'what became of it';
+COMMENT ON COLUMN contacts_push.contact_status.seq IS 'the intent that counts: its contacts_push.outbox.seq';
+COMMENT ON COLUMN contacts_push.contact_status.attempts IS 'failures charged to this contact alone';
+COMMENT ON COLUMN contacts_push.contact_status.next_attempt_at IS 'not sent again before; NULL on the good path';
+COMMENT ON COLUMN contacts_push.contact_status.unconfirmed IS 'an earlier request with it got no usable answer';
+COMMENT ON COLUMN contacts_push.contact_status.http_status IS 'of the answer that settled or last refused it';
+COMMENT ON COLUMN contacts_push.contact_status.error IS 'why it is not created';
+COMMENT ON COLUMN contacts_push.contact_status.contact_id IS 'Chatbase''s id of the contact';
+COMMENT ON COLUMN contacts_push.contact_status.enqueued_at IS 'start of the transaction that appended the intent';
+COMMENT ON COLUMN contacts_push.contact_status.settled_at IS 'when it was settled';
 
 -- Pending rows are found where the worker says that they can be, so the cost does
 -- not depend on how many are settled.
@@ -711,6 +739,10 @@ CREATE VIEW contacts_push.pending AS
 	WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)
 	AND o.status OPERATOR(pg_catalog.=) 'pending';
 COMMENT ON VIEW contacts_push.pending IS 'the rows of the outbox that are pending';
+COMMENT ON COLUMN contacts_push.pending.seq IS 'its contacts_push.outbox.seq';
+COMMENT ON COLUMN contacts_push.pending.chatbot_id IS 'the chatbot it is for';
+COMMENT ON COLUMN contacts_push.pending.external_id IS 'the contact''s identity in this database';
+COMMENT ON COLUMN contacts_push.pending.enqueued_at IS 'start of the transaction that appended it';
 
 CREATE FUNCTION contacts_push.announce_installation()
 RETURNS void
