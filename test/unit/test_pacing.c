@@ -1,0 +1,483 @@
+/*
+ * test_pacing.c
+ *		Whether budgets, back-offs and batch limits do as pacing.h says.
+ *
+ * Time is simulated throughout, and random numbers come from a generator of a fixed
+ * seed: nothing here depends on the machine.
+ */
+#include "pacing.h"
+#include "tap.h"
+
+#include <stdlib.h>
+
+#define MS INT64_C(1000)
+#define SECOND INT64_C(1000000)
+#define NOW (1000 * SECOND)
+
+/* ---- random numbers: splitmix64, public domain constants ---- */
+
+static uint64_t random_state;
+
+static double
+next_random(void)
+{
+	uint64_t	z = random_state += UINT64_C(0x9E3779B97F4A7C15);
+
+	z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
+	z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
+	return (double) ((z ^ (z >> 31)) >> 11) / (double) (UINT64_C(1) << 53);
+}
+
+/* ---- a server that allows so many requests in each second of its clock ---- */
+
+typedef enum Telling
+{
+	TELLS_NOTHING,
+	TELLS_SECONDS,				/* Retry-After, rounded up */
+	TELLS_EXACTLY				/* X-RateLimit-Reset in milliseconds */
+} Telling;
+
+typedef struct Scenario
+{
+	double		setting;
+	int			limit;			/* requests a second; 0: none */
+	Telling		telling;
+	int			slots;			/* requests under way at most */
+	int64_t		latency;		/* there, and the same back */
+	int64_t		jitter;			/* added to either, at most */
+	int64_t		lateness;		/* of the timer that starts a request, at most */
+	int64_t		phase;			/* of the server's seconds */
+	int64_t		settling;		/* not counted */
+	int64_t		length;			/* counted */
+} Scenario;
+
+typedef struct Outcome
+{
+	int64_t		accepted;
+	int64_t		refused;
+} Outcome;
+
+#define MAX_SLOTS 256
+
+typedef struct UnderWay
+{
+	int64_t		left_at;
+	int64_t		arrives_at;
+	int64_t		answered_at;	/* 0: has not arrived yet */
+	bool		refused;
+	int64_t		told;
+} UnderWay;
+
+typedef struct Simulation
+{
+	const Scenario *scenario;
+	PacingBudget budget;
+	UnderWay	requests[MAX_SLOTS];
+	int			nrequests;
+	int64_t		departs_at;		/* of the next one; -1: not known yet */
+	int64_t		window;			/* the server's second */
+	int			in_window;		/* requests in it */
+	Outcome		outcome;
+} Simulation;
+
+static int64_t
+delayed(const Scenario *scenario)
+{
+	return scenario->latency + (int64_t) (scenario->jitter * next_random());
+}
+
+static void
+arrive(Simulation *simulation, UnderWay *request)
+{
+	const Scenario *scenario = simulation->scenario;
+	int64_t		now = request->arrives_at;
+	int64_t		window = (now + scenario->phase) / SECOND;
+	int64_t		left = (window + 1) * SECOND - (now + scenario->phase);
+
+	if (window != simulation->window)
+		simulation->in_window = 0;
+	simulation->window = window;
+	simulation->in_window++;
+	request->refused = scenario->limit > 0 && simulation->in_window > scenario->limit;
+	request->told = -1;
+	if (scenario->telling == TELLS_SECONDS)
+		request->told = (left + SECOND - 1) / SECOND * SECOND;
+	else if (scenario->telling == TELLS_EXACTLY)
+		request->told = left;
+	request->answered_at = now + delayed(scenario);
+}
+
+static void
+answer(Simulation *simulation, int i)
+{
+	const Scenario *scenario = simulation->scenario;
+	UnderWay	request = simulation->requests[i];
+	bool		counts = request.answered_at >= NOW + scenario->settling;
+
+	simulation->requests[i] = simulation->requests[--simulation->nrequests];
+	if (request.refused)
+	{
+		pacing_throttled(&simulation->budget, scenario->setting, request.left_at,
+						 request.told, next_random(), request.answered_at);
+		simulation->outcome.refused += counts;
+	}
+	else
+	{
+		pacing_answered(&simulation->budget, scenario->setting, request.answered_at);
+		simulation->outcome.accepted += counts;
+	}
+	/* what was planned may have to wait */
+	simulation->departs_at = -1;
+}
+
+static void
+depart(Simulation *simulation, int64_t now)
+{
+	UnderWay   *request = &simulation->requests[simulation->nrequests++];
+
+	pacing_take(&simulation->budget, simulation->scenario->setting, now);
+	request->left_at = now;
+	request->arrives_at = now + delayed(simulation->scenario);
+	request->answered_at = 0;
+	simulation->departs_at = -1;
+}
+
+/* When the next request leaves; INT64_MAX: no slot is free. */
+static int64_t
+plan_departure(Simulation *simulation, int64_t now)
+{
+	const Scenario *scenario = simulation->scenario;
+	int64_t		delay;
+
+	if (simulation->nrequests >= scenario->slots)
+		return INT64_MAX;
+	if (simulation->departs_at < now)
+	{
+		delay = pacing_delay(&simulation->budget, scenario->setting, now);
+		simulation->departs_at = now + delay;
+		if (delay > 0)
+			simulation->departs_at += (int64_t) (scenario->lateness * next_random());
+	}
+	return simulation->departs_at;
+}
+
+/* Somebody who always has something to send. */
+static Outcome
+simulate(const Scenario *scenario)
+{
+	Simulation	simulation = {.scenario = scenario, .departs_at = -1};
+	int64_t		now = NOW;
+
+	random_state = scenario->phase + 1;
+	while (now < NOW + scenario->settling + scenario->length)
+	{
+		int64_t		first = plan_departure(&simulation, now);
+		int			which = -1;
+
+		for (int i = 0; i < simulation.nrequests; i++)
+		{
+			UnderWay   *request = &simulation.requests[i];
+			int64_t		at = request->answered_at ? request->answered_at : request->arrives_at;
+
+			if (at < first)
+			{
+				first = at;
+				which = i;
+			}
+		}
+		now = first;
+		if (which < 0)
+			depart(&simulation, now);
+		else if (simulation.requests[which].answered_at == 0)
+			arrive(&simulation, &simulation.requests[which]);
+		else
+			answer(&simulation, which);
+	}
+	return simulation.outcome;
+}
+
+/*
+ * The promise, whatever the server tells and wherever its seconds begin (53 ms
+ * apart, so that they fall everywhere between two of 20 requests a second): at
+ * least 90 % of what is allowed and wanted is used, at most 2 % of the answers are
+ * 429.
+ */
+static void
+check_promise(Scenario scenario, const char *name)
+{
+	static const char *const tellings[] = {"tells nothing", "tells seconds", "tells exactly"};
+	double		wanted = scenario.setting < scenario.limit ? scenario.setting : scenario.limit;
+
+	for (int telling = TELLS_NOTHING; telling <= TELLS_EXACTLY; telling++)
+	{
+		double		least = 2;
+		double		most = 0;
+
+		for (int i = 0; i < 20; i++)
+		{
+			Outcome		outcome;
+			double		used;
+			double		refused;
+
+			scenario.telling = telling;
+			scenario.phase = i * 53 * MS;
+			outcome = simulate(&scenario);
+			used = outcome.accepted / (wanted * scenario.length / SECOND);
+			refused = (double) outcome.refused / (outcome.accepted + outcome.refused);
+			least = used < least ? used : least;
+			most = refused > most ? refused : most;
+		}
+		if (!ok(least >= 0.9 && most <= 0.02, "%s, setting %g, server %s", name,
+				scenario.setting, tellings[telling]) || getenv("VERBOSE"))
+			diag("%s, setting %g, %s: %.1f %% used at least, %.2f %% refused at most", name,
+				 scenario.setting, tellings[telling], least * 100, most * 100);
+	}
+}
+
+static void
+test_promise(void)
+{
+	static const double settings[] = {10, 20, 25, 1000};
+
+	for (int i = 0; i < 4; i++)
+	{
+		Scenario	near = {.setting = settings[i], .limit = 20, .slots = 4, .latency = 20 * MS,
+		.jitter = 6 * MS, .lateness = MS, .length = 600 * SECOND};
+		Scenario	punctual = near;
+		Scenario	far = near;
+
+		/* a limit that is a fiftieth of the setting takes a minute to find */
+		if (settings[i] > 100)
+			near.settling = 60 * SECOND;
+		punctual.settling = far.settling = near.settling;
+		check_promise(near, "40 ms away");
+		punctual.lateness = 0;
+		check_promise(punctual, "no lateness");
+		far.latency = 150 * MS;
+		far.slots = 16;
+		check_promise(far, "300 ms away");
+	}
+}
+
+/* What the way to an unknown limit costs, and that there is none without one. */
+static void
+test_first_seconds(void)
+{
+	Scenario	scenario = {.setting = 1000, .limit = 20, .telling = TELLS_SECONDS, .slots = 4,
+	.latency = 20 * MS, .jitter = 6 * MS, .lateness = MS, .length = 60 * SECOND};
+	Outcome		outcome = simulate(&scenario);
+
+	ok(outcome.accepted > 60 * 20 / 2, "in the first minute, too, half of the limit is used");
+	ok(outcome.refused < 100, "and the server is refused no more than needed");
+	if (getenv("VERBOSE"))
+		diag("accepted %lld, refused %lld", (long long) outcome.accepted,
+			 (long long) outcome.refused);
+	scenario.limit = 0;
+	scenario.setting = 50;
+	outcome = simulate(&scenario);
+	ok(outcome.refused == 0 && outcome.accepted > 0.9 * 50 * 60,
+	   "without a limit the setting is kept");
+}
+
+static void
+test_spacing(void)
+{
+	PacingBudget budget = {0};
+
+	is_int(pacing_delay(&budget, 10, NOW), 0, "an unused budget lets a request leave at once");
+	pacing_take(&budget, 10, NOW);
+	is_int(pacing_delay(&budget, 10, NOW), 100 * MS, "the next one has to wait its turn");
+	is_int(pacing_delay(&budget, 10, NOW + 99 * MS), MS, "nearly all of it");
+	is_int(pacing_delay(&budget, 10, NOW + 100 * MS), 0, "and no longer");
+	pacing_take(&budget, 10, NOW);
+	is_int(pacing_delay(&budget, 10, NOW), 200 * MS, "one that leaves out of turn delays the next");
+	pacing_take(&budget, 10, NOW + 3600 * SECOND);
+	is_int(pacing_delay(&budget, 10, NOW + 3600 * SECOND), 100 * MS,
+		   "what was not used does not pile up");
+	memset(&budget, 0, sizeof(budget));
+	pacing_take(&budget, 0, NOW);
+	ok(pacing_delay(&budget, 0, NOW) > 0, "a setting of 0 is survived");
+}
+
+/* A budget that has sent and been answered for so many seconds at 10 a second. */
+static PacingBudget
+used_budget(int seconds)
+{
+	PacingBudget budget = {0};
+
+	for (int i = 0; i < seconds * 10; i++)
+	{
+		pacing_take(&budget, 10, NOW + i * 100 * MS);
+		pacing_answered(&budget, 10, NOW + i * 100 * MS + 50 * MS);
+	}
+	return budget;
+}
+
+static void
+test_throttling(void)
+{
+	PacingBudget budget = used_budget(10);
+	int64_t		now = NOW + 10 * SECOND;
+	double		slowed;
+
+	pacing_throttled(&budget, 10, now - 40 * MS, 7 * SECOND, 0.5, now);
+	slowed = budget.rate;
+	is_int(pacing_delay(&budget, 10, now), 7 * SECOND, "a 429 is obeyed");
+	ok(slowed < 10 && slowed > 9, "and slows down by a little what went well until now");
+	pacing_throttled(&budget, 10, now - 20 * MS, 9 * SECOND, 0.5, now + MS);
+	is_int(pacing_delay(&budget, 10, now), 9 * SECOND + MS, "one of the same burst may say more");
+	pacing_throttled(&budget, 10, now - 10 * MS, -1, 0.5, now + 2 * MS);
+	is_int(pacing_delay(&budget, 10, now), 9 * SECOND + MS, "or nothing");
+	pacing_throttled(&budget, 10, now - 10 * MS, 0, 0.5, now + 2 * MS);
+	is_int(pacing_delay(&budget, 10, now), 9 * SECOND + MS, "or less");
+	ok(budget.rate == slowed && budget.throttled == 1, "it does not count again");
+	pacing_throttled(&budget, 10, now + 10 * SECOND, 5 * SECOND, 0.5, now + 11 * SECOND);
+	ok(budget.rate == slowed, "one with nothing accepted since is not the rate's fault");
+	ok(budget.throttled == 2, "but counts");
+
+	/* refused for an hour: back at the rate as soon as before */
+	for (int i = 0; i < 100; i++)
+		pacing_throttled(&budget, 10, now + (60 + i * 36) * SECOND, -1, 0.5,
+						 now + (60 + i * 36) * SECOND + MS);
+	ok(budget.rate == slowed, "however often");
+}
+
+static void
+test_untold_hold(void)
+{
+	PacingBudget budget = used_budget(1);
+	int64_t		now = NOW + SECOND;
+	bool		doubling = true;
+	int64_t		expected = SECOND;
+
+	for (int i = 0; i < 70; i++)
+	{
+		pacing_throttled(&budget, 10, now, -1, 0, now + MS);
+		now += MS;
+		doubling = doubling && budget.held_until - now == expected / 2;
+		now = budget.held_until;
+		expected = expected * 2 < 300 * SECOND ? expected * 2 : 300 * SECOND;
+	}
+	ok(doubling, "429s that tell nothing: at least half of 1 s, 2 s, ... 5 min");
+	pacing_throttled(&budget, 10, now, -1, 0.999999, now + MS);
+	ok(budget.held_until - now > 299 * SECOND && budget.held_until - now <= 301 * SECOND,
+	   "and at most all of it");
+	now = budget.held_until;
+	pacing_answered(&budget, 10, now + MS);
+	pacing_throttled(&budget, 10, now + 2 * MS, -1, 0, now + 3 * MS);
+	is_int(budget.held_until - (now + 3 * MS), SECOND / 2, "an answer in between: from 1 s again");
+}
+
+static void
+test_recovery(void)
+{
+	PacingBudget budget = used_budget(10);
+	int64_t		now = NOW + 10 * SECOND;
+	double		idle;
+	int			seconds = 0;
+
+	pacing_throttled(&budget, 10, now, SECOND, 0.5, now + MS);
+	idle = budget.rate;
+	now += 3600 * SECOND;
+	pacing_take(&budget, 10, now);
+	pacing_answered(&budget, 10, now);
+	ok(budget.rate < idle * 1.01, "an idle hour proves nothing");
+	for (; budget.rate < 10 && seconds < 3600; seconds++)
+	{
+		for (int i = 0; i < 10; i++)
+			pacing_answered(&budget, 10, now += 100 * MS);
+	}
+	ok(seconds > 10 && seconds < 120, "the setting is reached again within two minutes");
+	for (int i = 0; i < 100; i++)
+		pacing_answered(&budget, 10, now += 100 * MS);
+	ok(budget.rate == 10, "and not passed");
+	pacing_answered(&budget, 5, now += 100 * MS);
+	ok(budget.rate == 5, "a lower setting counts at once");
+	pacing_take(&budget, 5, now += SECOND);
+	is_int(pacing_delay(&budget, 5, now), 200 * MS, "for the spacing as well");
+}
+
+static void
+test_backoff(void)
+{
+	PacingBackoff backoff = {0};
+	bool		bounded = true;
+	int64_t		expected = SECOND;
+
+	for (int i = 0; i < 100; i++)
+	{
+		PacingBackoff low = backoff;
+
+		pacing_fail(&low, SECOND, 300 * SECOND, -1, 0, NOW);
+		pacing_fail(&backoff, SECOND, 300 * SECOND, -1, 0.5, NOW);
+		bounded = bounded && low.until == NOW && backoff.until == NOW + expected / 2;
+		expected = expected * 2 < 300 * SECOND ? expected * 2 : 300 * SECOND;
+	}
+	ok(bounded && backoff.failures == 100, "full jitter of 1 s, 2 s, ... to the maximum");
+	pacing_fail(&backoff, SECOND, 300 * SECOND, 3600 * SECOND, 0.5, NOW);
+	is_int(backoff.until - NOW, 3600 * SECOND, "told more than the maximum");
+	pacing_fail(&backoff, SECOND, 300 * SECOND, 2 * SECOND, 0.9, NOW);
+	is_int(backoff.until - NOW, 2 * SECOND, "told less than it would have been");
+	pacing_fail(&backoff, SECOND, 300 * SECOND, 0, 0.5, NOW);
+	is_int(backoff.until - NOW, SECOND / 2, "told not to wait: not without a pause");
+	backoff.failures = INT32_MAX;
+	pacing_fail(&backoff, SECOND, INT64_MAX, -1, 0.5, 0);
+	ok(backoff.until > 0 && backoff.failures == INT32_MAX, "no overflow");
+	pacing_succeed(&backoff);
+	ok(backoff.failures == 0 && backoff.until == 0, "a success ends it");
+}
+
+static void
+test_pause(void)
+{
+	static const int minutes[] = {1, 2, 4, 8, 16, 32, 60, 60};
+
+	for (int i = 0; i < 8; i++)
+		is_int(pacing_pause(i + 1, 60 * SECOND, 3600 * SECOND), minutes[i] * 60 * SECOND,
+			   "pauses double to an hour");
+	is_int(pacing_pause(INT32_MAX, 60 * SECOND, 3600 * SECOND), 3600 * SECOND, "for ever");
+	ok(pacing_pause(INT32_MAX, SECOND, INT64_MAX) == INT64_MAX, "without overflow");
+	is_int(pacing_pause(0, 60 * SECOND, 3600 * SECOND), 60 * SECOND, "at least the first");
+}
+
+static void
+test_batch(void)
+{
+	int			limit = 0;
+	int			steps = 0;
+
+	is_int(pacing_batch(0, 1000), 1000, "not in trouble: all that is allowed");
+	is_int(pacing_batch(200, 1000), 200, "in trouble: less");
+	is_int(pacing_batch(200, 100), 100, "never more than is allowed");
+	limit = pacing_batch_failed(0, 1000, 1000);
+	is_int(limit, 500, "half of what failed");
+	is_int(pacing_batch_failed(limit, 1000, 1000), 500, "one that left before counts once");
+	is_int(pacing_batch_failed(500, 30, 1000), 15, "half of what was really sent");
+	is_int(pacing_batch_failed(10, 900, 1000), 10, "never more than before");
+	for (limit = 0; limit != 1 && steps < 100; steps++)
+		limit = pacing_batch_failed(limit, pacing_batch(limit, 1000), 1000);
+	is_int(steps, 9, "from 1000 to 1 in nine failures");
+	is_int(pacing_batch_failed(1, 1, 1000), 1, "and not to 0");
+	for (steps = 0; limit != 0 && steps < 100; steps++)
+		limit = pacing_batch_succeeded(limit, limit, 1000);
+	is_int(steps, 10, "and out of trouble in ten successes");
+	is_int(pacing_batch_succeeded(9, 5, 1000), 18, "half used is enough");
+	is_int(pacing_batch_succeeded(9, 4, 1000), 9, "less is not");
+	is_int(pacing_batch_succeeded(0, 4, 1000), 0, "out of trouble stays out");
+	is_int(pacing_batch_succeeded(600, 600, 500), 0, "a lower setting ends it");
+}
+
+int
+main(void)
+{
+	test_spacing();
+	test_throttling();
+	test_untold_hold();
+	test_recovery();
+	test_backoff();
+	test_pause();
+	test_batch();
+	test_promise();
+	test_first_seconds();
+	return done_testing();
+}
