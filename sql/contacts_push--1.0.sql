@@ -579,6 +579,77 @@ END
 $$;
 COMMENT ON FUNCTION contacts_push.unwatch(regclass, text) IS 'ends contacts_push.watch(); the mapping function stays';
 
+CREATE FUNCTION contacts_push.backfill_blocks(relation regclass, part regclass,
+	chatbot_id text, from_block bigint, to_block bigint)
+RETURNS bigint
+AS 'MODULE_PATHNAME', 'contacts_push_backfill_blocks'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.backfill_blocks(regclass, regclass, text, bigint, bigint) IS 'enqueues what the outbox does not have of some blocks of a watched table or its partition';
+
+-- In passes, because an update may move a row to a block that was read already;
+-- a pass that finds nothing is the last.  A SET clause is not to be had here: it would
+-- forbid COMMIT.
+CREATE PROCEDURE contacts_push.backfill(relation regclass, chatbot_id text DEFAULT NULL)
+LANGUAGE plpgsql
+AS $$
+DECLARE
+	blocks_a_chunk constant bigint := 64;
+	watched record;
+	part record;
+	found bigint;
+	total bigint;
+	block bigint;
+BEGIN
+	IF NOT EXISTS (SELECT FROM contacts_push.watched_trigger t
+				   WHERE t.relation OPERATOR(pg_catalog.=) backfill.relation
+				   AND (backfill.chatbot_id IS NULL
+						OR t.chatbot_id OPERATOR(pg_catalog.=) backfill.chatbot_id)) THEN
+		RAISE EXCEPTION 'table "%" is not watched', relation
+			USING ERRCODE = 'undefined_object', HINT = 'Call contacts_push.watch() first.';
+	END IF;
+	FOR watched IN
+		SELECT DISTINCT t.chatbot_id FROM contacts_push.watched_trigger t
+		WHERE t.relation OPERATOR(pg_catalog.=) backfill.relation
+		AND (backfill.chatbot_id IS NULL
+			 OR t.chatbot_id OPERATOR(pg_catalog.=) backfill.chatbot_id)
+	LOOP
+		total := 0;
+		LOOP
+			found := 0;
+			FOR part IN
+				SELECT p.relid,
+					pg_catalog.pg_relation_size(p.relid) OPERATOR(pg_catalog./)
+						pg_catalog.current_setting('block_size')::pg_catalog.int8 AS blocks
+				FROM pg_catalog.pg_partition_tree(relation) p WHERE p.isleaf
+				UNION ALL
+				SELECT c.oid,
+					pg_catalog.pg_relation_size(c.oid) OPERATOR(pg_catalog./)
+						pg_catalog.current_setting('block_size')::pg_catalog.int8
+				FROM pg_catalog.pg_class c
+				WHERE c.oid OPERATOR(pg_catalog.=) relation
+				AND c.relkind OPERATOR(pg_catalog.=) 'r' AND NOT c.relispartition
+				AND NOT EXISTS (SELECT FROM pg_catalog.pg_partition_tree(relation))
+			LOOP
+				block := 0;
+				WHILE block OPERATOR(pg_catalog.<) part.blocks LOOP
+					found := found OPERATOR(pg_catalog.+) contacts_push.backfill_blocks(
+						relation, part.relid, watched.chatbot_id, block,
+						block OPERATOR(pg_catalog.+) blocks_a_chunk);
+					block := block OPERATOR(pg_catalog.+) blocks_a_chunk;
+					COMMIT;
+					RAISE NOTICE '% of % blocks of "%": % contacts enqueued for chatbot "%"',
+						LEAST(block, part.blocks), part.blocks, part.relid::pg_catalog.regclass,
+						total OPERATOR(pg_catalog.+) found, watched.chatbot_id;
+				END LOOP;
+			END LOOP;
+			total := total OPERATOR(pg_catalog.+) found;
+			EXIT WHEN found OPERATOR(pg_catalog.=) 0;
+		END LOOP;
+	END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE contacts_push.backfill(regclass, text) IS 'enqueues the rows of a watched table that the outbox does not have, in chunks that it commits; can be stopped and run again';
+
 --
 -- Operating
 --
@@ -744,6 +815,110 @@ COMMENT ON COLUMN contacts_push.pending.chatbot_id IS 'the chatbot it is for';
 COMMENT ON COLUMN contacts_push.pending.external_id IS 'the contact''s identity in this database';
 COMMENT ON COLUMN contacts_push.pending.enqueued_at IS 'start of the transaction that appended it';
 
+CREATE FUNCTION contacts_push.worker_trouble()
+RETURNS text
+AS 'MODULE_PATHNAME', 'contacts_push_worker_trouble'
+LANGUAGE C VOLATILE PARALLEL RESTRICTED;
+COMMENT ON FUNCTION contacts_push.worker_trouble() IS 'why no worker runs for this database; NULL: one does';
+
+CREATE VIEW contacts_push.progress AS
+	WITH pending AS (
+		SELECT p.chatbot_id, pg_catalog.count(*) AS contacts, pg_catalog.min(p.enqueued_at) AS oldest
+		FROM contacts_push.pending p
+		GROUP BY p.chatbot_id
+	), failure AS (
+		SELECT f.chatbot_id, pg_catalog.sum(f.rows)::pg_catalog.int8 AS rows
+		FROM contacts_push.enqueue_failure f
+		GROUP BY f.chatbot_id
+	), last_request AS (
+		-- few enough to be read in no time; a minute at the API's limit has 600
+		SELECT r.* FROM contacts_push.request r ORDER BY r.id DESC LIMIT 600
+	), recent AS (
+		SELECT r.chatbot_id,
+			pg_catalog.sum(r.contacts) FILTER (
+				WHERE r.outcome OPERATOR(pg_catalog.=) ANY ('{created,partial}'::pg_catalog.text[])
+				OR (r.outcome OPERATOR(pg_catalog.=) 'contact' AND r.contacts OPERATOR(pg_catalog.=) 1)) AS contacts,
+			GREATEST(EXTRACT(epoch FROM pg_catalog.max(r.finished_at)
+				OPERATOR(pg_catalog.-) pg_catalog.min(r.started_at)), 0.001) AS seconds
+		FROM last_request r
+		WHERE r.finished_at OPERATOR(pg_catalog.>)
+			(pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval)
+		GROUP BY r.chatbot_id
+	), trouble AS (
+		SELECT DISTINCT ON (r.chatbot_id) r.chatbot_id, r.outcome, r.message
+		FROM last_request r WHERE r.finished_at IS NOT NULL
+		ORDER BY r.chatbot_id, r.id DESC
+	), known AS (
+		SELECT c.chatbot_id FROM contacts_push.chatbot c
+		UNION SELECT p.chatbot_id FROM pending p
+		UNION SELECT f.chatbot_id FROM failure f
+	), number AS (
+		SELECT k.chatbot_id, c.paused_until, c.pause_reason, p.oldest,
+			COALESCE(p.contacts, 0) AS pending,
+			COALESCE(c.created, 0) AS created, COALESCE(c.present, 0) AS present,
+			COALESCE(c.conflict, 0) AS conflict, COALESCE(c.rejected, 0) AS rejected,
+			COALESCE(c.failed, 0) AS failed,
+			COALESCE(c.enqueue_failures, 0) OPERATOR(pg_catalog.+) COALESCE(f.rows, 0) AS enqueue_failures,
+			COALESCE(r.contacts OPERATOR(pg_catalog./) r.seconds, 0) AS per_second,
+			t.outcome, t.message
+		FROM known k
+		LEFT JOIN contacts_push.chatbot c USING (chatbot_id)
+		LEFT JOIN pending p USING (chatbot_id)
+		LEFT JOIN failure f USING (chatbot_id)
+		LEFT JOIN recent r USING (chatbot_id)
+		LEFT JOIN trouble t USING (chatbot_id)
+	), share AS (
+		SELECT n.*, pg_catalog.trunc(100.0 OPERATOR(pg_catalog.*)
+			(n.created OPERATOR(pg_catalog.+) n.present OPERATOR(pg_catalog.+) n.conflict
+				OPERATOR(pg_catalog.+) n.rejected OPERATOR(pg_catalog.+) n.failed)
+			OPERATOR(pg_catalog./) NULLIF(n.created OPERATOR(pg_catalog.+) n.present
+				OPERATOR(pg_catalog.+) n.conflict OPERATOR(pg_catalog.+) n.rejected
+				OPERATOR(pg_catalog.+) n.failed OPERATOR(pg_catalog.+) n.pending, 0), 1) AS percent
+		FROM number n
+	)
+	SELECT s.chatbot_id, s.pending, s.created, s.present, s.conflict, s.rejected, s.failed,
+		s.enqueue_failures, s.percent,
+		pg_catalog.round(s.per_second::pg_catalog.numeric, 1) AS per_second,
+		CASE WHEN s.pending OPERATOR(pg_catalog.>) 0 AND s.per_second OPERATOR(pg_catalog.>) 0 THEN
+			pg_catalog.make_interval(secs => pg_catalog.ceil(
+				s.pending OPERATOR(pg_catalog./) s.per_second)::pg_catalog.float8) END AS eta,
+		pg_catalog.date_trunc('milliseconds',
+			pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) s.oldest) AS oldest_pending,
+		CASE
+			WHEN contacts_push.worker_trouble() IS NOT NULL THEN
+				pg_catalog.concat('worker not running: ', contacts_push.worker_trouble())
+			WHEN NOT pg_catalog.current_setting('contacts_push.enabled')::pg_catalog.bool THEN
+				'stopped: contacts_push.enabled is off'
+			WHEN s.paused_until OPERATOR(pg_catalog.=) 'infinity' THEN
+				pg_catalog.concat(s.pause_reason, ', until contacts_push.resume()')
+			WHEN s.paused_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp() THEN
+				pg_catalog.concat('paused: ', s.pause_reason, ', next try in ',
+					pg_catalog.ceil(EXTRACT(epoch FROM s.paused_until
+						OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp())), ' s')
+			WHEN s.pending OPERATOR(pg_catalog.=) 0 THEN 'idle'
+			WHEN s.outcome OPERATOR(pg_catalog.=) ANY ('{server,network,rate}'::pg_catalog.text[]) THEN
+				pg_catalog.concat('backing off: ', s.message)
+			ELSE 'pushing'
+		END AS state,
+		pg_catalog.rpad(pg_catalog.repeat('#', (s.percent OPERATOR(pg_catalog./) 5)::pg_catalog.int4),
+			20, '.') AS bar
+	FROM share s;
+COMMENT ON VIEW contacts_push.progress IS 'how far each chatbot is, one row a chatbot; made for \watch';
+COMMENT ON COLUMN contacts_push.progress.chatbot_id IS 'the chatbot';
+COMMENT ON COLUMN contacts_push.progress.pending IS 'rows to be sent';
+COMMENT ON COLUMN contacts_push.progress.created IS 'contacts that Chatbase has created';
+COMMENT ON COLUMN contacts_push.progress.present IS 'contacts that Chatbase has, by a request whose answer was lost';
+COMMENT ON COLUMN contacts_push.progress.conflict IS 'contacts whose external_id or e-mail belongs to another';
+COMMENT ON COLUMN contacts_push.progress.rejected IS 'contacts that are not valid';
+COMMENT ON COLUMN contacts_push.progress.failed IS 'contacts that the server failed on';
+COMMENT ON COLUMN contacts_push.progress.enqueue_failures IS 'rows of watched tables that could not be enqueued';
+COMMENT ON COLUMN contacts_push.progress.percent IS 'of the contacts that have an outcome';
+COMMENT ON COLUMN contacts_push.progress.per_second IS 'contacts settled a second, over the last minute or 600 requests';
+COMMENT ON COLUMN contacts_push.progress.eta IS 'time the rest takes at that rate';
+COMMENT ON COLUMN contacts_push.progress.oldest_pending IS 'age of the oldest pending row';
+COMMENT ON COLUMN contacts_push.progress.state IS 'what goes on, in words';
+COMMENT ON COLUMN contacts_push.progress.bar IS 'percent, to look at';
+
 CREATE FUNCTION contacts_push.announce_installation()
 RETURNS void
 AS 'MODULE_PATHNAME', 'contacts_push_announce_installation'
@@ -754,7 +929,7 @@ COMMENT ON FUNCTION contacts_push.announce_installation() IS 'has a worker start
 -- Rights: nothing to PUBLIC
 --
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA contacts_push FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA contacts_push FROM PUBLIC;
 REVOKE ALL ON FUNCTION @extschema@.chatbase_create_contacts(text, jsonb) FROM PUBLIC;
 REVOKE ALL ON TYPE contacts_push.status, contacts_push.contact FROM PUBLIC;
 

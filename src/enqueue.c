@@ -13,6 +13,7 @@
 #include "commands/trigger.h"
 #include "compat.h"
 #include "contact.h"
+#include "enqueue.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -52,8 +53,13 @@ typedef struct Firing
 	char	   *reason;			/* of the first */
 } Firing;
 
-/* A pass that maps something into rows; run inside a subtransaction. */
-typedef void (*MapPass) (Firing *firing, HeapTuple tuple, Tuplestorestate *rows);
+/* What is mapped at once: the transition table, or one row. */
+typedef struct Pass
+{
+	Firing	   *firing;
+	HeapTuple	tuple;
+	Tuplestorestate *rows;		/* where the contacts go */
+} Pass;
 
 static MappingPlans *
 find_plans(Oid trigger)
@@ -81,14 +87,12 @@ find_plans(Oid trigger)
 	return plans;
 }
 
-/* OFFSET 0 keeps the planner from evaluating the mapping once a column. */
-#define MAPPED \
-	"SELECT m.contact OPERATOR(pg_catalog.->>) 'external_id', m.contact FROM (SELECT %s AS contact%s OFFSET 0) m"
-
 /* Maps the whole transition table. */
 static void
-map_set(Firing *firing, HeapTuple tuple, Tuplestorestate *rows)
+map_set(void *arg)
 {
+	Pass	   *pass = arg;
+	Firing	   *firing = pass->firing;
 	Trigger    *trigger = firing->trigger->tg_trigger;
 
 	if (firing->plans->plan_set == NULL)
@@ -100,24 +104,26 @@ map_set(Firing *firing, HeapTuple tuple, Tuplestorestate *rows)
 									format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
 		char	   *from = psprintf(" FROM %s t", table);
 
-		firing->plans->plan_set = outbox_plan_mapping(psprintf(MAPPED, call, from),
+		firing->plans->plan_set = outbox_plan_mapping(psprintf(ENQUEUE_MAPPED, call, from),
 													  firing->trigger, InvalidOid);
 	}
-	outbox_run_mapping(firing->plans->plan_set, firing->trigger, NULL, rows);
+	outbox_run_mapping(firing->plans->plan_set, firing->trigger, NULL, pass->rows);
 }
 
 /* Maps one row. */
 static void
-map_row(Firing *firing, HeapTuple tuple, Tuplestorestate *rows)
+map_row(void *arg)
 {
+	Pass	   *pass = arg;
+	Firing	   *firing = pass->firing;
 	Relation	relation = firing->trigger->tg_relation;
-	Datum		row = heap_copy_tuple_as_datum(tuple, RelationGetDescr(relation));
+	Datum		row = heap_copy_tuple_as_datum(pass->tuple, RelationGetDescr(relation));
 
 	if (firing->plans->plan_row == NULL)
 		firing->plans->plan_row =
-			outbox_plan_mapping(psprintf(MAPPED, psprintf("%s($1)", firing->mapping), ""),
+			outbox_plan_mapping(psprintf(ENQUEUE_MAPPED, psprintf("%s($1)", firing->mapping), ""),
 								NULL, relation->rd_rel->reltype);
-	outbox_run_mapping(firing->plans->plan_row, NULL, &row, rows);
+	outbox_run_mapping(firing->plans->plan_row, NULL, &row, pass->rows);
 }
 
 /*
@@ -143,13 +149,8 @@ must_pass_on(int sqlerrcode)
 	}
 }
 
-/*
- * Runs a pass in a subtransaction.  False: it raised, *reason says what, and what
- * it had put into rows is still there.
- */
-static bool
-try_pass(MapPass pass, Firing *firing, HeapTuple tuple, Tuplestorestate *rows,
-		 char **reason)
+bool
+enqueue_try(void (*run) (void *), void *arg, char **reason)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -159,7 +160,7 @@ try_pass(MapPass pass, Firing *firing, HeapTuple tuple, Tuplestorestate *rows,
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		pass(firing, tuple, rows);
+		run(arg);
 		ReleaseCurrentSubTransaction();
 		done = true;
 	}
@@ -192,12 +193,12 @@ count_failure(Firing *firing, int64 failures, const char *reason)
 static Tuplestorestate *
 map_one(Firing *firing, HeapTuple tuple)
 {
-	Tuplestorestate *rows = outbox_rows_create();
+	Pass		pass = {firing, tuple, outbox_rows_create()};
 	char	   *reason;
 
-	if (!try_pass(map_row, firing, tuple, rows, &reason))
+	if (!enqueue_try(map_row, &pass, &reason))
 		count_failure(firing, 1, reason);
-	return rows;
+	return pass.rows;
 }
 
 /* Row by row, because some row makes the mapping raise. */
@@ -213,14 +214,14 @@ map_each(Firing *firing, Tuplestorestate *table, Tuplestorestate *rows)
 	while (tuplestore_gettupleslot(table, true, false, slot))
 	{
 		bool		free_tuple;
-		HeapTuple	tuple = ExecFetchSlotHeapTuple(slot, true, &free_tuple);
+		Pass		pass = {firing, ExecFetchSlotHeapTuple(slot, true, &free_tuple), rows};
 		char	   *reason;
 
 		CHECK_FOR_INTERRUPTS();
-		if (!try_pass(map_row, firing, tuple, rows, &reason))
+		if (!enqueue_try(map_row, &pass, &reason))
 			count_failure(firing, 1, reason);
 		if (free_tuple)
-			heap_freetuple(tuple);
+			heap_freetuple(pass.tuple);
 		tuplestore_select_read_pointer(table, reader);
 	}
 	tuplestore_select_read_pointer(table, 0);
@@ -230,15 +231,15 @@ map_each(Firing *firing, Tuplestorestate *table, Tuplestorestate *rows)
 static Tuplestorestate *
 map_all(Firing *firing, Tuplestorestate *table)
 {
-	Tuplestorestate *rows = outbox_rows_create();
+	Pass		pass = {firing, NULL, outbox_rows_create()};
 	char	   *reason;
 
-	if (!try_pass(map_set, firing, NULL, rows, &reason))
+	if (!enqueue_try(map_set, &pass, &reason))
 	{
-		tuplestore_clear(rows);
-		map_each(firing, table, rows);
+		tuplestore_clear(pass.rows);
+		map_each(firing, table, pass.rows);
 	}
-	return rows;
+	return pass.rows;
 }
 
 /* Contacts without their contents: withdrawals of the same external_ids. */
@@ -298,13 +299,13 @@ static void
 enqueue_update(Firing *firing)
 {
 	Tuplestorestate *new_rows = map_one(firing, firing->trigger->tg_newtuple);
-	Tuplestorestate *old_rows = outbox_rows_create();
+	Pass		old = {firing, firing->trigger->tg_trigtuple, outbox_rows_create()};
 	char	   *external_id = first_external_id(new_rows);
 	char	   *reason;
 
 	/* A row that could not be mapped was not enqueued either. */
-	try_pass(map_row, firing, firing->trigger->tg_trigtuple, old_rows, &reason);
-	append(firing, to_withdrawals(old_rows, external_id), false);
+	(void) enqueue_try(map_row, &old, &reason);
+	append(firing, to_withdrawals(old.rows, external_id), false);
 	append(firing, new_rows, true);
 }
 
@@ -346,9 +347,8 @@ check_trigger(FunctionCallInfo fcinfo)
 				 errmsg("contacts_push.enqueue_rows() was not called by a trigger of contacts_push.watch()")));
 }
 
-/* The name of a mapping as watch() wrote it, taken apart and quoted again. */
-static char *
-quote_mapping(const char *name)
+char *
+enqueue_quote_mapping(const char *name)
 {
 	List	   *names;
 	char	   *copy = pstrdup(name);
@@ -393,7 +393,7 @@ contacts_push_enqueue_rows(PG_FUNCTION_ARGS)
 	firing.trigger = (TriggerData *) fcinfo->context;
 	trigger = firing.trigger->tg_trigger;
 	firing.chatbot_id = trigger->tgargs[0];
-	firing.mapping = quote_mapping(trigger->tgargs[1]);
+	firing.mapping = enqueue_quote_mapping(trigger->tgargs[1]);
 	firing.plans = find_plans(trigger->tgoid);
 	fire(&firing);
 	if (firing.failures > 0)

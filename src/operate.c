@@ -6,6 +6,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "compat.h"
 #include "contact.h"
 #include "fmgr.h"
@@ -20,6 +21,7 @@ PG_FUNCTION_INFO_V1(contacts_push_flush);
 PG_FUNCTION_INFO_V1(contacts_push_validate);
 PG_FUNCTION_INFO_V1(contacts_push_wake);
 PG_FUNCTION_INFO_V1(contacts_push_worker_report);
+PG_FUNCTION_INFO_V1(contacts_push_worker_trouble);
 
 /* While no worker runs, its start is looked for that often, ms. */
 #define RETRY_MS 100
@@ -102,4 +104,24 @@ contacts_push_worker_report(PG_FUNCTION_ARGS)
 	values[7] = Float8GetDatum(report.rate);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	return (Datum) 0;
+}
+
+/* contacts_push.worker_trouble(): why no worker runs; NULL: one does */
+Datum
+contacts_push_worker_trouble(PG_FUNCTION_ARGS)
+{
+	SharedReport report;
+	const char *why = NULL;
+
+	if (!shared_available())
+		why = "contacts_push is not in shared_preload_libraries";
+	else if (RecoveryInProgress())
+		why = "the server is a standby";
+	else if (!shared_get_report(MyDatabaseId, &report))
+		why = "none could be started yet; see the server log and max_worker_processes";
+	else if (report.pid == 0)
+		why = "it has ended and is being started again; see the server log";
+	if (why == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(why));
 }

@@ -272,6 +272,35 @@ outbox_run_mapping(OutboxPlan plan, TriggerData *trigger, const Datum *argument,
 	outbox_disconnect();
 }
 
+void
+outbox_run_mapping_once(const char *sql, Tuplestorestate *rows)
+{
+	OutboxPlan	plan = outbox_plan_mapping(sql, NULL, InvalidOid);
+
+	outbox_run_mapping(plan, NULL, NULL, rows);
+	SPI_freeplan(plan);
+}
+
+char **
+outbox_find_tids(const char *sql, int *n)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext spi_context;
+	char	  **tids;
+
+	outbox_connect();
+	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
+		elog(ERROR, "could not read a table's rows");
+	*n = (int) SPI_processed;
+	spi_context = MemoryContextSwitchTo(context);
+	tids = palloc(Max(*n, 1) * sizeof(char *));
+	for (int i = 0; i < *n; i++)
+		tids[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+	MemoryContextSwitchTo(spi_context);
+	outbox_disconnect();
+	return tids;
+}
+
 /* The owner of the outbox, in whose name rows are appended. */
 static Oid
 outbox_owner(void)
@@ -313,8 +342,8 @@ run_as_owner(OutboxStatement statement, const Datum *values,
 	return n;
 }
 
-int64
-outbox_append(const char *chatbot_id, Tuplestorestate *rows)
+static int64
+append_rows(OutboxStatement statement, const char *chatbot_id, Tuplestorestate *rows)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 	Datum		value = CStringGetTextDatum(chatbot_id);
@@ -324,7 +353,19 @@ outbox_append(const char *chatbot_id, Tuplestorestate *rows)
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = tuplestore_tuple_count(rows);
 	relation->reldata = rows;
-	return run_as_owner(OUTBOX_APPEND, &value, relation);
+	return run_as_owner(statement, &value, relation);
+}
+
+int64
+outbox_append(const char *chatbot_id, Tuplestorestate *rows)
+{
+	return append_rows(OUTBOX_APPEND, chatbot_id, rows);
+}
+
+int64
+outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows)
+{
+	return append_rows(OUTBOX_APPEND_MISSING, chatbot_id, rows);
 }
 
 void
@@ -337,4 +378,18 @@ outbox_append_failure(const char *chatbot_id, const char *relation, int64 rows,
 	};
 
 	run_as_owner(OUTBOX_APPEND_FAILURE, values, NULL);
+}
+
+char *
+outbox_find_mapping(Oid relation, const char *chatbot_id)
+{
+	Datum		values[2] = {ObjectIdGetDatum(relation), CStringGetTextDatum(chatbot_id)};
+	MemoryContext context = CurrentMemoryContext;
+	char	   *mapping = NULL;
+
+	outbox_connect();
+	if (outbox_run(OUTBOX_FIND_MAPPING, values, NULL) > 0)
+		mapping = MemoryContextStrdup(context, outbox_get_text(0, 1));
+	outbox_disconnect();
+	return mapping;
 }

@@ -16,6 +16,8 @@
 typedef enum OutboxStatement
 {
 	OUTBOX_APPEND,
+	OUTBOX_APPEND_MISSING,
+	OUTBOX_FIND_MAPPING,
 	OUTBOX_APPEND_FAILURE,
 	OUTBOX_READ_TAIL,
 	OUTBOX_READ_SPAN,
@@ -131,6 +133,18 @@ extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
  * appended.
  */
 extern int64 outbox_append(const char *chatbot_id, Tuplestorestate *rows);
+
+/* The same for those that the outbox does not have an intent of that counts. */
+extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows);
+
+/* The mapping of a watched table, palloc'd; NULL: it is not watched. */
+extern char *outbox_find_mapping(Oid relation, const char *chatbot_id);
+
+/* Runs SQL that yields rows, as outbox_run_mapping() does, once. */
+extern void outbox_run_mapping_once(const char *sql, Tuplestorestate *rows);
+
+/* Runs SQL that yields one column of tid; palloc'd, as text. */
+extern char **outbox_find_tids(const char *sql, int *n);
 
 /* Notes, with the same rights, that rows of a watched table were left out. */
 extern void outbox_append_failure(const char *chatbot_id, const char *relation,

@@ -59,6 +59,27 @@ static const struct
 		" AND (r.contact IS NULL OR pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object')",
 	1, {TEXTOID}},
 
+	/* the same for contacts of which there is no intent that counts */
+	[OUTBOX_APPEND_MISSING] = {
+		"INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)"
+		" SELECT $1, r.external_id, r.contact FROM " ROWS_NAME " r"
+		" WHERE pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1"
+		" AND pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.<=) 1024"
+		" AND pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object'"
+		" AND NOT EXISTS (SELECT FROM contacts_push.outbox o"
+		" WHERE o.chatbot_id OPERATOR(pg_catalog.=) $1"
+		" AND o.external_id OPERATOR(pg_catalog.=) r.external_id"
+		" AND o.status OPERATOR(pg_catalog.=) ANY ('{pending,created,present,conflict,rejected,failed}')"
+		" AND NOT (o.status OPERATOR(pg_catalog.=) 'pending' AND o.contact IS NULL))",
+	1, {TEXTOID}},
+
+	/* the mapping of table $1 for chatbot $2 */
+	[OUTBOX_FIND_MAPPING] = {
+		"SELECT w.mapping FROM contacts_push.watched_trigger w"
+		" WHERE w.relation OPERATOR(pg_catalog.=) $1::pg_catalog.regclass"
+		" AND w.chatbot_id OPERATOR(pg_catalog.=) $2 LIMIT 1",
+	2, {OIDOID, TEXTOID}},
+
 	/* $3 rows of table $2 could not be enqueued for chatbot $1, for the reason $4 */
 	[OUTBOX_APPEND_FAILURE] = {
 		"INSERT INTO contacts_push.enqueue_failure (chatbot_id, relation, rows, reason)"

@@ -1,0 +1,29 @@
+/*
+ * enqueue.h
+ *		What the triggers of watched tables and backfill() share.
+ *
+ * Layer 3.
+ */
+#ifndef CONTACTS_PUSH_ENQUEUE_H
+#define CONTACTS_PUSH_ENQUEUE_H
+
+/*
+ * Rows of (external_id, contact): %s is a call of the mapping and a FROM clause.
+ * OFFSET 0 keeps the planner from evaluating the mapping once a column.
+ */
+#define ENQUEUE_MAPPED \
+	"SELECT m.contact OPERATOR(pg_catalog.->>) 'external_id', m.contact FROM (SELECT %s AS contact%s OFFSET 0) m"
+
+/*
+ * Runs something in a subtransaction.  False: it raised, and *reason says what.
+ * Errors that are about the session or the machine are passed on.
+ */
+extern bool enqueue_try(void (*run) (void *), void *arg, char **reason);
+
+/*
+ * The name of a mapping as watch() wrote it, taken apart and quoted again, palloc'd.
+ * Throws if it is no qualified name.
+ */
+extern char *enqueue_quote_mapping(const char *name);
+
+#endif							/* CONTACTS_PUSH_ENQUEUE_H */
