@@ -1,0 +1,443 @@
+/*
+ * test_reply.c
+ *		Whether foreign bytes become a reply, or are refused, as reply.h says.
+ *
+ * Bodies are handed over in allocations of exactly their length, so that the
+ * sanitizer sees a read beyond their end.
+ */
+#include "reply.h"
+#include "tap.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+/* A body of several contacts that has all there is. */
+static const char whole[] =
+"{\"message\":\"Success\",\"data\":[{\"id\":\"c1\",\"external_id\":\"u1\",\"name\":\"J\\u00f6 \xc3\xa4\","
+"\"email\":\"a@b\",\"phonenumber\":\"+1\",\"stripe_accounts\":[{\"label\":\"m\",\"stripe_id\":\"x/y\"}],"
+"\"custom_attributes\":{\"a\":1.50,\"b\":null},\"created_at\":1704067200,\"updated_at\":1704153600},"
+"null,3,[],{\"id\":\"c2\",\"external_id\":\"u2\",\"created_at\":1704067200250,\"updated_at\":1.5}]}";
+
+/* Parses a copy without a terminator. */
+static Reply *
+parse_bytes(const char *body, size_t len)
+{
+	char	   *copy = malloc(len > 0 ? len : 1);
+	Reply	   *reply;
+
+	if (copy == NULL)
+		exit(2);
+	memcpy(copy, body, len);
+	reply = reply_parse(copy, len);
+	free(copy);
+	if (reply == NULL)
+		exit(2);
+	return reply;
+}
+
+static Reply *
+parse(const char *body)
+{
+	return parse_bytes(body, strlen(body));
+}
+
+/* A reply that is not JSON has nothing in it. */
+static bool
+is_refused(const char *body, size_t len)
+{
+	Reply	   *reply = parse_bytes(body, len);
+	bool		refused = !reply->is_json && reply->message == NULL && !reply->has_contacts &&
+		reply->ncontacts == 0 && reply->nculprits == 0;
+
+	reply_free(reply);
+	return refused;
+}
+
+static void
+test_whole(void)
+{
+	Reply	   *reply = parse(whole);
+	const ReplyContact *first = &reply->contacts[0];
+	const ReplyContact *second = &reply->contacts[1];
+
+	ok(reply->is_json && reply->has_contacts, "the page's shape");
+	is_str(reply->message, "Success", "message");
+	is_int(reply->ncontacts, 2, "elements that are not objects are left out");
+	is_str(first->id, "c1", "id");
+	is_str(first->external_id, "u1", "external_id");
+	is_str(first->name, "J\xc3\xb6 \xc3\xa4", "name");
+	is_str(first->email, "a@b", "email");
+	is_str(first->phonenumber, "+1", "phonenumber");
+	ok(first->has_created_at && first->created_at == 1704067200, "created_at");
+	ok(first->has_updated_at && first->updated_at == 1704153600, "updated_at");
+	is_str(reply_contact_json(reply, 0, REPLY_STRIPE_ACCOUNTS),
+		   "[{\"label\":\"m\",\"stripe_id\":\"x/y\"}]", "stripe_accounts");
+	is_str(reply_contact_json(reply, 0, REPLY_CUSTOM_ATTRIBUTES),
+		   "{\"a\":1.50,\"b\":null}", "custom_attributes, digits as they came");
+	ok(reply_has_attribute(reply, 0, "a") && reply_has_attribute(reply, 0, "b") &&
+	   !reply_has_attribute(reply, 0, "c"), "attributes, null ones too");
+	is_str(second->external_id, "u2", "second external_id");
+	ok(second->name == NULL && second->email == NULL && second->phonenumber == NULL,
+	   "absent members");
+	ok(second->has_created_at && second->created_at == 1704067200.25, "milliseconds");
+	ok(second->has_updated_at && second->updated_at == 1.5, "fractions");
+	ok(reply_contact_json(reply, 1, REPLY_STRIPE_ACCOUNTS) == NULL &&
+	   reply_contact_json(reply, 1, REPLY_CUSTOM_ATTRIBUTES) == NULL &&
+	   !reply_has_attribute(reply, 1, "a"), "absent accounts and attributes");
+	ok(reply_contact_json(reply, 2, REPLY_STRIPE_ACCOUNTS) == NULL &&
+	   reply_contact_json(reply, -1, REPLY_STRIPE_ACCOUNTS) == NULL &&
+	   !reply_has_attribute(reply, 2, "a"), "contacts that are not there");
+	reply_free(reply);
+	reply_free(NULL);
+}
+
+static void
+test_shapes(void)
+{
+	static const struct
+	{
+		const char *body;
+		bool		has_contacts;
+		int			ncontacts;
+	}			shapes[] = {
+		{"{\"data\":{\"created\":[{\"id\":\"a\"},{\"id\":\"b\"}]}}", true, 2},
+		{"{\"data\":[]}", true, 0},
+		{"{\"data\":{\"created\":[]}}", true, 0},
+		{"{\"data\":[{}]}", true, 1},
+		{"{\"data\":[null]}", true, 0},
+		{"{\"data\":{}}", false, 0},
+		{"{\"data\":{\"created\":{}}}", false, 0},
+		{"{\"data\":null}", false, 0},
+		{"{\"data\":\"[]\"}", false, 0},
+		{"{\"created\":[{}]}", false, 0},
+		{"{}", false, 0},
+		{" \t\r\n{} \t\r\n", false, 0},
+	};
+
+	for (size_t i = 0; i < LENGTH(shapes); i++)
+	{
+		Reply	   *reply = parse(shapes[i].body);
+
+		ok(reply->is_json && reply->has_contacts == shapes[i].has_contacts &&
+		   reply->ncontacts == shapes[i].ncontacts, "shape %d", (int) i);
+		reply_free(reply);
+	}
+}
+
+static void
+test_refused(void)
+{
+	static const char *const bodies[] = {
+		"", " ", "null", "true", "1", "\"a\"", "[]", "[{}]", "{", "}", "{}{}", "{} x", "{},",
+		"{\"a\"}", "{\"a\":}", "{\"a\":1,}", "{a:1}", "{'a':1}", "{\"a\":'b'}", "{\"a\":NaN}",
+		"{\"a\":Infinity}", "{\"a\":-Infinity}", "{\"a\":1.}", "{\"a\":.5}", "{\"a\":+5}",
+		"{\"a\":01}", "{\"a\":1e}", "{\"a\":-}", "{\"a\":True}", "{\"a\":nul}", "{\"a\":[1,]}",
+		"{\"a\":[1 2]}", "{\"a\":/**/1}", "{\"a\":1}//", "{\"a\":\"\\x\"}", "{\"a\":\"\\u12\"}",
+		"{\"a\":\"\n\"}", "{\"a\":\"\x01\"}", "{\"a\":\"b}", "<html></html>", "\xef\xbb\xbf{}",
+		"{\"a\":1-2}", "{\"a\":1111111111111111111111-2}", "{\"a\":\"\\", "{\"a\":\"\\\xc3\xa4\"}",
+	};
+	static const char *const not_utf8[] = {
+		"\x80", "\xbf", "\xc0\x80", "\xc1\xbf", "\xc3", "\xc3(", "\xe0\x80\x80", "\xe0\x9f\xbf",
+		"\xe2\x82", "\xe2(\xa1", "\xed\xa0\x80", "\xed\xbf\xbf", "\xf0\x80\x80\x80",
+		"\xf0\x8f\xbf\xbf", "\xf0\x9f\x98", "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xfe", "\xff",
+	};
+	static const char with_nul[] = "{\"a\":1}\0";
+	static const char within[] = "{\"a\":\"b\0c\"}";
+
+	for (size_t i = 0; i < LENGTH(bodies); i++)
+		ok(is_refused(bodies[i], strlen(bodies[i])), "not a JSON object: %d", (int) i);
+	for (size_t i = 0; i < LENGTH(not_utf8); i++)
+	{
+		char		body[64];
+		int			len = snprintf(body, sizeof(body), "{\"message\":\"%s\"}", not_utf8[i]);
+
+		ok(is_refused(body, len), "not UTF-8: %d", (int) i);
+		len = snprintf(body, sizeof(body), "{\"message\":\"%s", not_utf8[i]);
+		ok(is_refused(body, len), "not UTF-8, and cut: %d", (int) i);
+	}
+	ok(is_refused(with_nul, sizeof(with_nul) - 1), "a NUL behind");
+	ok(is_refused(within, sizeof(within) - 1), "a NUL within a string");
+}
+
+static void
+test_cuts(void)
+{
+	bool		all = true;
+
+	for (size_t len = 0; len < sizeof(whole) - 1; len++)
+	{
+		if (!is_refused(whole, len))
+		{
+			diag("cut to %d bytes", (int) len);
+			all = false;
+		}
+	}
+	ok(all, "no part of an object from its start is one");
+}
+
+static void
+test_types(void)
+{
+	static const char *const values[] = {"null", "true", "1", "1.5", "\"\\u0000\"", "\"a\\u0000b\"",
+	"[]", "{}", "[\"a\"]", "\"2024-01-01T00:00:00Z\"", "-1e999", "1e300", "253402300800000"};
+	static const char *const names[] = {"id", "external_id", "name", "email", "phonenumber",
+	"created_at", "updated_at", "stripe_accounts", "custom_attributes"};
+
+	for (size_t i = 0; i < LENGTH(values); i++)
+	{
+		bool		text = strncmp(values[i], "\"2024", 5) == 0;
+		bool		number = values[i][0] == '1' && strcmp(values[i], "1e300") != 0;
+		bool		array = values[i][0] == '[';
+		bool		object = values[i][0] == '{';
+		char		body[1024] = "{\"data\":[{";
+		Reply	   *reply;
+		const ReplyContact *contact;
+
+		for (size_t j = 0; j < LENGTH(names); j++)
+			sprintf(body + strlen(body), "%s\"%s\":%s", j > 0 ? "," : "", names[j], values[i]);
+		strcat(body, "}]}");
+		reply = parse(body);
+		ok(reply->is_json && reply->ncontacts == 1, "a contact of %s", values[i]);
+		contact = &reply->contacts[0];
+		ok((contact->id != NULL) == text && (contact->external_id != NULL) == text &&
+		   (contact->name != NULL) == text && (contact->email != NULL) == text &&
+		   (contact->phonenumber != NULL) == text, "strings of %s", values[i]);
+		ok(contact->has_created_at == number && contact->has_updated_at == number,
+		   "times of %s", values[i]);
+		ok((reply_contact_json(reply, 0, REPLY_STRIPE_ACCOUNTS) != NULL) == array &&
+		   (reply_contact_json(reply, 0, REPLY_CUSTOM_ATTRIBUTES) != NULL) == object,
+		   "accounts and attributes of %s", values[i]);
+		reply_free(reply);
+	}
+}
+
+/* One time, or NAN if it was not taken. */
+static double
+time_of(const char *value)
+{
+	char		body[256];
+	Reply	   *reply;
+	double		seconds = NAN;
+
+	snprintf(body, sizeof(body), "{\"data\":[{\"created_at\":%s}]}", value);
+	reply = parse(body);
+	if (reply->ncontacts == 1 && reply->contacts[0].has_created_at)
+		seconds = reply->contacts[0].created_at;
+	reply_free(reply);
+	return seconds;
+}
+
+static void
+test_times(void)
+{
+	ok(time_of("0") == 0, "1970");
+	ok(time_of("-1") == -1, "before 1970");
+	ok(time_of("100000000000") == 1e11, "the largest number that is seconds");
+	ok(time_of("100000000001") == 100000000.001, "the smallest that is milliseconds");
+	ok(time_of("-200000000000") == -2e8, "milliseconds before 1970");
+	ok(time_of("1704067200.75") == 1704067200.75, "a fraction");
+	ok(time_of("1.7040672e9") == 1704067200, "an exponent");
+	ok(time_of("253402300799000") == 253402300799.0, "the end of the year 9999");
+	ok(isnan(time_of("253402300800000")), "and not beyond");
+	ok(isnan(time_of("99999999999999999999999999")), "a huge integer");
+	ok(isnan(time_of("\"1704067200\"")), "a string");
+}
+
+static void
+test_duplicates(void)
+{
+	Reply	   *reply = parse("{\"message\":\"a\",\"message\":\"b\",\"data\":1,\"data\":"
+							  "[{\"id\":\"a\",\"id\":\"b\",\"created_at\":1,\"created_at\":null}]}");
+
+	is_str(reply->message, "b", "the last message");
+	ok(reply->ncontacts == 1, "the last data");
+	is_str(reply->contacts[0].id, "b", "the last id");
+	ok(!reply->contacts[0].has_created_at, "the last time, even if it is none");
+	reply_free(reply);
+}
+
+static void
+test_messages(void)
+{
+	static const char *const cases[][2] = {
+		{"{\"message\":\"a\",\"error\":\"b\"}", "a"},
+		{"{\"error\":\"b\"}", "b"},
+		{"{\"error\":{\"message\":\"c\",\"code\":1}}", "c"},
+		{"{\"message\":null,\"error\":\"b\"}", "b"},
+		{"{\"message\":{\"x\":1},\"error\":{\"message\":\"c\"}}", "c"},
+		{"{\"message\":\"\"}", ""},
+		{"{\"message\":\"a\\u0000b\"}", NULL},
+		{"{\"error\":{\"message\":1}}", NULL},
+		{"{\"error\":{}}", NULL},
+		{"{\"error\":[\"message\"]}", NULL},
+		{"{}", NULL},
+		{"{\"message\":\"\\ud83d\\ude00 \\ud800\"}", "\xf0\x9f\x98\x80 \xef\xbf\xbd"},
+	};
+
+	for (size_t i = 0; i < LENGTH(cases); i++)
+	{
+		Reply	   *reply = parse(cases[i][0]);
+
+		is_str(reply->message, cases[i][1], cases[i][0]);
+		reply_free(reply);
+	}
+}
+
+/* The culprits as "1 2 3". */
+static void
+check_culprits(const char *issues, const char *expected, const char *name)
+{
+	char		body[2048];
+	char		got[256] = "";
+	Reply	   *reply;
+
+	snprintf(body, sizeof(body), "{\"issues\":%s}", issues);
+	reply = parse(body);
+	for (int i = 0; i < reply->nculprits; i++)
+		sprintf(got + strlen(got), "%s%d", i > 0 ? " " : "", reply->culprits[i]);
+	is_str(reply->is_json ? got : NULL, expected, name);
+	reply_free(reply);
+}
+
+static void
+test_culprits(void)
+{
+	check_culprits("[{\"field\":\"users[3].email\"}]", "3", "users[i].x");
+	check_culprits("[{\"field\":\"users.3.email\"}]", "3", "users.i.x");
+	check_culprits("[{\"field\":\"users[3]\"},{\"field\":\"users.4\"}]", "3 4", "without a member");
+	check_culprits("[{\"field\":\"users[3][email]\"},{\"field\":\"users.5[a]\"}]", "3 5", "mixed");
+	check_culprits("[{\"field\":\"users[9].a\"},{\"field\":\"users[0].b\"},{\"field\":\"users.9\"}]",
+				   "0 9", "distinct and ascending");
+	check_culprits("[{\"field\":\"users[999]\"},{\"field\":\"users[1000]\"}]", "999", "the largest");
+	check_culprits("[{\"field\":\"users[-1]\"},{\"field\":\"users[99999999999999999999]\"},"
+				   "{\"field\":\"users.4294967296\"},{\"field\":\"users[18446744073709551616]\"}]",
+				   "", "absurd indexes");
+	check_culprits("[{\"field\":\"users[]\"},{\"field\":\"users.\"},{\"field\":\"users[a]\"},"
+				   "{\"field\":\"users[1\"},{\"field\":\"users[1a]\"},{\"field\":\"users.1a\"},"
+				   "{\"field\":\"users1\"},{\"field\":\"users\"},{\"field\":\"\"},{\"field\":\"u\"},"
+				   "{\"field\":\"users[+1]\"},{\"field\":\"users[ 1]\"},{\"field\":\"xusers[1]\"}]",
+				   "", "nearly indexes");
+	check_culprits("[null,1,\"users[1]\",[],{},{\"field\":1},{\"field\":\"users[2]\\u0000\"},"
+				   "{\"field\":\"users[7].name\",\"message\":\"x\"}]", "7", "among other things");
+	check_culprits("{\"field\":\"users[1]\"}", "", "not an array");
+	check_culprits("null", "", "null");
+}
+
+static void
+test_depth(void)
+{
+	static char deep[200064];
+	char		body[128];
+	int			len;
+
+	for (int levels = 1; levels <= 40; levels++)
+	{
+		/* the object is a level, and so is the innermost value */
+		len = sprintf(body, "{\"a\":");
+		memset(body + len, '[', levels);
+		body[len + levels] = '1';
+		memset(body + len + levels + 1, ']', levels);
+		body[len + 2 * levels + 1] = '}';
+		len += 2 * levels + 2;
+		ok(is_refused(body, len) == (levels + 2 > 32), "%d levels", levels + 2);
+	}
+	strcpy(deep, "{\"a\":");
+	memset(deep + 5, '[', 100000);
+	memset(deep + 100005, ']', 100000);
+	deep[200005] = '}';
+	ok(is_refused(deep, 200006), "100,000 levels");
+	ok(is_refused(deep, 100005), "and never closed");
+	ok(is_refused(deep + 5, 200000), "arrays only");
+	for (int i = 0; i < 20000; i++)
+		memcpy(deep + i * 5, "{\"a\":", 5);
+	ok(is_refused(deep, 100000), "20,000 objects");
+}
+
+static void
+test_integers(void)
+{
+	Reply	   *reply = parse("{\"data\":[{\"custom_attributes\":{\"a\":18446744073709551616,"
+							  "\"b\":-9223372036854775809,\"c\":9223372036854775807,\"d\":\"99999999999999999999\","
+							  "\"e\":[123456789012345678901234567890]}}]}");
+	static const char last[] = "{\"a\":123456789012345678901234567890";
+
+	ok(reply->is_json, "integers beyond 64 bits are JSON");
+	is_str(reply_contact_json(reply, 0, REPLY_CUSTOM_ATTRIBUTES),
+		   "{\"a\":18446744073709551616e0,\"b\":-9223372036854775809e0,"
+		   "\"c\":9223372036854775807e0,\"d\":\"99999999999999999999\","
+		   "\"e\":[123456789012345678901234567890e0]}", "and keep their value");
+	reply_free(reply);
+	ok(is_refused(last, sizeof(last) - 1), "cut behind one");
+	ok(is_refused("123456789012345678901", 21), "one alone");
+}
+
+/* Repeats unit between head and tail until the body has the size. */
+static char *
+repeat(const char *head, const char *unit, const char *tail, size_t size, size_t *len)
+{
+	char	   *body = malloc(size + strlen(head) + strlen(unit) + strlen(tail) + 1);
+	size_t		unit_len = strlen(unit);
+
+	if (body == NULL)
+		exit(2);
+	*len = sprintf(body, "%s", head);
+	while (*len < size)
+	{
+		memcpy(body + *len, unit, unit_len);
+		*len += unit_len;
+	}
+	*len += sprintf(body + *len, "%s", tail);
+	return body;
+}
+
+static void
+test_large(void)
+{
+	static const size_t size = 16 << 20;
+	size_t		len;
+	char	   *body;
+	Reply	   *reply;
+
+	body = repeat("{\"message\":\"", "\\u00e4abc", "\"}", size, &len);
+	reply = parse_bytes(body, len);
+	ok(reply->is_json && strlen(reply->message) == (len - 14) / 9 * 5, "a message of 16 MB");
+	reply_free(reply);
+	free(body);
+
+	body = repeat("{\"data\":[{}", ",{\"id\":\"c\",\"external_id\":\"user number one\",\"name\":"
+				  "\"0123456789012345678901234567890123456789012345678901234567890123456789"
+				  "0123456789012345678901234567890123456789012345678901234567890123456789\"}",
+				  "]}", size, &len);
+	reply = parse_bytes(body, len);
+	ok(reply->is_json && reply->ncontacts > 80000, "contacts of 16 MB");
+	is_str(reply->contacts[reply->ncontacts - 1].external_id, "user number one", "to the last");
+	reply_free(reply);
+	free(body);
+
+	body = repeat("{\"data\":[{}", ",{}", "]}", size, &len);
+	ok(is_refused(body, len), "objects that would take gigabytes are refused");
+	free(body);
+	body = repeat("{\"data\":[1", ",1", "]}", size, &len);
+	ok(is_refused(body, len), "and so are numbers");
+	free(body);
+}
+
+int
+main(void)
+{
+	test_whole();
+	test_shapes();
+	test_refused();
+	test_cuts();
+	test_types();
+	test_times();
+	test_duplicates();
+	test_messages();
+	test_culprits();
+	test_depth();
+	test_integers();
+	test_large();
+	return done_testing();
+}
