@@ -112,8 +112,31 @@ match_contacts(ReadAnswer *answer, const char *const *external_ids, int n)
 	pfree(index.next);
 }
 
+/* Some servers repeat the key they refuse: it must not get into a log that way. */
+static void
+hide_key(char *message, const char *key)
+{
+	size_t		length = strlen(key);
+
+	for (char *p = strstr(message, key); length > 0 && p; p = strstr(p, key))
+	{
+		memset(p, '*', length);
+		p += length;
+	}
+}
+
+/* A message of the API, without the key even where the cut would go through it. */
+static char *
+clean_message(const char *message, const char *key)
+{
+	char	   *copy = pstrdup(message);
+
+	hide_key(copy, key);
+	return answer_clean(copy, ANSWER_MAX_MESSAGE);
+}
+
 void
-answer_read(ReadAnswer *answer, const HttpResult *result,
+answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
 			const char *const *external_ids, int n)
 {
 	Answer		facts = {0};
@@ -140,7 +163,7 @@ answer_read(ReadAnswer *answer, const HttpResult *result,
 
 	answer->from_api = answer->reply->message != NULL;
 	if (answer->from_api)
-		answer->message = answer_clean(answer->reply->message, ANSWER_MAX_MESSAGE);
+		answer->message = clean_message(answer->reply->message, key);
 	else if (*result->error)
 		answer->message = answer_clean(result->error, ANSWER_MAX_MESSAGE);
 	else if (answer->judgement.verdict == VERDICT_PARTIAL)

@@ -7,8 +7,10 @@
 #ifndef CONTACTS_PUSH_COMPAT_H
 #define CONTACTS_PUSH_COMPAT_H
 
+#include "catalog/pg_database.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
+#include "utils/acl.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
@@ -40,6 +42,15 @@
 #define compat_wait_event_new(name) WaitEventExtensionNew(name)
 #else
 #define compat_wait_event_new(name) ((void) (name), PG_WAIT_EXTENSION)
+#endif
+
+/* Ownership checks are one function for all classes since 16. */
+#if PG_VERSION_NUM >= 160000
+#define compat_owns_database(database, role) \
+	object_ownercheck(DatabaseRelationId, (database), (role))
+#else
+#define compat_owns_database(database, role) \
+	pg_database_ownercheck((database), (role))
 #endif
 
 /* Number of a process in ProcGlobal->allProcs. */

@@ -32,7 +32,8 @@ typedef struct Call
 	const char *chatbot_id;
 	int			n;
 	const char **external_ids;	/* UTF-8 */
-	uint64		key_hash;		/* of the key that was used */
+	const char *key;
+	uint64		key_hash;
 	StringInfoData body;
 } Call;
 
@@ -165,16 +166,16 @@ begin_request(Call *call)
 {
 	HttpRequest *request = NULL;
 	HttpParams	params = {0};
-	char	   *key = find_key(call->chatbot_id);
 	char	   *url = http_contacts_url(settings_base_url,
 										contact_to_utf8(call->chatbot_id));
 
+	call->key = find_key(call->chatbot_id);
 	if (pool == NULL)
 		pool = http_pool_create(SESSION_CONNECTIONS);
 	if (url && pool)
 	{
 		params.url = url;
-		params.bearer = key;
+		params.bearer = call->key;
 		params.ca_file = settings_ca_file;
 		params.body = call->body.data;
 		params.body_len = call->body.len;
@@ -189,7 +190,7 @@ begin_request(Call *call)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
 				 errdetail("Failed while starting a request.")));
-	call->key_hash = shared_key_hash(key);
+	call->key_hash = shared_key_hash(call->key);
 	shared_budget_take(call->key_hash);
 	return request;
 }
@@ -373,7 +374,7 @@ exchange(Call *call, ReturnSetInfo *rsinfo,
 		CHECK_FOR_INTERRUPTS();
 	}
 	result = http_result(*request);
-	answer_read(answer, result, call->external_ids, call->n);
+	answer_read(answer, result, call->key, call->external_ids, call->n);
 	keep_pace(call, &answer->judgement, left_at);
 	if (answer->judgement.verdict != VERDICT_CREATED)
 		raise_failure(call, result, answer);

@@ -289,7 +289,7 @@ isolation_clean(Isolation *isolation, int token)
 	free(request);
 	if (origin->kind == GROUP_SCOUTING)
 		origin->kind = GROUP_TOGETHER;
-	isolation_place(isolation, origin, true);
+	isolation_place(isolation, origin, origin->kind != GROUP_SINGLY);
 	return true;
 }
 

@@ -54,6 +54,7 @@ typedef struct Database
 extern PGDLLEXPORT void contacts_push_launcher_main(Datum main_arg);
 
 static HTAB *databases = NULL;
+static int64 look_at = 0;		/* time of the next look at pg_database */
 
 void
 launcher_register(void)
@@ -162,7 +163,15 @@ static void
 start_worker(Database *database)
 {
 	BackgroundWorker bgworker = {0};
+	int64		hold = shared_hold_left(database->oid);
 
+	if (hold > 0)
+	{
+		/* By then it may be gone, or have another name. */
+		database->start_at = shared_clock() + hold;
+		look_at = 0;
+		return;
+	}
 	if (!shared_reserve_worker(database->oid))
 	{
 		put_off(database);
@@ -217,6 +226,8 @@ reap_worker(Database *database)
 			if (shared_clock() - database->started_at > LONGEST_RESTART_US)
 				database->failures = 0;
 			put_off(database);
+			/* Its database may have been dropped. */
+			look_at = 0;
 			break;
 	}
 }
@@ -254,7 +265,6 @@ void
 contacts_push_launcher_main(Datum main_arg)
 {
 	HASHCTL		control = {0};
-	int64		look_at = 0;
 
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);

@@ -10,6 +10,7 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "compat.h"
@@ -19,6 +20,7 @@
 #include "outbox.h"
 #include "outbox_sql.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -74,9 +76,15 @@ outbox_relation(void)
 }
 
 bool
-outbox_extension_exists(void)
+outbox_lock_extension(void)
 {
-	return OidIsValid(get_extension_oid("contacts_push", true)) &&
+	Oid			extension = get_extension_oid("contacts_push", true);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	/* It may have been dropped while that was waited for. */
+	return get_extension_oid("contacts_push", true) == extension &&
 		OidIsValid(outbox_relation());
 }
 

@@ -89,8 +89,11 @@ extern void outbox_disconnect(void);
 /* The OID of contacts_push.outbox, InvalidOid where the extension is not. */
 extern Oid	outbox_relation(void);
 
-/* True where the database has the extension. Needs a transaction. */
-extern bool outbox_extension_exists(void);
+/*
+ * Keeps the extension from being dropped until the transaction ends; false: it is
+ * not there.
+ */
+extern bool outbox_lock_extension(void);
 
 /* Runs a statement; returns how many rows it returned or changed. */
 extern uint64 outbox_run(OutboxStatement statement, const Datum *values,

@@ -405,8 +405,6 @@ leave(Request *request)
 	request->left_at = shared_clock();
 	request->http = url ? http_begin(worker.pool, &params) : NULL;
 	free(url);
-	pfree(request->key);
-	request->key = NULL;
 	if (request->http == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
@@ -430,6 +428,7 @@ send_forget(Request *request)
 			worker.requests[i] = worker.requests[--worker.nrequests];
 	request->chatbot->requests--;
 	http_end(request->http);
+	pfree(request->key);
 	pfree(request->body.data);
 	pfree(request->contacts);
 	pfree(request);

@@ -7,12 +7,14 @@
  */
 #include "postgres.h"
 
+#include <arpa/inet.h>
 #include <limits.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "compat.h"
 #include "lib/stringinfo.h"
+#include "port/pg_bswap.h"
 #include "settings.h"
 #include "storage/fd.h"
 #include "utils/guc.h"
@@ -100,22 +102,31 @@ show_api_key(void)
 static bool
 is_loopback(const char *host, size_t length)
 {
-	int			dots = 0;
+	char		text[INET_ADDRSTRLEN];
+	struct in_addr address;
 
 	if (length == 9 && pg_strncasecmp(host, "localhost", 9) == 0)
 		return true;
 	if (length == 5 && strncmp(host, "[::1]", 5) == 0)
 		return true;
-	if (length < 9 || length > 15 || strncmp(host, "127.", 4) != 0)
+	if (length >= sizeof(text))
 		return false;
-	for (size_t i = 0; i < length; i++)
-	{
-		if (host[i] == '.')
-			dots++;
-		else if (host[i] < '0' || host[i] > '9')
-			return false;
-	}
-	return dots == 3;
+	memcpy(text, host, length);
+	text[length] = '\0';
+	/* Only the full dotted form: how others are read differs from resolver to resolver. */
+	return inet_pton(AF_INET, text, &address) == 1 &&
+		pg_ntoh32(address.s_addr) >> 24 == 127;
+}
+
+/* True for nothing and for a colon with a number: what may follow a host. */
+static bool
+is_port(const char *port, size_t length)
+{
+	if (length == 0)
+		return true;
+	/* 65535 has five digits */
+	return port[0] == ':' && length >= 2 && length <= 6 &&
+		strspn(port + 1, "0123456789") >= length - 1;
 }
 
 /* https to anywhere, http to this machine; a plain base without user or query. */
@@ -153,6 +164,11 @@ check_base_url(char **newval, void **extra, GucSource source)
 	if (host_length == 0 || host_length > length)
 	{
 		GUC_check_errdetail("The URL names no host.");
+		return false;
+	}
+	if (!is_port(authority + host_length, length - host_length))
+	{
+		GUC_check_errdetail("After the host the URL may only have a port, a number.");
 		return false;
 	}
 	if (plain && !is_loopback(authority, host_length))

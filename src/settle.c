@@ -433,7 +433,7 @@ settle_request(Request *request)
 
 	for (int i = 0; i < request->n; i++)
 		external_ids[i] = request->contacts[i]->external_id_utf8;
-	answer_read(&answer, result, external_ids, request->n);
+	answer_read(&answer, result, request->key, external_ids, request->n);
 	verdict = answer.judgement.verdict;
 	keep_pace(request, &answer);
 	marked = act_on(request, result, &answer);

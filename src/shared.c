@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
 #include <time.h>
 
 #include "access/xact.h"
@@ -29,6 +30,12 @@
 /* Installations told between two rounds of the launcher; more: it looks at all. */
 #define MAX_INSTALLATIONS 16
 
+/* Databases held at once; if more are, the oldest worker comes back early. */
+#define MAX_HOLDS 16
+
+/* A worker's grace period and what its exit takes, ms. */
+#define STOP_MS 3000
+
 /* Keys with a budget of their own; the one unused for longest makes room. */
 #define MAX_BUDGETS 64
 
@@ -42,6 +49,13 @@ typedef struct Worker
 	SharedReport report;
 	ConditionVariable flushed;
 } Worker;
+
+/* A database in which somebody wants to be alone for a while. */
+typedef struct Hold
+{
+	Oid			database;
+	int64		until;			/* shared_clock() */
+} Hold;
 
 typedef struct Budget
 {
@@ -57,6 +71,8 @@ typedef struct Shared
 	bool		look_at_all;
 	int			ninstallations;
 	Oid			installations[MAX_INSTALLATIONS];
+	Hold		holds[MAX_HOLDS];
+	int			next_hold;		/* to be overwritten next */
 	Budget		budgets[MAX_BUDGETS];
 	int			nworkers;
 	Worker		workers[FLEXIBLE_ARRAY_MEMBER];
@@ -222,6 +238,54 @@ shared_wake_launcher_at_commit(void)
 		return;
 	register_wake_callback();
 	wake_launcher_pending = true;
+}
+
+/* Sends the worker of a database SIGTERM; false: there is none. */
+static bool
+terminate_worker(Oid database)
+{
+	Worker	   *worker;
+	int			pid = 0;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker && worker->procno >= 0)
+		pid = worker->report.pid;
+	shared->holds[shared->next_hold].database = database;
+	shared->holds[shared->next_hold].until = shared_clock() + SHARED_HOLD_MS * INT64CONST(1000);
+	shared->next_hold = (shared->next_hold + 1) % MAX_HOLDS;
+	LWLockRelease(shared->lock);
+	return pid > 0 && kill(pid, SIGTERM) == 0;
+}
+
+void
+shared_stop_worker(Oid database)
+{
+	int64		until = shared_clock() + STOP_MS * INT64CONST(1000);
+	SharedReport report;
+
+	if (shared == NULL || !terminate_worker(database))
+		return;
+	while (shared_get_report(database, &report) && report.pid != 0 && shared_clock() < until)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+int64
+shared_hold_left(Oid database)
+{
+	int64		until = 0;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < MAX_HOLDS; i++)
+		if (shared->holds[i].database == database)
+			until = Max(until, shared->holds[i].until);
+	LWLockRelease(shared->lock);
+	return Max(until - shared_clock(), 0);
 }
 
 static void

@@ -52,7 +52,19 @@ extern void shared_wake_worker_at_commit(void);
 /* Tells the launcher at commit that the extension came to this database. */
 extern void shared_wake_launcher_at_commit(void);
 
+/* ---- commands that want to be alone in a database ---- */
+
+/*
+ * Has the worker of a database end, waits for that as long as it may take, and
+ * keeps the launcher from starting another one for SHARED_HOLD_MS.  Interruptible.
+ */
+extern void shared_stop_worker(Oid database);
+#define SHARED_HOLD_MS 5000
+
 /* ---- the launcher's side ---- */
+
+/* Microseconds for which no worker is to be started in the database; 0: none. */
+extern int64 shared_hold_left(Oid database);
 
 extern void shared_attach_launcher(void);
 

@@ -160,12 +160,14 @@ wait_for_fence(void)
 
 /*
  * Ends the process where the database does not have the extension, or another
- * outbox than the one that was begun with.
+ * outbox than the one that was begun with.  The pass holds a lock on the
+ * extension from here to its end: DROP takes its own there before it comes to the
+ * tables, so that the two cannot deadlock.
  */
 static void
 exit_without_extension(void)
 {
-	Oid			outbox = outbox_extension_exists() ? outbox_relation() : InvalidOid;
+	Oid			outbox = outbox_lock_extension() ? outbox_relation() : InvalidOid;
 
 	if (OidIsValid(outbox) && (worker.outbox == outbox || !OidIsValid(worker.outbox)))
 	{

@@ -28,7 +28,7 @@ typedef struct Request
 	int			n;
 	Contact   **contacts;
 	StringInfoData body;
-	char	   *key;			/* until it leaves */
+	char	   *key;
 	uint64		key_hash;
 	int64		left_at;		/* shared_clock() */
 } Request;

@@ -1,0 +1,111 @@
+/*
+ * hooks.c
+ *		Commands of the server that concern the workers.
+ *
+ * Layer 3.  A worker is connected to its database and would be in the way of
+ * DROP DATABASE, ALTER DATABASE ... RENAME and SET TABLESPACE, and of CREATE
+ * DATABASE ... TEMPLATE, which want to be alone there.  It is stopped before they
+ * look, and comes back by itself where the database is still there.
+ */
+#include "postgres.h"
+
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "hooks.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "shared.h"
+#include "tcop/utility.h"
+
+static object_access_hook_type prev_object_access_hook = NULL;
+static ProcessUtility_hook_type prev_process_utility_hook = NULL;
+
+/*
+ * DROP EXTENSION: the worker learns at once that its extension is gone.
+ * DROP DATABASE: by now its rights are checked, and who is connected is not yet.
+ */
+static void
+on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, class, object, sub, arg);
+	if (access != OAT_DROP)
+		return;
+	if (class == ExtensionRelationId)
+	{
+		char	   *name = get_extension_name(object);
+
+		if (name && strcmp(name, "contacts_push") == 0)
+			shared_wake_worker_at_commit();
+	}
+	else if (class == DatabaseRelationId)
+		shared_stop_worker(object);
+}
+
+/* The value of an option of a statement, NULL if it is not there. */
+static char *
+get_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, name) == 0 && option->arg)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/* The database that the statement wants to be alone in, or NULL. */
+static const char *
+wants_to_be_alone(Node *statement)
+{
+	if (IsA(statement, RenameStmt) &&
+		((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+		return ((RenameStmt *) statement)->subname;
+	if (IsA(statement, AlterDatabaseStmt) &&
+		get_option(((AlterDatabaseStmt *) statement)->options, "tablespace"))
+		return ((AlterDatabaseStmt *) statement)->dbname;
+	if (IsA(statement, CreatedbStmt))
+		return get_option(((CreatedbStmt *) statement)->options, "template");
+	return NULL;
+}
+
+static void
+on_utility(PlannedStmt *statement, const char *source, bool read_only,
+		   ProcessUtilityContext context, ParamListInfo params,
+		   QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	const char *name = wants_to_be_alone(statement->utilityStmt);
+
+	if (name)
+	{
+		Oid			database = get_database_oid(name, true);
+
+		/* Not for somebody whose command will be refused. */
+		if (OidIsValid(database) && compat_owns_database(database, GetUserId()))
+			shared_stop_worker(database);
+	}
+	if (prev_process_utility_hook)
+		prev_process_utility_hook(statement, source, read_only, context, params,
+								  environment, dest, completion);
+	else
+		standard_ProcessUtility(statement, source, read_only, context, params,
+								environment, dest, completion);
+}
+
+void
+hooks_install(void)
+{
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = on_object_access;
+	prev_process_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = on_utility;
+}
