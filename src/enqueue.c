@@ -27,6 +27,7 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/varlena.h"
+#include "wake.h"
 
 PG_FUNCTION_INFO_V1(contacts_push_enqueue);
 PG_FUNCTION_INFO_V1(contacts_push_enqueue_rows);
@@ -475,7 +476,7 @@ contacts_push_wake_worker(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("contacts_push.wake_worker() was not called by a trigger")));
-	shared_wake_worker_at_commit();
+	wake_worker_at_commit();
 	return PointerGetDatum(NULL);
 }
 
@@ -484,7 +485,7 @@ Datum
 contacts_push_announce_installation(PG_FUNCTION_ARGS)
 {
 	if (shared_available())
-		shared_wake_launcher_at_commit();
+		wake_launcher_at_commit();
 	else if (!IsBinaryUpgrade)
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -21,6 +21,7 @@
 #include "nodes/parsenodes.h"
 #include "shared.h"
 #include "tcop/utility.h"
+#include "wake.h"
 
 static object_access_hook_type prev_object_access_hook = NULL;
 static ProcessUtility_hook_type prev_process_utility_hook = NULL;
@@ -41,7 +42,7 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *
 		char	   *name = get_extension_name(object);
 
 		if (name && strcmp(name, "contacts_push") == 0)
-			shared_wake_worker_at_commit();
+			wake_worker_at_commit();
 	}
 	else if (class == DatabaseRelationId)
 		shared_stop_worker(object);

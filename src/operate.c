@@ -16,6 +16,7 @@
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
+#include "wake.h"
 
 PG_FUNCTION_INFO_V1(contacts_push_flush);
 PG_FUNCTION_INFO_V1(contacts_push_validate);
@@ -77,7 +78,7 @@ contacts_push_validate(PG_FUNCTION_ARGS)
 Datum
 contacts_push_wake(PG_FUNCTION_ARGS)
 {
-	shared_wake_worker_at_commit();
+	wake_worker_at_commit();
 	PG_RETURN_VOID();
 }
 

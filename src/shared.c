@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <time.h>
 
-#include "access/xact.h"
 #include "common/hashfn.h"
 #include "common/pg_prng.h"
 #include "compat.h"
@@ -86,9 +85,6 @@ static Budget local_budgets[MAX_BUDGETS];
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
-
-static bool wake_worker_pending = false;
-static bool wake_launcher_pending = false;
 
 /* A worker a database, and no more workers than there can be processes. */
 static Size
@@ -181,63 +177,18 @@ shared_wake_worker(Oid database)
 	LWLockRelease(shared->lock);
 }
 
-static void
-tell_launcher(void)
+void
+shared_tell_launcher(Oid database)
 {
+	if (shared == NULL)
+		return;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	if (shared->ninstallations < MAX_INSTALLATIONS)
-		shared->installations[shared->ninstallations++] = MyDatabaseId;
+		shared->installations[shared->ninstallations++] = database;
 	else
 		shared->look_at_all = true;
 	set_latch_of(shared->launcher_procno);
 	LWLockRelease(shared->lock);
-}
-
-/*
- * Runs after the transaction has become visible to others, so that whoever is
- * woken finds what it is woken for.  A prepared transaction is left to the
- * worker's slow poll: whoever commits it runs nothing of ours.
- */
-static void
-wake_callback(XactEvent event, void *arg)
-{
-	if (event == XACT_EVENT_COMMIT && wake_worker_pending)
-		shared_wake_worker(MyDatabaseId);
-	if (event == XACT_EVENT_COMMIT && wake_launcher_pending)
-		tell_launcher();
-	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
-		event == XACT_EVENT_PREPARE)
-		wake_worker_pending = wake_launcher_pending = false;
-}
-
-static void
-register_wake_callback(void)
-{
-	static bool registered = false;
-
-	if (!registered)
-	{
-		RegisterXactCallback(wake_callback, NULL);
-		registered = true;
-	}
-}
-
-void
-shared_wake_worker_at_commit(void)
-{
-	if (shared == NULL)
-		return;
-	register_wake_callback();
-	wake_worker_pending = true;
-}
-
-void
-shared_wake_launcher_at_commit(void)
-{
-	if (shared == NULL)
-		return;
-	register_wake_callback();
-	wake_launcher_pending = true;
 }
 
 /* Sends the worker of a database SIGTERM; false: there is none. */

@@ -46,11 +46,8 @@ extern bool shared_available(void);
 /* Sets the latch of this database's worker. */
 extern void shared_wake_worker(Oid database);
 
-/* The same when the current transaction commits; nothing if it does not. */
-extern void shared_wake_worker_at_commit(void);
-
-/* Tells the launcher at commit that the extension came to this database. */
-extern void shared_wake_launcher_at_commit(void);
+/* Tells the launcher that the extension came to a database. */
+extern void shared_tell_launcher(Oid database);
 
 /* ---- commands that want to be alone in a database ---- */
 
