@@ -1,0 +1,153 @@
+/*
+ * fuzz_reply.c
+ *		Whatever the bytes, reply.c neither crashes nor breaks what reply.h says.
+ *
+ * With clang and -fsanitize=fuzzer,address,undefined: a libFuzzer target.  With
+ * -DREPLAY and any compiler: a program that runs the files that it is given, so that
+ * what was once found stays tested.
+ */
+#include "reply.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* abort() is what both libFuzzer and a shell notice. */
+static void
+require(bool condition, const char *what)
+{
+	if (condition)
+		return;
+	fprintf(stderr, "broken: %s\n", what);
+	abort();
+}
+
+/* A string is NULL, or ends and is UTF-8 as far as a lead byte can tell. */
+static void
+check_text(const char *text)
+{
+	if (text == NULL)
+		return;
+	for (; *text != '\0'; text++)
+		require((unsigned char) *text != 0xC0 && (unsigned char) *text != 0xC1 &&
+				(unsigned char) *text < 0xF5, "a string is valid UTF-8");
+}
+
+static void
+check_contact(const Reply *reply, int i)
+{
+	const ReplyContact *contact = &reply->contacts[i];
+	const char *json;
+
+	check_text(contact->id);
+	check_text(contact->external_id);
+	check_text(contact->name);
+	check_text(contact->email);
+	check_text(contact->phonenumber);
+	require(!contact->has_created_at || isfinite(contact->created_at), "a time is finite");
+	require(!contact->has_updated_at || isfinite(contact->updated_at), "a time is finite");
+	json = reply_contact_json(reply, i, REPLY_STRIPE_ACCOUNTS);
+	require(json == NULL || json[0] == '[', "accounts are an array");
+	json = reply_contact_json(reply, i, REPLY_CUSTOM_ATTRIBUTES);
+	require(json == NULL || json[0] == '{', "attributes are an object");
+	require(json != NULL || !reply_has_attribute(reply, i, "a"), "an attribute has an object");
+}
+
+/* What was read of a member is JSON for another reply. */
+static void
+check_again(const Reply *reply)
+{
+	static const char head[] = "{\"data\":[{\"custom_attributes\":";
+	static const char tail[] = "}]}";
+	const char *json = reply_contact_json(reply, 0, REPLY_CUSTOM_ATTRIBUTES);
+	size_t		size;
+	char	   *body;
+	Reply	   *again;
+
+	if (json == NULL)
+		return;
+	size = strlen(head) + strlen(json) + strlen(tail) + 1;
+	body = malloc(size);
+	if (body == NULL)
+		return;
+	snprintf(body, size, "%s%s%s", head, json, tail);
+	again = reply_parse(body, size - 1);
+	free(body);
+	if (again == NULL)
+		return;
+	/* it lies no deeper here than where it came from, so it nests no deeper */
+	require(again->is_json && again->ncontacts == 1, "attributes are JSON");
+	reply_free(again);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	Reply	   *reply = reply_parse((const char *) data, size);
+
+	if (reply == NULL)
+		return 0;
+	if (!reply->is_json)
+		require(reply->message == NULL && !reply->has_contacts && reply->ncontacts == 0 &&
+				reply->nculprits == 0, "what is not JSON has nothing in it");
+	check_text(reply->message);
+	require(reply->has_contacts || reply->ncontacts == 0, "contacts are in an array");
+	for (int i = 0; i < reply->ncontacts; i++)
+		check_contact(reply, i);
+	for (int i = 0; i < reply->nculprits; i++)
+		require(reply->culprits[i] >= 0 && (i == 0 || reply->culprits[i] > reply->culprits[i - 1]),
+				"culprits are distinct and ascending");
+	if (reply->ncontacts > 0)
+		check_again(reply);
+	reply_free(reply);
+	return 0;
+}
+
+#ifdef REPLAY
+/* The whole file, malloc'd, of exactly its length. */
+static uint8_t *
+read_file(const char *path, size_t *size)
+{
+	FILE	   *file = fopen(path, "rb");
+	uint8_t    *data = NULL;
+	long		end;
+
+	if (file != NULL && fseek(file, 0, SEEK_END) == 0 && (end = ftell(file)) >= 0)
+	{
+		rewind(file);
+		*size = end;
+		data = malloc(*size > 0 ? *size : 1);
+		if (data != NULL && fread(data, 1, *size, file) != *size)
+		{
+			free(data);
+			data = NULL;
+		}
+	}
+	if (file != NULL)
+		fclose(file);
+	return data;
+}
+
+int
+main(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+	{
+		size_t		size;
+		uint8_t    *data = read_file(argv[i], &size);
+
+		if (data == NULL)
+		{
+			perror(argv[i]);
+			return 1;
+		}
+		LLVMFuzzerTestOneInput(data, size);
+		free(data);
+	}
+	printf("%d files\n", argc - 1);
+	return argc > 1 ? 0 : 1;
+}
+#endif
