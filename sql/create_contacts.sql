@@ -58,7 +58,9 @@ CROSS JOIN chatbase_create_contacts('external_ids', jsonb_build_object('external
 ORDER BY t.n;
 
 -- U+0000 doesn't even become jsonb.
+\set VERBOSITY sqlstate
 SELECT chatbase_create_contacts('bot', '{"external_id": "a\u0000b"}');
+\set VERBOSITY default
 
 -- Rows have the order of the input, whatever the reply's is, in both shapes of a reply.
 CREATE PROCEDURE check_order(chatbot text)
