@@ -316,6 +316,14 @@ static const struct
 		" WHERE c.chatbot_id = v.chatbot_id",
 	3, {TEXTOID, INT8OID, TEXTOID}},
 
+	/* $2 are the attributes that chatbot $1 does not know, as far as was seen */
+	[OUTBOX_CHATBOT_STRIPPED] = {
+		"UPDATE contacts_push.chatbot c SET stripped_attributes = $2"
+		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
+		" WHERE l.chatbot_id = $1 FOR NO KEY UPDATE SKIP LOCKED) AS v"
+		" WHERE c.chatbot_id = v.chatbot_id",
+	2, {TEXTOID, TEXTARRAYOID}},
+
 	[OUTBOX_ORIGIN_GET] = {
 		"SELECT system_identifier, timeline FROM contacts_push.worker_state",
 	0},

@@ -214,6 +214,24 @@ write_tally(Chatbot *chatbot)
 		*tally = none;
 }
 
+/* The same for the attributes that it does not know. */
+static void
+write_attributes(Chatbot *chatbot)
+{
+	char	   *names[ATTRIBUTES_MAX];
+	int			n = 0;
+	Datum		values[2];
+
+	if (!chatbot->attributes_changed)
+		return;
+	for (int i = 0; i < chatbot->attributes.n; i++)
+		if (chatbot->attributes.stripped & (UINT64CONST(1) << i))
+			names[n++] = chatbot->attributes.names[i];
+	values[0] = CStringGetTextDatum(chatbot->id);
+	values[1] = outbox_text_array(names, n);
+	chatbot->attributes_changed = outbox_run(OUTBOX_CHATBOT_STRIPPED, values, NULL) == 0;
+}
+
 void
 outcome_write(void)
 {
@@ -244,5 +262,8 @@ outcome_write(void)
 		list_free(now);
 	}
 	foreach(cell, window_chatbots())
+	{
 		write_tally(lfirst(cell));
+		write_attributes(lfirst(cell));
+	}
 }

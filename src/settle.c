@@ -86,17 +86,22 @@ give_back(Request *request)
 	check_memory(isolation_returned(request->chatbot->isolation, request->token));
 }
 
+/* Those the answer names are created. */
 static void
 settle_named(Request *request, const ReadAnswer *answer)
 {
+	Chatbot    *chatbot = request->chatbot;
+
 	for (int i = 0; i < request->n; i++)
 		if (answer->match[i] >= 0)
 		{
-			char	   *id = answer_clean(answer->reply->contacts[answer->match[i]].id,
-										  ANSWER_MAX_MESSAGE);
-
-			outcome_add(request->contacts[i], OUTCOME_CREATED, 200, id);
-			pfree(id);
+			/* The first of each answer shows whether the schema has changed. */
+			if (attributes_compare(&chatbot->attributes, request->contacts[i]->attributes,
+								   answer->reply, answer->match[i], i == 0))
+				chatbot->attributes_changed = true;
+			outcome_add(request->contacts[i], OUTCOME_CREATED, 200,
+						answer_clean(answer->reply->contacts[answer->match[i]].id,
+									 ANSWER_MAX_MESSAGE));
 		}
 }
 

@@ -130,6 +130,12 @@ window_chatbots(void)
 	return chatbots;
 }
 
+uint64
+window_attributes(Chatbot *chatbot, JsonbContainer *contact)
+{
+	return attributes_of(&chatbot->attributes, contact, context);
+}
+
 static TextKey
 id_key(const Contact *contact)
 {
@@ -154,6 +160,7 @@ window_add(const NewContact *new)
 	contact->length = new->length;
 	contact->unconfirmed = new->unconfirmed;
 	contact->attempts = new->attempts;
+	contact->attributes = new->attributes;
 	contact->tried_at = -1;
 	by_seq_insert(contacts_by_seq, contact->seq, &found)->contact = contact;
 	by_text_insert(contacts_by_id, id_key(contact), &found)->contact = contact;

@@ -8,6 +8,7 @@
 #ifndef CONTACTS_PUSH_WINDOW_H
 #define CONTACTS_PUSH_WINDOW_H
 
+#include "attributes.h"
 #include "isolation.h"
 #include "nodes/pg_list.h"
 #include "pacing.h"
@@ -72,6 +73,8 @@ typedef struct Chatbot
 	bool		refuse_all;		/* an operator says that they are meant */
 
 	Tally		tally;
+	Attributes	attributes;
+	bool		attributes_changed; /* contacts_push.chatbot does not say so yet */
 	bool		has_row;		/* in contacts_push.chatbot */
 	bool		skipped;		/* the read under way leaves its contacts out */
 } Chatbot;
@@ -106,6 +109,7 @@ typedef struct Contact
 	int			length;
 	bool		unconfirmed;
 	bool		look_again;		/* it has got further intents meanwhile */
+	uint64		attributes;		/* that it is sent with; see attributes.h */
 	int			attempts;
 	int64		tried_at;		/* chatbot->answers when it failed alone; -1: has not */
 
@@ -123,6 +127,9 @@ extern void window_create(void);
 extern Chatbot *window_chatbot(const char *id);
 extern List *window_chatbots(void); /* of Chatbot * */
 
+/* attributes_of() for the chatbot. */
+extern uint64 window_attributes(Chatbot *chatbot, JsonbContainer *contact);
+
 /* Takes a contact in; all strings are copied. */
 typedef struct NewContact
 {
@@ -135,6 +142,7 @@ typedef struct NewContact
 	int			length;
 	bool		unconfirmed;
 	int			attempts;
+	uint64		attributes;
 } NewContact;
 extern Contact *window_add(const NewContact *new);
 
