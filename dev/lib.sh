@@ -24,6 +24,10 @@ CLONE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # shellcheck source=dev/pg_config.sh
 . "$CLONE/dev/pg_config.sh"
 
+# What hangs has to end some time.  Half an hour is many times what any part
+# takes, on a slow machine under valgrind too.
+command_limit=30m
+
 PRIVATE=
 GROUP=
 AS_USER=()
@@ -88,14 +92,16 @@ as_user()
 
 # interruptible CMD...: runs it so that a signal stops it at once.  A shell
 # serves a trap only when its foreground command has ended, but interrupts a
-# wait; CMD gets a process group of its own, which private_end then ends.
+# wait; CMD gets a process group of its own, which private_end then ends.  Fails
+# with status 124 if it takes longer than command_limit.
 interruptible()
 {
 	local status=0
 
 	# A background command is born with SIGINT ignored, and what it starts
 	# (psql, tests that send SIGINT) would inherit that.
-	setsid env --default-signal=INT,QUIT "$@" </dev/null &
+	setsid env --default-signal=INT,QUIT \
+		timeout --kill-after=10 "$command_limit" "$@" </dev/null &
 	GROUP=$!
 	wait "$GROUP" || status=$?
 	GROUP=
