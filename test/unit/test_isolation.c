@@ -287,6 +287,8 @@ test_sizes(void)
 		n = isolation_rate_group(&rate, MAX_REQUEST);
 		ok(n >= expected[i].least && n <= expected[i].most,
 		   "one bad contact in %d: groups of %d", expected[i].good + 1, n);
+		ok(isolation_rate_part(&rate, 1) == 1 && isolation_rate_part(&rate, 2) == 1 &&
+		   isolation_rate_part(&rate, 4) == 1, "and one of a small dirty set");
 	}
 }
 

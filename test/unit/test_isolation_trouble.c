@@ -47,6 +47,25 @@ test_scout_dirty(void)
 }
 
 static void
+test_two_groups(void)
+{
+	Isolation  *isolation = unconfirmed(1, 9);
+
+	add_group(isolation, 11, 19);
+	isolation_dirty(isolation, next(isolation, MAX_REQUEST), -1);
+	isolation_dirty(isolation, next(isolation, MAX_REQUEST), -1);
+	ok(went(11, 11), "each unconfirmed group has its scout");
+	isolation_clean(isolation, next(isolation, MAX_REQUEST));
+	ok(went(2, 2), "of two groups that go one by one, one goes");
+	isolation_clean(isolation, next(isolation, MAX_REQUEST));
+	ok(went(12, 12), "and then the other");
+	next(isolation, MAX_REQUEST);
+	next(isolation, MAX_REQUEST);
+	ok(went(13, 13), "with or without answers");
+	isolation_free(isolation);
+}
+
+static void
 test_scout_unanswered(void)
 {
 	Isolation  *isolation = unconfirmed(1, 5);
@@ -118,6 +137,14 @@ test_turns(void)
 	isolation_returned(isolation, next(isolation, 2));
 	next(isolation, 2);
 	ok(went(10001, 10001), "a turn that was returned is not used up");
+	isolation_free(isolation);
+
+	isolation = fresh(1, 100);
+	add_group(isolation, 10001, 10010);
+	isolation_clean(isolation, next(isolation, 1));
+	ok(went(1, 1), "when requests carry one, a fresh contact goes");
+	isolation_unanswered(isolation, next(isolation, 1));
+	ok(went(10001, 10001), "and then an unconfirmed one");
 	isolation_free(isolation);
 }
 
@@ -373,6 +400,7 @@ main(void)
 {
 	test_scout_clean();
 	test_scout_dirty();
+	test_two_groups();
 	test_scout_unanswered();
 	test_outage();
 	test_turns();
