@@ -456,10 +456,10 @@ BEGIN
 
 	-- The function form of the comparison: the operator does not survive a dump, and
 	-- json has no equality.
-	SELECT coalesce(format('ROW(%s), ROW(%s)',
-						   string_agg(format('OLD.%I', name), ', '),
-						   string_agg(format('NEW.%I', name), ', ')),
-					'OLD, NEW')
+	SELECT CASE WHEN count(*) = 0 THEN 'OLD, NEW'
+		ELSE format('ROW(%s), ROW(%s)',
+					string_agg(format('OLD.%I', name), ', '),
+					string_agg(format('NEW.%I', name), ', ')) END
 	INTO changed
 	FROM unnest(columns) AS c(name);
 	EXECUTE format('CREATE TRIGGER contacts_push_update%s AFTER UPDATE ON %s FOR EACH ROW '
@@ -478,7 +478,7 @@ COMMENT ON FUNCTION contacts_push.create_triggers(regclass, text, text, name[]) 
 -- watch() with every expression qualified already.
 CREATE FUNCTION contacts_push.watch_qualified(relation regclass, chatbot_id text,
 	external_id text, name text, email text, phonenumber text,
-	stripe_accounts text, custom_attributes text, contact text, found regproc)
+	stripe_accounts text, custom_attributes text, contact text, own_mapping regprocedure)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -497,9 +497,7 @@ BEGIN
 		SELECT format('%I.%I', n.nspname, p.proname) INTO mapping
 		FROM pg_proc p
 		JOIN pg_namespace n ON n.oid = p.pronamespace
-		JOIN pg_class c ON c.oid = relation
-		WHERE p.oid = found AND p.prorettype = 'jsonb'::regtype
-		AND p.pronargs = 1 AND p.proargtypes[0] = c.reltype;
+		WHERE p.oid = own_mapping AND p.prorettype = 'jsonb'::regtype;
 		IF mapping IS NULL THEN
 			RAISE EXCEPTION 'function %(%) returning jsonb does not exist', contact, relation
 				USING ERRCODE = 'undefined_function';
@@ -528,7 +526,7 @@ BEGIN
 	PERFORM contacts_push.create_triggers(relation, chatbot_id, mapping, columns);
 END
 $$;
-COMMENT ON FUNCTION contacts_push.watch_qualified(regclass, text, text, text, text, text, text, text, text, regproc) IS 'contacts_push.watch() with its expressions qualified';
+COMMENT ON FUNCTION contacts_push.watch_qualified(regclass, text, text, text, text, text, text, text, text, regprocedure) IS 'contacts_push.watch() with its expressions qualified';
 
 -- Names in the expressions are looked up along the caller's search_path, hence no
 -- SET here, and nothing but calls with qualified names.
@@ -547,7 +545,7 @@ AS $$
 		contacts_push.qualify(relation, stripe_accounts, c.relname),
 		contacts_push.qualify(relation, custom_attributes, c.relname),
 		contact,
-		pg_catalog.to_regproc(contact))
+		pg_catalog.to_regprocedure(pg_catalog.format('%s(%s)', contact, relation)))
 	FROM (SELECT (SELECT k.relname::pg_catalog.text FROM pg_catalog.pg_class k
 				  WHERE k.oid OPERATOR(pg_catalog.=) relation)) AS c(relname)
 $$;

@@ -53,13 +53,33 @@ parse_expression(const char *text)
 	return linitial_node(ResTarget, select->targetList)->val;
 }
 
+/* An error's position is one in the expression, not in the statement that has it. */
+static void
+point_into_expression(void *text)
+{
+	int			position = geterrposition();
+
+	if (position > 0)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(text);
+	}
+}
+
 /* The expression over the columns of the relation, analysed. */
 static Node *
 analyse_expression(Relation relation, const char *text)
 {
 	ParseState *state = make_parsestate(NULL);
+	ErrorContextCallback callback;
 	ParseNamespaceItem *item;
 	Node	   *expression;
+
+	callback.callback = point_into_expression;
+	callback.arg = unconstify(char *, text);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
 
 	state->p_sourcetext = text;
 	item = addRangeTableEntryForRelation(state, relation, AccessShareLock, NULL,
@@ -70,6 +90,7 @@ analyse_expression(Relation relation, const char *text)
 	expression = transformExpr(state, parse_expression(text), EXPR_KIND_GENERATED_COLUMN);
 	assign_expr_collations(state, expression);
 	free_parsestate(state);
+	error_context_stack = callback.previous;
 	return expression;
 }
 
