@@ -64,7 +64,8 @@ WHERE classid NOT IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_type'::regc
 SELECT DISTINCT schema FROM objects WHERE schema <> 'contacts_push';
 SELECT identity FROM objects WHERE schema = 'public';
 SELECT extrelocatable FROM pg_extension WHERE extname = 'contacts_push';
--- Functions that look something up do so along a path of their own, watch() but for the caller's expressions.
+-- Functions that look something up do so along a path of their own; watch() looks the
+-- caller's expressions up, and a procedure that commits can't have one.
 SELECT p.oid::regprocedure::text AS function
 FROM objects o
 JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid
