@@ -47,7 +47,9 @@ CREATE TABLE contacts_push.outbox (
 	seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	chatbot_id text NOT NULL
 		CONSTRAINT outbox_chatbot_id_check
-		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024),
+		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024
+			   -- no path segment of a URL can be one of these
+			   AND chatbot_id NOT IN ('.', '..')),
 	external_id text NOT NULL
 		CONSTRAINT outbox_external_id_check
 		CHECK (octet_length(external_id) BETWEEN 1 AND 1024),
@@ -149,16 +151,22 @@ COMMENT ON COLUMN contacts_push.request.duration_ms IS 'from departure to answer
 COMMENT ON SEQUENCE contacts_push.request_id_seq IS 'numbers the rows of contacts_push.request';
 COMMENT ON INDEX contacts_push.request_unfinished IS 'finds what a worker has left behind';
 
-CREATE TABLE contacts_push.worker_state (
+CREATE TABLE contacts_push.lineage (
 	system_identifier bigint NOT NULL,
 	timeline integer NOT NULL,
-	unsettled int8multirange NOT NULL DEFAULT '{[1,)}')
+	database oid NOT NULL);
+COMMENT ON TABLE contacts_push.lineage IS 'where this outbox was worked off: after a restore, a copy or a new timeline nobody here knows what has been sent meanwhile';
+COMMENT ON COLUMN contacts_push.lineage.system_identifier IS 'of the cluster, as in pg_control_system()';
+COMMENT ON COLUMN contacts_push.lineage.timeline IS 'of the cluster''s write-ahead log';
+COMMENT ON COLUMN contacts_push.lineage.database IS 'OID of the database';
+
+CREATE TABLE contacts_push.worker_state (
+	unsettled int8multirange NOT NULL)
 WITH (fillfactor = 10);
 CREATE UNIQUE INDEX worker_state_single ON contacts_push.worker_state ((true));
-COMMENT ON TABLE contacts_push.worker_state IS 'the cluster and timeline that last worked this outbox off (another one cannot know what had been sent), and how far';
+INSERT INTO contacts_push.worker_state VALUES ('{[1,)}');
+COMMENT ON TABLE contacts_push.worker_state IS 'how far the worker is; one row';
 COMMENT ON COLUMN contacts_push.worker_state.unsettled IS 'where in contacts_push.outbox.seq pending rows can be, but for those that wait for another attempt';
-COMMENT ON COLUMN contacts_push.worker_state.system_identifier IS 'of the cluster, as in pg_control_system()';
-COMMENT ON COLUMN contacts_push.worker_state.timeline IS 'of the cluster''s write-ahead log';
 COMMENT ON INDEX contacts_push.worker_state_single IS 'keeps it to one row';
 
 -- What pg_dump carries: all but the requests that are over.
@@ -167,7 +175,7 @@ SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.chatbot', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.request', 'WHERE finished_at IS NULL');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.request_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('contacts_push.worker_state', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.lineage', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.enqueue_failure', '');
 
 --
@@ -319,8 +327,12 @@ AS $$
 DECLARE
 	class pg_class;
 BEGIN
-	IF relation IS NULL OR chatbot_id IS NULL OR chatbot_id = '' THEN
+	IF relation IS NULL OR chatbot_id IS NULL THEN
 		RAISE EXCEPTION 'relation and chatbot_id must be given'
+			USING ERRCODE = 'invalid_parameter_value';
+	END IF;
+	IF octet_length(chatbot_id) NOT BETWEEN 1 AND 1024 OR chatbot_id IN ('.', '..') THEN
+		RAISE EXCEPTION 'chatbot_id must have 1 to 1024 bytes, and cannot be "." or ".."'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
 	SELECT * INTO STRICT class FROM pg_class c WHERE c.oid = relation;
@@ -386,6 +398,13 @@ COMMENT ON COLUMN contacts_push.watched_trigger.chatbot_id IS 'the chatbot its r
 COMMENT ON COLUMN contacts_push.watched_trigger.mapping IS 'qualified name of the function that makes a contact of a row';
 COMMENT ON COLUMN contacts_push.watched_trigger.trigger_name IS 'name of the trigger';
 
+-- Tells a mapping that watch() made from one of the user's; it survives a dump.
+CREATE FUNCTION contacts_push.mapping_comment()
+RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN 'the contact that contacts_push makes of a row';
+COMMENT ON FUNCTION contacts_push.mapping_comment() IS 'the comment on mapping functions that contacts_push.watch() makes';
+
 -- Makes the mapping function of a table and returns its qualified name.
 CREATE FUNCTION contacts_push.create_mapping(relation regclass, body text)
 RETURNS text
@@ -407,7 +426,7 @@ BEGIN
 	EXECUTE format('ALTER FUNCTION %s(%s) OWNER TO %I',
 				   mapping, relation, class.relowner::regrole::text);
 	EXECUTE format('COMMENT ON FUNCTION %s(%s) IS %L', mapping, relation,
-				   'the contact that contacts_push makes of a row');
+				   contacts_push.mapping_comment());
 	-- The mapping runs as whoever writes the table.
 	FOR grantee IN
 		SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'
@@ -558,7 +577,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	watched record;
-	dropped integer := 0;
+	mappings text[] := '{}';
 BEGIN
 	FOR watched IN
 		SELECT * FROM contacts_push.watched_trigger t
@@ -566,16 +585,29 @@ BEGIN
 		AND (unwatch.chatbot_id IS NULL OR t.chatbot_id = unwatch.chatbot_id)
 	LOOP
 		EXECUTE format('DROP TRIGGER %I ON %s', watched.trigger_name, watched.relation);
-		dropped := dropped + 1;
+		mappings := mappings || watched.mapping;
 	END LOOP;
-	IF dropped = 0 THEN
+	IF mappings = '{}' THEN
 		RAISE EXCEPTION 'table "%" is not watched%', relation,
 			CASE WHEN chatbot_id IS NOT NULL THEN format(' for chatbot "%s"', chatbot_id) ELSE '' END
 			USING ERRCODE = 'undefined_object';
 	END IF;
+	-- Those that watch() has made; they would keep their columns from being dropped.
+	FOR watched IN
+		SELECT DISTINCT p.oid::regprocedure AS mapping
+		FROM unnest(mappings) AS m(name)
+		JOIN pg_class c ON c.oid = unwatch.relation
+		JOIN pg_proc p ON p.pronargs = 1 AND p.proargtypes[0] = c.reltype
+		JOIN pg_namespace n ON n.oid = p.pronamespace
+		WHERE format('%I.%I', n.nspname, p.proname) = m.name
+		AND obj_description(p.oid, 'pg_proc') = contacts_push.mapping_comment()
+		AND NOT EXISTS (SELECT FROM contacts_push.watched_trigger t WHERE t.mapping = m.name)
+	LOOP
+		EXECUTE format('DROP FUNCTION %s', watched.mapping);
+	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION contacts_push.unwatch(regclass, text) IS 'ends contacts_push.watch(); the mapping function stays';
+COMMENT ON FUNCTION contacts_push.unwatch(regclass, text) IS 'ends contacts_push.watch(), and drops the mapping function that it made';
 
 CREATE FUNCTION contacts_push.backfill_blocks(relation regclass, part regclass,
 	chatbot_id text, from_block bigint, to_block bigint)
@@ -795,8 +827,8 @@ COMMENT ON COLUMN contacts_push.contact_status.settled_at IS 'when it was settle
 -- not depend on how many are settled.
 CREATE VIEW contacts_push.pending AS
 	SELECT o.seq, o.chatbot_id, o.external_id, o.enqueued_at
-	FROM pg_catalog.unnest(COALESCE((SELECT g.unsettled FROM contacts_push.worker_state g),
-									'{[1,)}')) AS r(span)
+	FROM contacts_push.worker_state w
+	CROSS JOIN LATERAL pg_catalog.unnest(w.unsettled) AS r(span)
 	JOIN contacts_push.outbox o
 		ON o.seq OPERATOR(pg_catalog.>=) COALESCE(pg_catalog.lower(r.span), 1)
 		AND o.seq OPERATOR(pg_catalog.<) COALESCE(pg_catalog.upper(r.span), 9223372036854775807)

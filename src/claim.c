@@ -11,7 +11,6 @@
  */
 #include "postgres.h"
 
-#include "access/xlog.h"
 #include "compat.h"
 #include "contact.h"
 #include "gaps.h"
@@ -56,7 +55,7 @@ typedef struct LockedRow
 
 static int64 mark = 0;			/* everything up to here has been read or passed */
 static bool tail_read = false;	/* nothing was visible above it */
-static Ranges recovered;		/* what an earlier worker had under way */
+static Ranges recovered;		/* seqs that others may have sent */
 static List *loaded_unconfirmed = NIL;	/* of Contact *, by the read under way */
 static List *locked_rows = NIL; /* of LockedRow * */
 static int64 locked_retry_at = 0;
@@ -191,6 +190,9 @@ take_row(uint64 i, bool looked_at)
 	if (!outbox_get_bool(i, OUTBOX_IS_PENDING) || outbox_get_bool(i, OUTBOX_IS_LATER) ||
 		window_find(seq))
 		return;
+	/* A dump that is being restored: its lineage may be known later only. */
+	if (outbox_get_bool(i, OUTBOX_IS_FOREIGN))
+		ranges_add(&recovered, seq, seq);
 	chatbot = window_chatbot(outbox_get_text(i, OUTBOX_CHATBOT_ID));
 	if (chatbot->skipped)
 	{
@@ -351,6 +353,12 @@ sweep(void)
 }
 
 void
+claim_note_recovered(int64 seq)
+{
+	ranges_add(&recovered, seq, seq);
+}
+
+void
 claim_by_seq(const int64 *seqs, int n)
 {
 	Datum		values[2] = {skip_list(), outbox_int8_array(seqs, n)};
@@ -454,7 +462,7 @@ claim_all_settled(void)
 	bool		all_paused = true;
 	ListCell   *cell;
 
-	if (locked_rows != NIL || next_due_at != PG_INT64_MAX)
+	if (!settings_enabled || locked_rows != NIL || next_due_at != PG_INT64_MAX)
 		return false;
 	foreach(cell, window_chatbots())
 	{
@@ -506,68 +514,11 @@ claim_write_position(void)
 	written = MemoryContextStrdup(worker.context, text.data);
 }
 
-/* ---- the start ---- */
-
-/*
- * Requests that have no answer in the table may have been applied.  Their contacts
- * are unconfirmed before anything else is sent, each request's as one group.
- */
-static void
-recover_requests(void)
-{
-	uint64		n = outbox_run(OUTBOX_REQUESTS_UNFINISHED, NULL, NULL);
-	int64	   *ids = palloc(Max(n, 1) * sizeof(int64));
-	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
-
-	for (uint64 i = 0; i < n; i++)
-	{
-		ids[i] = outbox_get_int64(i, 1);
-		seqs[i] = outbox_get_int64(i, 2);
-		if (seqs[i] > 0)
-			ranges_add(&recovered, seqs[i], seqs[i]);
-	}
-	for (uint64 from = 0, to; from < n; from = to)
-	{
-		const char *why = "its request was under way when the worker ended";
-		int			nseqs;
-
-		for (to = from + 1; to < n && ids[to] == ids[from];)
-			to++;
-		nseqs = seqs[from] > 0 ? to - from : 0;
-		settle_mark_unconfirmed(&seqs[from], nseqs, 0, why);
-		settle_finish_request(ids[from], 0, "interrupted",
-							  "the worker ended before the answer was recorded", -1, true);
-		if (nseqs > 0)
-			claim_by_seq(&seqs[from], nseqs);
-	}
-}
-
-/*
- * On another timeline, or in another cluster, what has been settled since the
- * two parted is not known here: everything pending may have been sent.
- */
-static void
-check_origin(void)
-{
-	int64		identifier = (int64) GetSystemIdentifier();
-	int			timeline = (int) GetWALInsertionTimeLine();
-	Datum		values[2] = {Int64GetDatum(identifier), Int32GetDatum(timeline)};
-	bool		known = outbox_run(OUTBOX_ORIGIN_GET, NULL, NULL) > 0;
-
-	if (known && outbox_get_int64(0, 1) == identifier && outbox_get_int(0, 2) == timeline)
-		return;
-	if (known)
-		outbox_run(OUTBOX_PENDING_UNCONFIRMED, NULL, NULL);
-	outbox_run(OUTBOX_ORIGIN_SET, values, NULL);
-}
-
 void
-claim_recover(void)
+claim_begin(void)
 {
 	Ranges		all = {0};
 
-	check_origin();
-	recover_requests();
 	outbox_run(OUTBOX_HIGHEST_SEQ, NULL, NULL);
 	mark = outbox_get_int64(0, 1);
 	next_sweep_at = shared_clock() + SWEEP_US;

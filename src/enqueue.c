@@ -443,10 +443,12 @@ contacts_push_enqueue(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("chatbot_id and contact must not be null")));
 	chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (*chatbot_id == '\0' || strlen(chatbot_id) > CONTACT_MAX_EXTERNAL_ID)
+	if (*chatbot_id == '\0' || strlen(chatbot_id) > CONTACT_MAX_EXTERNAL_ID ||
+		strcmp(chatbot_id, ".") == 0 || strcmp(chatbot_id, "..") == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("chatbot_id must have 1 to %d bytes", CONTACT_MAX_EXTERNAL_ID)));
+				 errmsg("chatbot_id must have 1 to %d bytes, and cannot be \".\" or \"..\"",
+						CONTACT_MAX_EXTERNAL_ID)));
 	contacts = &PG_GETARG_JSONB_P(1)->root;
 	rows = outbox_rows_create();
 	if (JsonContainerIsArray(contacts) && !JsonContainerIsScalar(contacts))

@@ -19,9 +19,9 @@
  * worth little.  Known p, the nested procedure stays within 1 % of the information
  * limit N * H(p).  Two things differ here.  p is learnt (isolation_rate.c).  And a
  * contact is bad only if a request with it alone said so, even where it is certain
- * by elimination; that is worth about half a request a bad contact, or 5 to 12 %,
- * and no procedure can have it for less: the answers up to a bad contact are a
- * code word that ends in "dirty" (T. Berger and R. W. Yeung, "Optimal '1'-ended
+ * by elimination; that costs about half a request a bad contact, 5 to 12 % in all.
+ * It cannot be had for less: the answers that lead to the one bad contact of a set
+ * are a code word that ends in "dirty" (T. Berger and R. W. Yeung, "Optimal '1'-ended
  * binary prefix codes", IEEE Transactions on Information Theory 36, 1990).
  *
  * Whatever the answers, the answered requests never exceed 1.01 times the contacts

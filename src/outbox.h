@@ -47,8 +47,9 @@ typedef enum OutboxStatement
 	OUTBOX_CHATBOT_COUNT,
 	OUTBOX_CHATBOT_PAUSE,
 	OUTBOX_CHATBOT_STRIPPED,
-	OUTBOX_ORIGIN_GET,
-	OUTBOX_ORIGIN_SET,
+	OUTBOX_LINEAGE_IS_FOREIGN,
+	OUTBOX_LINEAGE_CLEAR,
+	OUTBOX_LINEAGE_SET,
 	OUTBOX_POSITION,
 	OUTBOX_FOLD_FAILURES,
 	OUTBOX_PENDING_UNCONFIRMED,
@@ -70,7 +71,8 @@ typedef enum OutboxColumn
 	OUTBOX_IS_LATER,			/* next_attempt_at has not come */
 	OUTBOX_IS_UNCONFIRMED,
 	OUTBOX_ATTEMPTS,
-	OUTBOX_HAS_OTHERS			/* the contact has further rows */
+	OUTBOX_HAS_OTHERS,			/* the contact has further rows */
+	OUTBOX_IS_FOREIGN			/* its seq was not drawn here: it was restored */
 } OutboxColumn;
 
 /* A plan for SQL that depends on the user's tables; kept for the session. */

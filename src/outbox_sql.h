@@ -30,7 +30,8 @@
 	" EXISTS (SELECT FROM contacts_push.outbox p" \
 	"  WHERE p.chatbot_id = o.chatbot_id" \
 	"  AND p.external_id = o.external_id" \
-	"  AND p.seq <> o.seq) "
+	"  AND p.seq <> o.seq)," \
+	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0) "
 
 /* The pending rows among $1, locked. */
 #define LOCK_PENDING(columns, source) \
@@ -324,15 +325,20 @@ static const struct
 		" WHERE c.chatbot_id = v.chatbot_id",
 	2, {TEXTOID, TEXTARRAYOID}},
 
-	[OUTBOX_ORIGIN_GET] = {
-		"SELECT system_identifier, timeline FROM contacts_push.worker_state",
+	/* true if the outbox was worked off anywhere but in cluster $1, timeline $2, database $3 */
+	[OUTBOX_LINEAGE_IS_FOREIGN] = {
+		"SELECT EXISTS (SELECT FROM contacts_push.lineage l"
+		" WHERE (l.system_identifier, l.timeline, l.database) <> ($1, $2, $3))",
+	3, {INT8OID, INT4OID, OIDOID}},
+
+	[OUTBOX_LINEAGE_CLEAR] = {
+		"DELETE FROM contacts_push.lineage",
 	0},
 
-	[OUTBOX_ORIGIN_SET] = {
-		"INSERT INTO contacts_push.worker_state AS g (system_identifier, timeline) VALUES ($1, $2)"
-		" ON CONFLICT ((true)) DO UPDATE SET system_identifier = excluded.system_identifier,"
-		" timeline = excluded.timeline",
-	2, {INT8OID, INT4OID}},
+	[OUTBOX_LINEAGE_SET] = {
+		"INSERT INTO contacts_push.lineage SELECT $1, $2, $3"
+		" WHERE NOT EXISTS (SELECT FROM contacts_push.lineage)",
+	3, {INT8OID, INT4OID, OIDOID}},
 
 	/* pending rows that have no other attempt coming are within $1 */
 	[OUTBOX_POSITION] = {
@@ -351,10 +357,10 @@ static const struct
 		" WHERE c.chatbot_id = g.chatbot_id",
 	0},
 
-	/* everything pending may have been sent by another cluster */
+	/* everything pending may have been sent from elsewhere */
 	[OUTBOX_PENDING_UNCONFIRMED] = {
 		"UPDATE contacts_push.outbox SET unconfirmed = true,"
-		" error = 'the timeline has changed: it may have been sent before'"
+		" error = 'restored, copied or on a new timeline: it may have been sent elsewhere'"
 		" WHERE status = 'pending' AND NOT unconfirmed",
 	0},
 };

@@ -357,7 +357,8 @@ contacts_push_worker_main(Datum main_arg)
 	begin_pass();
 	exit_without_extension();
 	send_read_pauses();
-	claim_recover();
+	recover();
+	claim_begin();
 	end_pass();
 	run();
 }

@@ -56,10 +56,18 @@ extern PGDLLEXPORT void contacts_push_worker_main(Datum main_arg);
  * throw like SQL; an error ends the process, and the next one recovers.
  */
 
-/* ---- claim.c ---- */
+/* ---- recover.c ---- */
 
 /* Makes up for an earlier worker: what it had under way is unconfirmed. */
-extern void claim_recover(void);
+extern void recover(void);
+
+/* ---- claim.c ---- */
+
+/* Begins behind everything that exists; finds what is pending of it. */
+extern void claim_begin(void);
+
+/* This row may have been sent: its contact is unconfirmed when it is taken up. */
+extern void claim_note_recovered(int64 seq);
 
 /* Takes up pending rows; true if more could be taken up at once. */
 extern bool claim_pending(void);

@@ -22,8 +22,8 @@ fake:
 	$(MAKE) -C test/fake_chatbase PKG_CONFIG='$(PKG_CONFIG)'
 
 # Requests that isolation needs, beside the information limit.
-build/simulate_isolation: bench/simulate_isolation.c $(wildcard src/isolation*.[ch])
+build/simulate_isolation: $(wildcard bench/simulate_isolation*.[ch]) $(wildcard src/isolation*.[ch])
 	@mkdir -p build
-	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Isrc -o $@ $< $(wildcard src/isolation*.c) -lm
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Isrc -Ibench -o $@ $(filter %.c,$^) -lm
 simulate: build/simulate_isolation
 	build/simulate_isolation

@@ -1,0 +1,78 @@
+/*
+ * recover.c
+ *		Making up for an earlier worker, here or elsewhere.
+ *
+ * Layer 3.  Runs once, behind the fence and before anything is sent.  Whatever may
+ * have been sent without its answer having been recorded becomes unconfirmed.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "outbox.h"
+#include "utils/builtins.h"
+#include "worker.h"
+
+/*
+ * Requests that have no answer in the table may have been applied.  Their contacts
+ * are unconfirmed before anything else is sent, each request's as one group.
+ */
+static void
+recover_requests(void)
+{
+	uint64		n = outbox_run(OUTBOX_REQUESTS_UNFINISHED, NULL, NULL);
+	int64	   *ids = palloc(Max(n, 1) * sizeof(int64));
+	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		ids[i] = outbox_get_int64(i, 1);
+		seqs[i] = outbox_get_int64(i, 2);
+		if (seqs[i] > 0)
+			claim_note_recovered(seqs[i]);
+	}
+	for (uint64 from = 0, to; from < n; from = to)
+	{
+		const char *why = "its request was under way when the worker ended";
+		int			nseqs;
+
+		for (to = from + 1; to < n && ids[to] == ids[from];)
+			to++;
+		nseqs = seqs[from] > 0 ? to - from : 0;
+		settle_mark_unconfirmed(&seqs[from], nseqs, 0, why);
+		settle_finish_request(ids[from], 0, "interrupted",
+							  "the worker ended before the answer was recorded", -1, true);
+		if (nseqs > 0)
+			claim_by_seq(&seqs[from], nseqs);
+	}
+}
+
+/*
+ * After a restore, in a copy or on another timeline, what has been settled since
+ * the two parted is not known here: everything pending may have been sent.
+ */
+static void
+check_lineage(void)
+{
+	Datum		here[3] = {
+		Int64GetDatum((int64) GetSystemIdentifier()),
+		Int32GetDatum((int32) GetWALInsertionTimeLine()),
+		ObjectIdGetDatum(MyDatabaseId)
+	};
+
+	outbox_run(OUTBOX_LINEAGE_IS_FOREIGN, here, NULL);
+	if (outbox_get_bool(0, 1))
+	{
+		outbox_run(OUTBOX_PENDING_UNCONFIRMED, NULL, NULL);
+		outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
+	}
+	outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
+}
+
+void
+recover(void)
+{
+	check_lineage();
+	recover_requests();
+}
