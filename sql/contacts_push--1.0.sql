@@ -564,7 +564,8 @@ AS $$
 		contacts_push.qualify(relation, stripe_accounts, c.relname),
 		contacts_push.qualify(relation, custom_attributes, c.relname),
 		contact,
-		pg_catalog.to_regprocedure(pg_catalog.format('%s(%s)', contact, relation)))
+		CASE WHEN contact IS NOT NULL THEN
+			pg_catalog.to_regprocedure(pg_catalog.format('%s(%s)', contact, relation)) END)
 	FROM (SELECT (SELECT k.relname::pg_catalog.text FROM pg_catalog.pg_class k
 				  WHERE k.oid OPERATOR(pg_catalog.=) relation)) AS c(relname)
 $$;
