@@ -296,6 +296,10 @@ append(Firing *firing, Tuplestorestate *rows, bool count)
 	tuplestore_end(rows);
 }
 
+/*
+ * A row that fails to be mapped now is left out like any other, and withdraws
+ * nothing: its user is still there, and what was enqueued of it is still to be sent.
+ */
 static void
 enqueue_update(Firing *firing)
 {
@@ -304,8 +308,11 @@ enqueue_update(Firing *firing)
 	char	   *external_id = first_external_id(new_rows);
 	char	   *reason;
 
-	/* A row that could not be mapped was not enqueued either. */
-	(void) enqueue_try(map_row, &old, &reason);
+	if (external_id && *external_id && strlen(external_id) <= CONTACT_MAX_EXTERNAL_ID)
+	{
+		/* An old row that could not be mapped was not enqueued either. */
+		(void) enqueue_try(map_row, &old, &reason);
+	}
 	append(firing, to_withdrawals(old.rows, external_id), false);
 	append(firing, new_rows, true);
 }
