@@ -30,6 +30,7 @@ CALL refuses(NULL);
 CALL refuses('{"external_id": "a"}', chatbot => NULL);
 CALL refuses('{"external_id": "a"}', chatbot => '');
 CALL refuses('{"external_id": "a"}', chatbot => repeat('x', 1025));
+CALL refuses('{"external_id": "a"}', chatbot => '..');
 CALL refuses('null');
 CALL refuses('7');
 CALL refuses('"a"');
@@ -79,14 +80,16 @@ SELECT * FROM test.take_outbox();
 DROP OWNED BY regress_contacts_push;
 DROP ROLE regress_contacts_push;
 
--- flush() where there is nothing to wait for.
-SELECT contacts_push.flush();
+-- Nothing is sent while contacts_push.enabled is off, and flush() says that not all is settled.
+SELECT contacts_push.enqueue('bot', '{"external_id": "waiting"}');
+SELECT contacts_push.flush('50 ms');
 SELECT contacts_push.flush(NULL) IS NULL AS null_for_null;
+SELECT external_id, status FROM contacts_push.outbox;
+SELECT stats -> 'requests' AS requests FROM test.ask('stats') AS stats;
 
 -- What becomes of the rows, all of them pending when the worker begins.
 CALL test.tell('contacts?chatbot=bot', '{"users": [{"external_id": "theirs", "email": "theirs@example.com"}]}');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES
-	('bot', 'waiting', '{"external_id": "waiting"}'),
 	('bot', 'new', '{"external_id": "new", "name": "New"}'),
 	('bot', 'left out', '{"name": "external_id left out"}'),
 	('bot', 'twice', '{"name": "first"}'),

@@ -138,7 +138,7 @@ SELECT contacts_push.unwatch('users');
 INSERT INTO users VALUES (3, 'Three');
 SELECT * FROM test.take_outbox();
 SELECT count(*) FROM contacts_push.watched_trigger;
--- The mappings stay until they are dropped, and none is replaced.
+-- The mappings that watch() made are gone with their triggers.
 SELECT oid::regprocedure FROM pg_proc WHERE proname LIKE 'users\_contact%' ORDER BY proname;
 DROP TABLE users CASCADE;
 
@@ -158,3 +158,25 @@ SELECT * FROM test.take_outbox();
 SELECT count(*) FROM pg_proc WHERE proname LIKE 'users\_contact%';
 DROP TABLE users CASCADE;
 DROP FUNCTION to_contact(text);
+
+-- No function that watch() didn't make is replaced, or dropped by unwatch().
+CREATE TABLE users (id integer PRIMARY KEY, name text);
+CREATE FUNCTION users_contact(integer) RETURNS integer LANGUAGE sql RETURN $1;
+SELECT contacts_push.watch('users', 'bot');
+SELECT DISTINCT mapping FROM contacts_push.watched_trigger;
+SELECT contacts_push.unwatch('users');
+CREATE FUNCTION own(users) RETURNS jsonb LANGUAGE sql RETURN jsonb_build_object('external_id', $1.id::text);
+SELECT contacts_push.watch('users', 'bot', contact => 'own');
+SELECT contacts_push.unwatch('users');
+SELECT oid::regprocedure FROM pg_proc WHERE proname ~ '^(users_contact|own)' ORDER BY proname;
+DROP TABLE users CASCADE;
+DROP FUNCTION users_contact(integer);
+
+-- DROP EXTENSION needs CASCADE while a table is watched, and leaves the mapping.
+CREATE TABLE users (id integer PRIMARY KEY, name text);
+SELECT contacts_push.watch('users', 'bot');
+DROP EXTENSION contacts_push;
+DROP EXTENSION contacts_push CASCADE;
+INSERT INTO users VALUES (1, 'One');
+SELECT users_contact(users) FROM users;
+DROP TABLE users CASCADE;
