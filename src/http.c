@@ -6,21 +6,20 @@
  * what may have reached the server: a POST leaves at most once, and a request
  * that has not left is told from one that may have.
  *
- * curl enters no file but this one and http_setup.c.  postgres.h must not enter:
- * the callbacks are run by libcurl, which cannot be left by a longjmp, and nothing
- * here waits.
+ * curl enters no other file.  postgres.h must not enter this one: the callbacks are
+ * run by libcurl, which cannot be left by a longjmp, and nothing here waits.
  */
 #include "http.h"
 #include "http_answer.h"
-#include "http_setup.h"
+#include "http_sockets.h"
+#include "http_system.h"
 #include "http_text.h"
 
 #include <limits.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
+#include <string.h>
 
 #include <curl/curl.h>
 
@@ -28,6 +27,24 @@
 #if LIBCURL_VERSION_NUM < 0x075000
 #error "contacts_push needs libcurl 7.80.0 or later"
 #endif
+
+#ifndef CONTACTS_PUSH_VERSION
+#define CONTACTS_PUSH_VERSION "1.0"
+#endif
+
+/*
+ * Seconds for which an idle connection may be used again.  Below what common
+ * front ends keep one for (60 in Amazon's load balancer, 75 in nginx), so that
+ * it is rarely they who have closed it.
+ */
+#define MAX_IDLE_SECONDS 30L
+
+/* Sets an option unless an earlier one failed: the first failure stays in rc. */
+#define SETOPT(rc, easy, option, value) \
+	do { \
+		if ((rc) == CURLE_OK) \
+			(rc) = curl_easy_setopt((easy), option, value); \
+	} while (0)
 
 /* Room for the reason of a failure; libcurl's own buffer has as much. */
 #define ERROR_SIZE CURL_ERROR_SIZE
@@ -41,7 +58,7 @@ struct HttpRequest
 
 	int			departures;		/* how often libcurl was about to send it */
 	HttpAnswer	answer;
-	const char *bearer;			/* within headers */
+	char	   *authorization;	/* header with the key; NULL before */
 	char		error[ERROR_SIZE];
 
 	int64_t		started_at;		/* ms, monotonic */
@@ -61,37 +78,9 @@ struct HttpPool
 	int			nidle;
 	int			max_idle;
 
-	HttpSocket *sockets;
-	int			nsockets;
-	int			sockets_allocated;
-	unsigned long generation;
+	HttpSockets sockets;
 	int64_t		deadline;		/* ms, monotonic; -1: none */
 };
-
-/* Milliseconds on a clock that does not go backwards. */
-static int64_t
-now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t) now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static void
-block_signals(sigset_t *saved)
-{
-	sigset_t	all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, saved);
-}
-
-static void
-restore_signals(const sigset_t *saved)
-{
-	pthread_sigmask(SIG_SETMASK, saved, NULL);
-}
 
 /* ---- callbacks of libcurl: they never leave but by returning ---- */
 
@@ -100,34 +89,15 @@ static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
 	HttpPool   *pool = arg;
-	int			i = 0;
+	bool		in = what == CURL_POLL_IN || what == CURL_POLL_INOUT;
+	bool		out = what == CURL_POLL_OUT || what == CURL_POLL_INOUT;
 
 	(void) easy;
 	(void) socket_arg;
-	pool->generation++;
-	while (i < pool->nsockets && pool->sockets[i].fd != fd)
-		i++;
 	if (what == CURL_POLL_REMOVE)
-	{
-		if (i < pool->nsockets)
-			pool->sockets[i] = pool->sockets[--pool->nsockets];
-		return 0;
-	}
-	if (i == pool->sockets_allocated)
-	{
-		int			n = pool->sockets_allocated ? pool->sockets_allocated * 2 : 8;
-		HttpSocket *larger = realloc(pool->sockets, n * sizeof(HttpSocket));
-
-		if (larger == NULL)
-			return -1;
-		pool->sockets = larger;
-		pool->sockets_allocated = n;
-	}
-	if (i == pool->nsockets)
-		pool->nsockets++;
-	pool->sockets[i].fd = fd;
-	pool->sockets[i].readable = (what & CURL_POLL_IN) != 0;
-	pool->sockets[i].writable = (what & CURL_POLL_OUT) != 0;
+		http_sockets_forget(&pool->sockets, fd);
+	else if (!http_sockets_watch(&pool->sockets, fd, in, out))
+		return -1;
 	return 0;
 }
 
@@ -137,7 +107,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	HttpPool   *pool = arg;
 
 	(void) multi;
-	pool->deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
+	pool->deadline = timeout_ms < 0 ? -1 : http_system_ms() + timeout_ms;
 	return 0;
 }
 
@@ -182,14 +152,112 @@ set_callbacks(HttpRequest *request)
 	CURL	   *easy = request->easy;
 	CURLcode	rc = CURLE_OK;
 
-	HTTP_SETOPT(rc, easy, CURLOPT_PRIVATE, request);
-	HTTP_SETOPT(rc, easy, CURLOPT_ERRORBUFFER, request->error);
-	HTTP_SETOPT(rc, easy, CURLOPT_PREREQFUNCTION, on_departure);
-	HTTP_SETOPT(rc, easy, CURLOPT_PREREQDATA, request);
-	HTTP_SETOPT(rc, easy, CURLOPT_HEADERFUNCTION, on_header);
-	HTTP_SETOPT(rc, easy, CURLOPT_HEADERDATA, request);
-	HTTP_SETOPT(rc, easy, CURLOPT_WRITEFUNCTION, on_body);
-	HTTP_SETOPT(rc, easy, CURLOPT_WRITEDATA, request);
+	SETOPT(rc, easy, CURLOPT_PRIVATE, request);
+	SETOPT(rc, easy, CURLOPT_ERRORBUFFER, request->error);
+	SETOPT(rc, easy, CURLOPT_PREREQFUNCTION, on_departure);
+	SETOPT(rc, easy, CURLOPT_PREREQDATA, request);
+	SETOPT(rc, easy, CURLOPT_HEADERFUNCTION, on_header);
+	SETOPT(rc, easy, CURLOPT_HEADERDATA, request);
+	SETOPT(rc, easy, CURLOPT_WRITEFUNCTION, on_body);
+	SETOPT(rc, easy, CURLOPT_WRITEDATA, request);
+	return rc;
+}
+
+/* ---- what libcurl is told of a request ---- */
+
+/* Where to, and how the connection is made and kept. */
+static CURLcode
+set_connection(CURL *easy, const HttpParams *params, bool https)
+{
+	CURLcode	rc = CURLE_OK;
+
+	SETOPT(rc, easy, CURLOPT_URL, params->url);
+	SETOPT(rc, easy, CURLOPT_PATH_AS_IS, 1L);
+	SETOPT(rc, easy, CURLOPT_NOSIGNAL, 1L);
+	SETOPT(rc, easy, CURLOPT_TCP_NODELAY, 1L);
+	SETOPT(rc, easy, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
+	SETOPT(rc, easy, CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS);
+	SETOPT(rc, easy, CURLOPT_CONNECTTIMEOUT_MS, params->connect_timeout_ms);
+	SETOPT(rc, easy, CURLOPT_TIMEOUT_MS, params->request_timeout_ms);
+#if LIBCURL_VERSION_NUM >= 0x075700
+	/* else breaking a request off would wait for its resolver thread */
+	SETOPT(rc, easy, CURLOPT_QUICK_EXIT, 1L);
+#endif
+	/* plain http goes to this machine only: never by way of a proxy */
+	if (!https)
+		SETOPT(rc, easy, CURLOPT_PROXY, "");
+	return rc;
+}
+
+/* Whom to trust, and that nothing is taken or given that was not asked for. */
+static CURLcode
+set_security(CURL *easy, const HttpParams *params, bool https)
+{
+	CURLcode	rc = CURLE_OK;
+
+	SETOPT(rc, easy, CURLOPT_FOLLOWLOCATION, 0L);
+#if LIBCURL_VERSION_NUM >= 0x075500
+	SETOPT(rc, easy, CURLOPT_PROTOCOLS_STR, https ? "https" : "http");
+#else
+	SETOPT(rc, easy, CURLOPT_PROTOCOLS, https ? (long) CURLPROTO_HTTPS : (long) CURLPROTO_HTTP);
+#endif
+	SETOPT(rc, easy, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	SETOPT(rc, easy, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	SETOPT(rc, easy, CURLOPT_HEADEROPT, (long) CURLHEADER_SEPARATE);
+	SETOPT(rc, easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+	SETOPT(rc, easy, CURLOPT_SSL_VERIFYPEER, 1L);
+	SETOPT(rc, easy, CURLOPT_SSL_VERIFYHOST, 2L);
+	SETOPT(rc, easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	if (params->ca_file != NULL && params->ca_file[0] != '\0')
+		SETOPT(rc, easy, CURLOPT_CAINFO, params->ca_file);
+	return rc;
+}
+
+/* Appends a line to *headers.  False: out of memory. */
+static bool
+add_header(struct curl_slist **headers, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(*headers, line);
+
+	if (longer == NULL)
+		return false;
+	*headers = longer;
+	return true;
+}
+
+/* The request itself.  An empty "Expect:" keeps libcurl from asking for leave to
+ * send a large body, and waiting up to a second for it. */
+static CURLcode
+set_message(HttpRequest *request, const HttpParams *params)
+{
+	CURL	   *easy = request->easy;
+	CURLcode	rc = CURLE_OK;
+
+	if (!add_header(&request->headers, "Content-Type: application/json") ||
+		!add_header(&request->headers, "Accept: application/json") ||
+		!add_header(&request->headers, "Expect:") ||
+		(request->authorization = http_text_authorization(params->bearer)) == NULL ||
+		!add_header(&request->headers, request->authorization))
+		return CURLE_OUT_OF_MEMORY;
+	SETOPT(rc, easy, CURLOPT_HTTPHEADER, request->headers);
+	SETOPT(rc, easy, CURLOPT_USERAGENT, "contacts_push/" CONTACTS_PUSH_VERSION);
+	SETOPT(rc, easy, CURLOPT_POST, 1L);
+	SETOPT(rc, easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) params->body_len);
+	SETOPT(rc, easy, CURLOPT_POSTFIELDS, params->body);
+	return rc;
+}
+
+/* Sets everything but the callbacks. */
+static CURLcode
+set_options(HttpRequest *request, const HttpParams *params)
+{
+	bool		https = http_text_is_https(params->url);
+	CURLcode	rc = set_connection(request->easy, params, https);
+
+	if (rc == CURLE_OK)
+		rc = set_security(request->easy, params, https);
+	if (rc == CURLE_OK)
+		rc = set_message(request, params);
 	return rc;
 }
 
@@ -263,12 +331,13 @@ finish(HttpRequest *request, CURLcode rc)
 		request->error[0] = '\0';
 	else
 		http_text_reason(request->error, sizeof(request->error),
-						 failure_words(request, rc), request->bearer);
+						 failure_words(request, rc), request->authorization ?
+						 request->authorization + strlen(HTTP_TEXT_BEARER) : NULL);
 	result->error = request->error;
 	result->retry_after = request->answer.retry_after[0] ? request->answer.retry_after : NULL;
 	result->ratelimit_reset = request->answer.ratelimit_reset[0] ?
 		request->answer.ratelimit_reset : NULL;
-	result->duration_ms = (long) (now_ms() - request->started_at);
+	result->duration_ms = (long) (http_system_ms() - request->started_at);
 
 	release_handle(request);
 	request->done = true;
@@ -356,10 +425,10 @@ http_pool_create(int max_connections)
 	pool->deadline = -1;
 	pool->max_idle = max_connections;
 	pool->idle = calloc(max_connections, sizeof(CURL *));
-	block_signals(&saved);
+	http_system_block(&saved);
 	if (pool->idle != NULL && init_library())
 		pool->multi = create_multi(pool, max_connections);
-	restore_signals(&saved);
+	http_system_restore(&saved);
 	if (pool->multi == NULL)
 	{
 		free(pool->idle);
@@ -378,13 +447,13 @@ http_pool_free(HttpPool *pool)
 		return;
 	while (pool->requests != NULL)
 		http_end(pool->requests);
-	block_signals(&saved);
+	http_system_block(&saved);
 	while (pool->nidle > 0)
 		curl_easy_cleanup(pool->idle[--pool->nidle]);
 	curl_multi_cleanup(pool->multi);
-	restore_signals(&saved);
+	http_system_restore(&saved);
 	free(pool->idle);
-	free(pool->sockets);
+	free(pool->sockets.sockets);
 	free(pool);
 }
 
@@ -396,14 +465,14 @@ start(HttpRequest *request, const HttpParams *params, const char **words)
 	CURLcode	rc = CURLE_OUT_OF_MEMORY;
 	CURLMcode	mrc;
 
-	*words = http_setup_refuses(params);
+	*words = http_text_refuses(params->url, params->bearer);
 	if (*words != NULL)
 		return false;
 	request->easy = pool->nidle > 0 ? pool->idle[--pool->nidle] : curl_easy_init();
 	if (request->easy != NULL)
 		rc = set_callbacks(request);
 	if (rc == CURLE_OK)
-		rc = http_setup(request->easy, params, &request->headers, &request->bearer);
+		rc = set_options(request, params);
 	*words = curl_easy_strerror(rc);
 	if (rc != CURLE_OK)
 		return false;
@@ -422,12 +491,12 @@ http_begin(HttpPool *pool, const HttpParams *params)
 	if (request == NULL)
 		return NULL;
 	request->pool = pool;
-	request->started_at = now_ms();
+	request->started_at = http_system_ms();
 	request->answer.max_body_bytes = params->max_response_bytes;
 	request->next = pool->requests;
 	pool->requests = request;
 
-	block_signals(&saved);
+	http_system_block(&saved);
 	if (start(request, params, &words))
 		/* a kept connection takes it at once, before the caller's next wait */
 		advance(pool, CURL_SOCKET_TIMEOUT, 0);
@@ -436,16 +505,16 @@ http_begin(HttpPool *pool, const HttpParams *params)
 		finish(request, CURLE_FAILED_INIT);
 		http_text_reason(request->error, sizeof(request->error), words, params->bearer);
 	}
-	restore_signals(&saved);
+	http_system_restore(&saved);
 	return request;
 }
 
 const HttpSocket *
 http_sockets(HttpPool *pool, int *count, unsigned long *generation)
 {
-	*count = pool->nsockets;
-	*generation = pool->generation;
-	return pool->sockets;
+	*count = pool->sockets.n;
+	*generation = pool->sockets.generation;
+	return pool->sockets.sockets;
 }
 
 long
@@ -455,7 +524,7 @@ http_timeout_ms(const HttpPool *pool)
 
 	if (pool->deadline < 0)
 		return -1;
-	left = pool->deadline - now_ms();
+	left = pool->deadline - http_system_ms();
 	if (left <= 0)
 		return 0;
 	return left < LONG_MAX ? (long) left : LONG_MAX;
@@ -473,9 +542,9 @@ http_step(HttpPool *pool, int fd, int events)
 		mask |= CURL_CSELECT_OUT;
 	if (events & HTTP_STEP_ERROR)
 		mask |= CURL_CSELECT_ERR;
-	block_signals(&saved);
+	http_system_block(&saved);
 	advance(pool, fd < 0 ? CURL_SOCKET_TIMEOUT : fd, fd < 0 ? 0 : mask);
-	restore_signals(&saved);
+	http_system_restore(&saved);
 }
 
 HttpRequest *
@@ -517,10 +586,11 @@ http_end(HttpRequest *request)
 	for (link = &request->pool->requests; *link != request; link = &(*link)->next)
 		;
 	*link = request->next;
-	block_signals(&saved);
+	http_system_block(&saved);
 	release_handle(request);
 	curl_slist_free_all(request->headers);
-	restore_signals(&saved);
+	http_system_restore(&saved);
 	http_answer_free(&request->answer);
+	free(request->authorization);
 	free(request);
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 bool
 http_text_is_header(const char *text)
@@ -93,4 +94,31 @@ http_contacts_url(const char *base, const char *chatbot_id)
 		snprintf(url, size, format, (int) base_len, base, segment);
 	free(segment);
 	return url;
+}
+
+bool
+http_text_is_https(const char *url)
+{
+	return strncasecmp(url, "https://", 8) == 0;
+}
+
+const char *
+http_text_refuses(const char *url, const char *bearer)
+{
+	if (!http_text_is_https(url) && strncasecmp(url, "http://", 7) != 0)
+		return "the URL is neither http nor https";
+	if (!http_text_is_header(bearer))
+		return "the key has characters that a header cannot carry";
+	return NULL;
+}
+
+char *
+http_text_authorization(const char *key)
+{
+	size_t		size = sizeof(HTTP_TEXT_BEARER) + strlen(key);
+	char	   *line = malloc(size);
+
+	if (line != NULL)
+		snprintf(line, size, HTTP_TEXT_BEARER "%s", key);
+	return line;
 }

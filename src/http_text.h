@@ -13,6 +13,18 @@
 /* True if a header can carry the text: a line break would make it several. */
 extern bool http_text_is_header(const char *text);
 
+/* True if the URL's scheme is https. */
+extern bool http_text_is_https(const char *url);
+
+/* Why these cannot become a request, a constant; NULL: they can. */
+extern const char *http_text_refuses(const char *url, const char *bearer);
+
+/* What stands before the key in its header (RFC 6750, 2.1). */
+#define HTTP_TEXT_BEARER "Authorization: Bearer "
+
+/* The header with the key, malloc'd; NULL when out of memory. */
+extern char *http_text_authorization(const char *key);
+
 /*
  * Makes one line of printable ASCII of words, cut to size - 1 bytes; words that
  * hold the secret (NULL or "": none) are replaced as a whole.  out may be words.

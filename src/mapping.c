@@ -33,6 +33,14 @@
 PG_FUNCTION_INFO_V1(contacts_push_qualify);
 PG_FUNCTION_INFO_V1(contacts_push_used_columns);
 
+/* True for "*" alone: it may be a target, and the parser's analysis of expressions
+ * relies on never seeing it. */
+static bool
+is_star(Node *target)
+{
+	return IsA(target, ColumnRef) && IsA(linitial(((ColumnRef *) target)->fields), A_Star);
+}
+
 /* The one expression in the text, as a raw parse tree. */
 static Node *
 parse_expression(const char *text)
@@ -43,6 +51,7 @@ parse_expression(const char *text)
 	/* Whatever a SELECT may have beside one target is no expression. */
 	if (list_length(parsed) != 1 || list_length(select->targetList) != 1 ||
 		linitial_node(ResTarget, select->targetList)->name != NULL ||
+		is_star(linitial_node(ResTarget, select->targetList)->val) ||
 		select->fromClause || select->whereClause || select->groupClause ||
 		select->havingClause || select->windowClause || select->sortClause ||
 		select->limitCount || select->limitOffset || select->lockingClause ||

@@ -325,6 +325,26 @@ has_come(int64 time)
 	return false;
 }
 
+/*
+ * While a chatbot is in trouble one request at a time finds out whether it still
+ * is.  Those that had left before are not waited for.
+ */
+static bool
+is_being_probed(const Chatbot *chatbot)
+{
+	if (chatbot->backoff.failures == 0)
+		return false;
+	for (int i = 0; i < worker.nrequests; i++)
+	{
+		const Request *request = worker.requests[i];
+
+		if (request->chatbot == chatbot &&
+			(request->http == NULL || request->left_at > chatbot->failed_at))
+			return true;
+	}
+	return false;
+}
+
 /* Decides on one request of the chatbot, if one may leave now. */
 static bool
 plan_request(Chatbot *chatbot)
@@ -334,7 +354,7 @@ plan_request(Chatbot *chatbot)
 	char	   *why;
 	char	   *key;
 
-	if (isolation_waiting(chatbot->isolation) == 0 ||
+	if (isolation_waiting(chatbot->isolation) == 0 || is_being_probed(chatbot) ||
 		(chatbot->pause != PAUSE_NONE && !has_come(chatbot->paused_until)) ||
 		!has_come(chatbot->backoff.until))
 		return false;

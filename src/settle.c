@@ -155,12 +155,26 @@ mark_rest(Request *request, int http_status, const char *why)
 	return settle_mark_unconfirmed(seqs, n, http_status, why) == (uint64) n;
 }
 
+/*
+ * Requests that were under way together fail together: one that had left before
+ * the last failure was counted is not another one.
+ */
 static void
-back_off(Chatbot *chatbot, int64 told_ms)
+back_off(const Request *request, int64 told_ms)
 {
+	Chatbot    *chatbot = request->chatbot;
+	int64		told_us = told_ms < 0 ? -1 : told_ms * 1000;
+	int64		now = shared_clock();
+
+	if (chatbot->backoff.failures > 0 && request->left_at <= chatbot->failed_at)
+	{
+		if (told_us >= 0)
+			chatbot->backoff.until = Max(chatbot->backoff.until, now + told_us);
+		return;
+	}
+	chatbot->failed_at = now;
 	pacing_fail(&chatbot->backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000),
-				told_ms < 0 ? -1 : told_ms * 1000, pg_prng_double(&pg_global_prng_state),
-				shared_clock());
+				told_us, pg_prng_double(&pg_global_prng_state), now);
 }
 
 /* 200 for some: the others may or may not be there. */
@@ -178,7 +192,7 @@ on_partial(Request *request, const ReadAnswer *answer)
 	if (answer->named > 0)
 		clear_trouble(request);
 	else
-		back_off(request->chatbot, answer->judgement.wait_ms);
+		back_off(request, answer->judgement.wait_ms);
 	return marked;
 }
 
@@ -331,7 +345,7 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 		request->contacts[0]->tried_at = chatbot->answers;
 	marked = mark_rest(request, result->status, answer->message);
 	check_memory(isolation_unanswered(chatbot->isolation, request->token));
-	back_off(chatbot, answer->judgement.wait_ms);
+	back_off(request, answer->judgement.wait_ms);
 	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
 											   settings_batch_size);
 	return marked;
@@ -391,7 +405,7 @@ act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
 			return true;
 		case VERDICT_NETWORK:
 			give_back(request);
-			back_off(request->chatbot, -1);
+			back_off(request, -1);
 			return true;
 		case VERDICT_SERVER:
 			break;

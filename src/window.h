@@ -57,6 +57,7 @@ typedef struct Chatbot
 
 	/* trouble */
 	PacingBackoff backoff;
+	int64		failed_at;		/* shared_clock() of the last failure counted there */
 	int			batch_limit;	/* see pacing_batch() */
 	int			max_bytes;		/* 0: contacts_push.max_request_bytes */
 	PauseKind	pause;

@@ -1,0 +1,20 @@
+/*
+ * http_system.h
+ *		The clock and the signal mask, as http.c needs them.
+ *
+ * Layer 1, a part of http.c that needs no libcurl.
+ */
+#ifndef CONTACTS_PUSH_HTTP_SYSTEM_H
+#define CONTACTS_PUSH_HTTP_SYSTEM_H
+
+#include <signal.h>
+#include <stdint.h>
+
+/* Milliseconds on a clock that does not go backwards. */
+extern int64_t http_system_ms(void);
+
+/* Blocks all signals for this thread, and for threads it starts meanwhile. */
+extern void http_system_block(sigset_t *saved);
+extern void http_system_restore(const sigset_t *saved);
+
+#endif							/* CONTACTS_PUSH_HTTP_SYSTEM_H */
