@@ -70,20 +70,19 @@ return_contacts(Request *request)
 	}
 }
 
+/* Answers fail for a token only that is not under way. */
 static void
-check_memory(bool done)
+check_answered(bool done)
 {
 	if (!done)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+		elog(ERROR, "an answer came for a request that was not under way");
 }
 
 static void
 give_back(Request *request)
 {
 	return_contacts(request);
-	check_memory(isolation_returned(request->chatbot->isolation, request->token));
+	check_answered(isolation_returned(request->chatbot->isolation, request->token));
 }
 
 /* Those the answer names are created. */
@@ -128,7 +127,7 @@ static void
 on_created(Request *request, const ReadAnswer *answer)
 {
 	settle_named(request, answer);
-	check_memory(isolation_clean(request->chatbot->isolation, request->token));
+	check_answered(isolation_clean(request->chatbot->isolation, request->token));
 	clear_trouble(request);
 	forget_refusals(request->chatbot);
 }
@@ -188,7 +187,7 @@ on_partial(Request *request, const ReadAnswer *answer)
 		created[i] = answer->match[i] >= 0;
 	settle_named(request, answer);
 	marked = mark_rest(request, 200, answer->message);
-	check_memory(isolation_partial(request->chatbot->isolation, request->token, created));
+	check_answered(isolation_partial(request->chatbot->isolation, request->token, created));
 	if (answer->named > 0)
 		clear_trouble(request);
 	else
@@ -260,7 +259,7 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 		outcome_add(contact, OUTCOME_REJECTED, result->status, answer->message);
 	if (result->status != 400)
 		chatbot->refusals = 0;
-	check_memory(isolation_dirty(chatbot->isolation, request->token, -1));
+	check_answered(isolation_dirty(chatbot->isolation, request->token, -1));
 	clear_trouble(request);
 }
 
@@ -278,7 +277,7 @@ on_refused(Request *request, const HttpResult *result, const ReadAnswer *answer)
 	if (reply->nculprits > 0 && reply->culprits[0] < request->n)
 		culprit = reply->culprits[0];
 	return_contacts(request);
-	check_memory(isolation_dirty(request->chatbot->isolation, request->token, culprit));
+	check_answered(isolation_dirty(request->chatbot->isolation, request->token, culprit));
 	clear_trouble(request);
 }
 
@@ -326,7 +325,7 @@ charge_contact(Request *request, int http_status, const char *why)
 		find_charge(contact->seq, HASH_ENTER)->answers = contact->chatbot->answers;
 		outcome_add(contact, OUTCOME_CHARGED, http_status, why);
 	}
-	check_memory(isolation_dropped(request->chatbot->isolation, request->token, &drop));
+	check_answered(isolation_dropped(request->chatbot->isolation, request->token, &drop));
 }
 
 /* No usable answer: they may have been created. */
@@ -344,7 +343,7 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 	if (request->n == 1)
 		request->contacts[0]->tried_at = chatbot->answers;
 	marked = mark_rest(request, result->status, answer->message);
-	check_memory(isolation_unanswered(chatbot->isolation, request->token));
+	check_answered(isolation_unanswered(chatbot->isolation, request->token));
 	back_off(request, answer->judgement.wait_ms);
 	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
 											   settings_batch_size);

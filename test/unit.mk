@@ -16,7 +16,7 @@ build/unit/%: test/unit/%.c $(PURE_SRCS) $(wildcard src/*.h test/unit/*.h)
 
 .PHONY: unit fake simulate
 unit: $(UNIT_TESTS)
-	@for t in $(UNIT_TESTS); do echo "# $$t"; $$t || exit 1; done
+	@failed=; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || failed=1; done; test -z "$$failed"
 
 fake:
 	$(MAKE) -C test/fake_chatbase PKG_CONFIG='$(PKG_CONFIG)'
