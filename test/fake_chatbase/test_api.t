@@ -50,7 +50,7 @@ subtest 'contacts come back as the API shows them' => sub {
 	is_deeply held('c1'), $answer->{data}{data}, 'and held so';
 	is_deeply admin('contacts?chatbot=c1&brief=1'), [ map { [ $_->{external_id}, $_->{id} ] } $full, $plain ],
 	  'in brief too';
-	is_deeply held('never seen'), [], 'a chatbot without contacts';
+	is_deeply held('never%20seen'), [], 'a chatbot without contacts';
 };
 
 subtest 'number of contacts' => sub {
