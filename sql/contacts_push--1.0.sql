@@ -335,13 +335,19 @@ BEGIN
 		RAISE EXCEPTION 'chatbot_id must have 1 to 1024 bytes, and cannot be "." or ".."'
 			USING ERRCODE = 'invalid_parameter_value';
 	END IF;
-	SELECT * INTO STRICT class FROM pg_class c WHERE c.oid = relation;
+	SELECT * INTO class FROM pg_class c WHERE c.oid = relation;
+	IF NOT FOUND THEN
+		RAISE EXCEPTION 'relation with OID % does not exist', relation::oid
+			USING ERRCODE = 'undefined_table';
+	END IF;
 	IF class.relkind NOT IN ('r', 'p') THEN
 		RAISE EXCEPTION 'cannot watch "%": it is not a table', relation
 			USING ERRCODE = 'wrong_object_type',
 				HINT = CASE class.relkind
 					WHEN 'f' THEN 'Rows of a foreign table change without this server knowing.'
-					ELSE 'Watch the tables behind it.' END;
+					WHEN 'v' THEN 'Watch the tables behind it.'
+					WHEN 'm' THEN 'Watch the tables behind it.'
+					ELSE 'Name a table.' END;
 	END IF;
 	IF class.relpersistence = 't' THEN
 		RAISE EXCEPTION 'cannot watch "%": it is a temporary table', relation
@@ -516,7 +522,8 @@ BEGIN
 		SELECT format('%I.%I', n.nspname, p.proname) INTO mapping
 		FROM pg_proc p
 		JOIN pg_namespace n ON n.oid = p.pronamespace
-		WHERE p.oid = own_mapping AND p.prorettype = 'jsonb'::regtype;
+		WHERE p.oid = own_mapping AND p.prokind = 'f'
+		AND p.prorettype = 'jsonb'::regtype AND NOT p.proretset;
 		IF mapping IS NULL THEN
 			RAISE EXCEPTION 'function %(%) returning jsonb does not exist', contact, relation
 				USING ERRCODE = 'undefined_function';

@@ -33,8 +33,10 @@
 PG_FUNCTION_INFO_V1(contacts_push_qualify);
 PG_FUNCTION_INFO_V1(contacts_push_used_columns);
 
-/* True for "*" alone: it may be a target, and the parser's analysis of expressions
- * relies on never seeing it. */
+/*
+ * True for "*" alone: the grammar takes it for a target, but the analysis of
+ * expressions relies on never seeing it.
+ */
 static bool
 is_star(Node *target)
 {
