@@ -618,8 +618,9 @@ $$;
 COMMENT ON FUNCTION contacts_push.unwatch(regclass, text) IS 'ends contacts_push.watch(), and drops the mapping function that it made';
 
 CREATE FUNCTION contacts_push.backfill_blocks(relation regclass, part regclass,
-	chatbot_id text, from_block bigint, to_block bigint)
-RETURNS bigint
+	chatbot_id text, from_block bigint, to_block bigint,
+	OUT enqueued bigint, OUT failures bigint, OUT reason text)
+RETURNS record
 AS 'MODULE_PATHNAME', 'contacts_push_backfill_blocks'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION contacts_push.backfill_blocks(regclass, regclass, text, bigint, bigint) IS 'enqueues what the outbox does not have of some blocks of a watched table or its partition';
@@ -634,8 +635,11 @@ DECLARE
 	blocks_a_chunk constant bigint := 64;
 	watched record;
 	part record;
-	found bigint;
-	total bigint;
+	chunk record;
+	enqueued bigint;			-- by this pass
+	total bigint;				-- by all
+	failures bigint;			-- in this pass
+	reason text;				-- of the first of them
 	block bigint;
 BEGIN
 	IF NOT EXISTS (SELECT FROM contacts_push.watched_trigger t
@@ -653,7 +657,9 @@ BEGIN
 	LOOP
 		total := 0;
 		LOOP
-			found := 0;
+			enqueued := 0;
+			failures := 0;
+			reason := NULL;
 			FOR part IN
 				SELECT p.relid,
 					pg_catalog.pg_relation_size(p.relid) OPERATOR(pg_catalog./)
@@ -670,19 +676,31 @@ BEGIN
 			LOOP
 				block := 0;
 				WHILE block OPERATOR(pg_catalog.<) part.blocks LOOP
-					found := found OPERATOR(pg_catalog.+) contacts_push.backfill_blocks(
+					SELECT * INTO chunk FROM contacts_push.backfill_blocks(
 						relation, part.relid, watched.chatbot_id, block,
 						block OPERATOR(pg_catalog.+) blocks_a_chunk);
+					enqueued := enqueued OPERATOR(pg_catalog.+) chunk.enqueued;
+					failures := failures OPERATOR(pg_catalog.+) chunk.failures;
+					reason := COALESCE(reason, chunk.reason);
 					block := block OPERATOR(pg_catalog.+) blocks_a_chunk;
 					COMMIT;
-					RAISE NOTICE '% of % blocks of "%": % contacts enqueued for chatbot "%"',
-						LEAST(block, part.blocks), part.blocks, part.relid::pg_catalog.regclass,
-						total OPERATOR(pg_catalog.+) found, watched.chatbot_id;
+					-- A later pass is to find nothing: it says only what it does find.
+					IF total OPERATOR(pg_catalog.=) 0 OR chunk.enqueued OPERATOR(pg_catalog.>) 0 THEN
+						RAISE NOTICE '% of % blocks of "%": % contacts enqueued for chatbot "%"',
+							LEAST(block, part.blocks), part.blocks, part.relid::pg_catalog.regclass,
+							total OPERATOR(pg_catalog.+) enqueued, watched.chatbot_id;
+					END IF;
 				END LOOP;
 			END LOOP;
-			total := total OPERATOR(pg_catalog.+) found;
-			EXIT WHEN found OPERATOR(pg_catalog.=) 0;
+			total := total OPERATOR(pg_catalog.+) enqueued;
+			EXIT WHEN enqueued OPERATOR(pg_catalog.=) 0;
 		END LOOP;
+		IF failures OPERATOR(pg_catalog.>) 0 THEN
+			RAISE WARNING '% rows of "%" were not enqueued for chatbot "%"',
+				failures, relation, watched.chatbot_id
+				USING DETAIL = reason,
+					HINT = 'Mend the rows or the mapping, then call contacts_push.backfill() again.';
+		END IF;
 	END LOOP;
 END
 $$;

@@ -8,10 +8,12 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "compat.h"
 #include "enqueue.h"
 #include "fmgr.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "outbox.h"
 #include "storage/itemptr.h"
@@ -29,6 +31,8 @@ typedef struct Chunk
 	const char *table;			/* quoted */
 	char	   *condition;		/* which rows */
 	Tuplestorestate *rows;		/* their contacts */
+	int64		failures;		/* rows that could not be mapped */
+	const char *reason;			/* why the first could not; NULL: none */
 } Chunk;
 
 /*
@@ -46,11 +50,10 @@ map_chunk(void *arg)
 	outbox_run_mapping_once(psprintf(ENQUEUE_MAPPED, call, from), chunk->rows);
 }
 
-/* Row by row, because the mapping raises for some; returns for how many. */
-static int64
+/* Row by row, because the mapping raises for some. */
+static void
 map_each(Chunk *chunk)
 {
-	int64		failures = 0;
 	int			n;
 	char	  **tids = outbox_find_tids(psprintf("SELECT t.ctid FROM ONLY %s t WHERE %s",
 												 chunk->table, chunk->condition), &n);
@@ -62,16 +65,16 @@ map_each(Chunk *chunk)
 
 		CHECK_FOR_INTERRUPTS();
 		chunk->condition = psprintf("t.ctid OPERATOR(pg_catalog.=) '%s'", tids[i]);
-		if (!enqueue_try(map_chunk, chunk, &reason))
-			failures++;
+		if (enqueue_try(map_chunk, chunk, &reason))
+			continue;
+		if (chunk->failures++ == 0)
+			chunk->reason = reason;
 	}
-	return failures;
 }
 
-static int64
+static void
 map_as_owner(Chunk *chunk, Oid owner)
 {
-	int64		failures = 0;
 	int			nest = NewGUCNestLevel();
 	Oid			user;
 	int			context;
@@ -80,15 +83,30 @@ map_as_owner(Chunk *chunk, Oid owner)
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
 	if (!enqueue_try(map_chunk, chunk, &reason))
-		failures = map_each(chunk);
+		map_each(chunk);
 	AtEOXact_GUC(false, nest);
 	SetUserIdAndSecContext(user, context);
-	return failures;
+}
+
+/* Enqueues what is missing of the chunk's contacts; returns how many. */
+static int64
+append_chunk(Chunk *chunk, const char *chatbot_id)
+{
+	int64		invalid;
+
+	if (tuplestore_tuple_count(chunk->rows) == 0)
+		return 0;
+	invalid = outbox_count_invalid(chunk->rows);
+	if (invalid > 0 && chunk->reason == NULL)
+		chunk->reason = ENQUEUE_INVALID;
+	chunk->failures += invalid;
+	return outbox_append_missing(chatbot_id, chunk->rows);
 }
 
 /*
  * contacts_push.backfill_blocks(relation regclass, part regclass, chatbot_id text,
- *		from_block bigint, to_block bigint) RETURNS bigint
+ *		from_block bigint, to_block bigint,
+ *		OUT enqueued bigint, OUT failures bigint, OUT reason text)
  *
  * relation is the watched table, part itself or a partition of it.
  */
@@ -99,9 +117,13 @@ contacts_push_backfill_blocks(PG_FUNCTION_ARGS)
 	char	   *chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(2));
 	char	   *mapping = outbox_find_mapping(watched, chatbot_id);
 	Chunk		chunk = {0};
+	TupleDesc	desc;
 	Relation	part;
-	int64		appended;
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
 
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
 	if (mapping == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -115,10 +137,12 @@ contacts_push_backfill_blocks(PG_FUNCTION_ARGS)
 							   " AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'",
 							   PG_GETARG_INT64(3), PG_GETARG_INT64(4));
 	chunk.rows = outbox_rows_create();
-	(void) map_as_owner(&chunk, part->rd_rel->relowner);
-	appended = tuplestore_tuple_count(chunk.rows) > 0 ?
-		outbox_append_missing(chatbot_id, chunk.rows) : 0;
+	map_as_owner(&chunk, part->rd_rel->relowner);
+	values[0] = Int64GetDatum(append_chunk(&chunk, chatbot_id));
+	values[1] = Int64GetDatum(chunk.failures);
+	nulls[2] = chunk.reason == NULL;
+	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(chunk.reason);
 	tuplestore_end(chunk.rows);
 	table_close(part, AccessShareLock);
-	PG_RETURN_INT64(appended);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

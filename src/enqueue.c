@@ -291,8 +291,7 @@ append(Firing *firing, Tuplestorestate *rows, bool count)
 	int64		left_out = n > 0 ? n - outbox_append(firing->chatbot_id, rows) : 0;
 
 	if (count)
-		count_failure(firing, left_out,
-					  "the contact is not an object with an external_id of 1 to 1024 bytes");
+		count_failure(firing, left_out, ENQUEUE_INVALID);
 	tuplestore_end(rows);
 }
 

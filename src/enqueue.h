@@ -14,6 +14,10 @@
 #define ENQUEUE_MAPPED \
 	"SELECT m.contact OPERATOR(pg_catalog.->>) 'external_id', m.contact FROM (SELECT %s AS contact%s OFFSET 0) m"
 
+/* Why a row that was mapped cannot stand in the outbox. */
+#define ENQUEUE_INVALID \
+	"the contact is not an object with an external_id of 1 to 1024 bytes"
+
 /*
  * Runs something in a subtransaction.  False: it raised, and *reason says what.
  * Errors that are about the session or the machine are passed on.

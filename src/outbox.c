@@ -350,18 +350,25 @@ run_as_owner(OutboxStatement statement, const Datum *values,
 	return n;
 }
 
-static int64
-append_rows(OutboxStatement statement, const char *chatbot_id, Tuplestorestate *rows)
+static EphemeralNamedRelation
+name_rows(Tuplestorestate *rows)
 {
 	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
-	Datum		value = CStringGetTextDatum(chatbot_id);
 
 	relation->md.name = ROWS_NAME;
 	relation->md.tupdesc = outbox_rows_desc();
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = tuplestore_tuple_count(rows);
 	relation->reldata = rows;
-	return run_as_owner(statement, &value, relation);
+	return relation;
+}
+
+static int64
+append_rows(OutboxStatement statement, const char *chatbot_id, Tuplestorestate *rows)
+{
+	Datum		value = CStringGetTextDatum(chatbot_id);
+
+	return run_as_owner(statement, &value, name_rows(rows));
 }
 
 int64
@@ -374,6 +381,12 @@ int64
 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows)
 {
 	return append_rows(OUTBOX_APPEND_MISSING, chatbot_id, rows);
+}
+
+int64
+outbox_count_invalid(Tuplestorestate *rows)
+{
+	return run_as_owner(OUTBOX_COUNT_INVALID, NULL, name_rows(rows));
 }
 
 void

@@ -17,6 +17,7 @@ typedef enum OutboxStatement
 {
 	OUTBOX_APPEND,
 	OUTBOX_APPEND_MISSING,
+	OUTBOX_COUNT_INVALID,
 	OUTBOX_FIND_MAPPING,
 	OUTBOX_APPEND_FAILURE,
 	OUTBOX_READ_TAIL,
@@ -142,6 +143,9 @@ extern int64 outbox_append(const char *chatbot_id, Tuplestorestate *rows);
 
 /* The same for those that the outbox does not have an intent of that counts. */
 extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows);
+
+/* How many of the rows cannot stand in the outbox and would be left out. */
+extern int64 outbox_count_invalid(Tuplestorestate *rows);
 
 /* The mapping of a watched table, palloc'd; NULL: it is not watched. */
 extern char *outbox_find_mapping(Oid relation, const char *chatbot_id);

@@ -74,6 +74,14 @@ static const struct
 		" AND NOT (o.status OPERATOR(pg_catalog.=) 'pending' AND o.contact IS NULL))",
 	1, {TEXTOID}},
 
+	/* those rows of ROWS_NAME that the two above leave out as invalid */
+	[OUTBOX_COUNT_INVALID] = {
+		"SELECT FROM " ROWS_NAME " r"
+		" WHERE (pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1"
+		" AND pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.<=) 1024"
+		" AND pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object') IS NOT TRUE",
+	0},
+
 	/* the mapping of table $1 for chatbot $2 */
 	[OUTBOX_FIND_MAPPING] = {
 		"SELECT w.mapping FROM contacts_push.watched_trigger w"
@@ -180,7 +188,8 @@ static const struct
 	[OUTBOX_SETTLE_REFUSED] = {
 		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
 		" contact = CASE v.status WHEN 'present' THEN NULL ELSE o.contact END,"
-		" http_status = nullif(v.http_status, 0), error = v.error," SETTLED_NOW " FROM "
+		" http_status = nullif(v.http_status, 0), error = v.error,"
+		" attempts = o.attempts + (v.status = 'failed')::int4," SETTLED_NOW " FROM "
 		LOCK_PENDING("v.*", "unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)"),
 	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
 
