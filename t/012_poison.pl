@@ -1,0 +1,84 @@
+# A contact that makes the other side fail is found, and fails alone.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use ContactsPushTest;
+use EngineTest;
+use FakeChatbase;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+use constant CONTACTS => 5000;
+use constant ATTEMPTS => 4;
+
+my $fake = FakeChatbase->start;
+
+# A failure is charged only if the chatbot has taken others since the last one.  So
+# that the others last for all attempts, they go in small requests, one by one,
+# each of which takes as long as a contact's longest back-off.
+my $node = new_cluster('poison', $fake, extra => <<"END");
+contacts_push.max_attempts = @{[ATTEMPTS]}
+contacts_push.max_backoff = 50ms
+contacts_push.batch_size = 20
+contacts_push.max_concurrent_requests = 1
+END
+my $poison = 'u100';
+
+$fake->faults(
+	{ match => { external_id => "^$poison\$" }, action => { status => 500 } },
+	{ action => { delay_ms => 50 } });
+insert_users($node, 'poison', 'u', 1, CONTACTS);
+ok(settled($node), 'all is settled');
+is(outcomes($node, 'poison'), 'created ' . (CONTACTS - 1) . ', failed 1', 'one fails, the rest are created');
+is( $node->safe_psql('postgres', <<'END'), "$poison|500|" . ATTEMPTS . '|t|t', 'it is the one that it should be');
+SELECT external_id, http_status, attempts, error <> '', contact IS NOT NULL
+FROM contacts_push.outbox WHERE status = 'failed'
+END
+is(held_matches($node, $fake, 'poison'), '', 'as the stand-in holds it');
+is(count_rows($node, q{status = 'created' AND (attempts <> 0 OR unconfirmed OR next_attempt_at IS NOT NULL)}), 0,
+	'its neighbours are not charged for it');
+my $alone = $node->safe_psql('postgres', <<'END');
+SELECT count(*) FROM contacts_push.request r
+WHERE r.contacts = 1 AND r.http_status = 500
+END
+cmp_ok($alone, '>', ATTEMPTS, 'it failed alone as often as it is charged for, and once before');
+my $requests = $fake->stats->{requests};
+cmp_ok($requests, '<=', CONTACTS / 20 + 100, 'in few requests');
+note "$requests requests";
+
+# Once mended, it goes.
+$fake->faults;
+is($node->safe_psql('postgres', q{SELECT contacts_push.retry('poison')}), 1, 'it may be tried again');
+ok(settled($node), 'all is settled');
+is(outcomes($node, 'poison'), 'created ' . CONTACTS, 'as created');
+is(held_matches($node, $fake, 'poison'), '', 'as the stand-in holds it');
+
+# Without company it can't be told from an outage: it is not charged for that.
+$fake->faults({ match => { external_id => '^lonely' }, action => { status => 500 } });
+insert_users($node, 'lonely', 'lonely', 1, 1);
+ok( $node->poll_query_until('postgres',
+		q{SELECT count(*) > 10 FROM contacts_push.request WHERE chatbot_id = 'lonely' AND finished_at IS NOT NULL}),
+	'without company: it is tried again and again');
+is( $node->safe_psql('postgres', q{SELECT status, attempts, unconfirmed, error <> '' FROM contacts_push.outbox WHERE chatbot_id = 'lonely'}),
+	'pending|0|t|t', 'without company: it stays pending');
+
+# Company comes one by one, until it has failed.
+my $company = 0;
+ok( wait_until(
+		sub {
+			return 1 if status_of($node, 'lonely', 'lonely1') eq 'failed';
+			insert_users($node, 'lonely', 'u', ++$company, $company)
+			  if count_rows($node, q{chatbot_id = 'lonely' AND status = 'pending'}) <= 1;
+			return 0;
+		}),
+	'with company: it fails');
+cmp_ok($company, '>=', ATTEMPTS, 'with company: once for each that is taken, at most');
+ok(settled($node), 'with company: all is settled');
+is(outcomes($node, 'lonely'), "created $company, failed 1", 'with company: the others are created');
+
+$node->stop;
+done_testing();

@@ -1,0 +1,90 @@
+# EngineTest.pm
+#
+# What the tests of the outcome engine (010 to 029) have in common beyond
+# ContactsPushTest.  No test is in here.
+package EngineTest;
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+use List::Util qw(max);
+use Test::More ();
+use Time::HiRes qw(sleep time);
+
+use ContactsPushTest;
+
+our @EXPORT = qw(bound count_rows each_one_fate seed_random start_when_free status_of whole_log);
+
+# The fewest requests that can tell the bad contacts among n: one for 1000
+# contacts, and the entropy of who is bad.
+sub bound
+{
+	my ($n, $bad) = @_;
+	my $p = $bad / $n;
+	my $entropy = $p == 0 || $p == 1 ? 0 : -$p * log2($p) - (1 - $p) * log2(1 - $p);
+	return max($n / 1000, $n * $entropy);
+}
+
+sub log2 { return log($_[0]) / log 2; }
+
+# How many rows of the outbox the condition holds for.
+sub count_rows
+{
+	my ($node, $condition, $database) = @_;
+	return $node->safe_psql($database // 'postgres',
+		"SELECT count(*) FROM contacts_push.outbox WHERE $condition");
+}
+
+# The statuses of a contact's rows in the order of arrival, as 'superseded created'.
+sub status_of
+{
+	my ($node, $chatbot, $external_id) = @_;
+	return $node->safe_psql('postgres', <<"END");
+SELECT string_agg(status::text, ' ' ORDER BY seq) FROM contacts_push.outbox
+WHERE chatbot_id = '$chatbot' AND external_id = '$external_id'
+END
+}
+
+# The stand-in's log of the API's requests; it has the last 10,000.
+sub whole_log
+{
+	my ($fake) = @_;
+	return grep { $_->{number} > 0 } $fake->requests;
+}
+
+# What must hold after any trouble with contacts that nobody else has and that
+# nothing is wrong with: each created or present, and held once.  Returns '' or
+# what doesn't hold.
+sub each_one_fate
+{
+	my ($node, $fake, $chatbot, $n, $database) = @_;
+	my %outcomes = map { split / / } split /, /, outcomes($node, $chatbot, $database);
+	my $settled = ($outcomes{created} // 0) + ($outcomes{present} // 0);
+	my $held = keys %{ $fake->held($chatbot) };
+	my @wrong;
+
+	push @wrong, 'outcomes are ' . outcomes($node, $chatbot, $database)
+	  if $settled != $n || grep { !/^(created|present)$/ } keys %outcomes;
+	push @wrong, "$held are held" if $held != $n;
+	push @wrong, held_matches($node, $fake, $chatbot, defined $database ? (database => $database) : ());
+	return join '; ', grep { $_ ne '' } @wrong;
+}
+
+# Random numbers that a failed run can be repeated with.
+sub seed_random
+{
+	my $seed = $ENV{CONTACTS_PUSH_TEST_SEED} // int(time * 1000) % 1_000_000;
+	srand $seed;
+	Test::More::note("CONTACTS_PUSH_TEST_SEED=$seed");
+	return;
+}
+
+# Starts a server whose postmaster was killed, once its last processes have gone.
+sub start_when_free
+{
+	my ($node) = @_;
+	return wait_until(sub { $node->start(fail_ok => 1) });
+}
+
+1;
