@@ -2,6 +2,7 @@
 \set ECHO none
 \i sql/include/begin.psql
 \i sql/include/worker_on.psql
+\set first :DBNAME
 \encoding UTF8
 \set ECHO all
 
@@ -60,7 +61,7 @@ SELECT external_id, status, http_status, error FROM contacts_push.outbox ORDER B
 DROP EXTENSION contacts_push CASCADE;
 
 -- What has arrived.
-\connect regression
+\connect :first
 \encoding UTF8
 DROP DATABASE regress_latin1 WITH (FORCE);
 DROP DATABASE regress_sql_ascii WITH (FORCE);

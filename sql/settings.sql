@@ -70,7 +70,7 @@ RESET contacts_push.base_url;
 -- The key: for the server as a whole only, and its value isn't repeated where it is refused.
 \set VERBOSITY sqlstate
 SET contacts_push.api_key = 'secret';
-ALTER DATABASE regression SET contacts_push.api_key = 'secret';
+ALTER DATABASE :"DBNAME" SET contacts_push.api_key = 'secret';
 ALTER ROLE CURRENT_USER SET contacts_push.api_key = 'secret';
 \set VERBOSITY default
 ALTER SYSTEM SET contacts_push.api_key = 'secret with spaces';
