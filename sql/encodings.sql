@@ -14,7 +14,7 @@ CREATE DATABASE regress_sql_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE
 \encoding UTF8
 \set ECHO none
 CREATE EXTENSION contacts_push;
-\i sql/include/helpers.psql
+\i sql/include/functions.psql
 \set ECHO all
 SHOW server_encoding;
 SELECT external_id, octet_length(external_id), name, email, stripe_accounts, custom_attributes
@@ -45,7 +45,7 @@ DROP EXTENSION contacts_push;
 \connect regress_sql_ascii
 \set ECHO none
 CREATE EXTENSION contacts_push;
-\i sql/include/helpers.psql
+\i sql/include/functions.psql
 \set ECHO all
 SHOW server_encoding;
 SELECT external_id, octet_length(external_id), name, custom_attributes
