@@ -19,18 +19,30 @@ contacts_push.request_timeout = 1h
 END
 ok(worker_runs($node), 'the worker runs');
 
-# What the worker has open, as text; '' is nothing.
+# What the worker has open, as text; '' is nothing.  Or what others have, by a
+# condition on pg_stat_activity.
 sub open_things
 {
-	return $node->safe_psql('postgres', <<'END');
+	my ($whose) = @_;
+	$whose //= q{a.backend_type = 'contacts_push worker'};
+	return $node->safe_psql('postgres', <<"END");
 SELECT concat_ws(' ', 'xid ' || backend_xid, 'xmin ' || backend_xmin, 'transaction ' || xact_start,
 	(SELECT 'lock on ' || string_agg(l.relation::regclass::text, ', ') FROM pg_locks l
 		WHERE l.pid = a.pid AND l.locktype = 'relation'),
 	(SELECT 'lock ' || string_agg(l.locktype, ', ') FROM pg_locks l
 		WHERE l.pid = a.pid AND l.locktype NOT IN ('relation', 'virtualxid', 'advisory')))
-FROM pg_stat_activity a WHERE a.backend_type = 'contacts_push worker'
+FROM pg_stat_activity a WHERE $whose
 END
 }
+
+# First, that these would be seen
+my $session = $node->background_psql('postgres');
+my $pid = $session->query_safe('SELECT pg_backend_pid()');
+is(open_things("a.pid = $pid"), '', 'an idle session has nothing open');
+$session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM contacts_push.outbox');
+like(open_things("a.pid = $pid"), qr/^xmin \d+ transaction .* lock on .*contacts_push\.outbox/,
+	'one with a transaction has a snapshot and a lock');
+$session->query_safe('COMMIT');
 
 # What administrators do goes through: none of it waits longer than it may wait
 # for a lock, so a worker in the way would be an error.  What a transaction of
@@ -77,33 +89,40 @@ ok(wait_until(sub { $fake->in_flight == 3 }), 'three requests are under way');
 ok(wait_until(sub { open_things() eq '' }), 'the worker comes to rest');
 is($node->safe_psql('postgres', 'SELECT count(*) FROM contacts_push.request WHERE finished_at IS NULL'),
 	'3', 'what it has sent is committed');
-my $pid = worker_pid($node);
+$pid = worker_pid($node);
 check_administration('requests under way');
 is($fake->in_flight, 3, 'and they still are');
 is(worker_pid($node), $pid, 'with the same worker');
 
-# A worker that somebody waits for would be found out by these.
-insert_users($node, 'c', 'late', 1, 10);
-$node->safe_psql('postgres', 'LOCK TABLE contacts_push.outbox, contacts_push.request, contacts_push.chatbot NOWAIT')
-  if wait_until(sub { open_things() eq '' });
-is($fake->in_flight >= 3, 1, 'requests are under way after a lock on all tables');
+# all tables at once, in a transaction that goes on for as long as it likes
+$session->query_safe(
+	'BEGIN; LOCK TABLE contacts_push.outbox, contacts_push.request, contacts_push.chatbot IN ACCESS EXCLUSIVE MODE');
+is($fake->in_flight, 3, 'requests are under way while all tables are locked');
+$session->query_safe('COMMIT');
 
 $fake->reset;
 ok(settled($node), 'all is settled in the end');
-is(outcomes($node, 'c'), 'created 1510', 'as created');
+is(outcomes($node, 'c'), 'created 1500', 'as created');
 is(outcomes($node, 'd'), 'created 10', 'for each chatbot');
 is(held_matches($node, $fake, $_), '', "as the stand-in holds it: $_") for qw(c d);
 ok(wait_until(sub { open_things() eq '' }), 'the worker comes to rest again');
 
-# The worker takes no notice of who holds what: a lock on the table keeps it
-# waiting, and nobody waits for it meanwhile.
-my $session = $node->background_psql('postgres');
-$session->query_safe('BEGIN; LOCK TABLE contacts_push.outbox IN ACCESS EXCLUSIVE MODE');
+# An operator's transaction that holds rows keeps these from being settled, and
+# nothing else.
+set_conf($node, 'contacts_push.enabled' => 'off');
+insert_users($node, 'rows', 'r', 1, 10);
+$session->query_safe(q{BEGIN; SELECT FROM contacts_push.outbox WHERE chatbot_id = 'rows' AND external_id IN ('r3', 'r7') FOR UPDATE});
+set_conf($node, 'contacts_push.enabled' => 'on');
+ok(wait_until(sub { outcomes($node, 'rows') eq 'created 8, pending 2' }), 'rows that nobody holds are settled');
+insert_users($node, 'rows', 'more', 1, 10);
+ok(wait_until(sub { outcomes($node, 'rows') eq 'created 18, pending 2' }), 'and what comes after');
+is($fake->held('rows')->{r3} ne '', 1, 'though those held are created at the other end');
 $session->query_safe('COMMIT');
 $session->quit;
-insert_users($node, 'c', 'after', 1, 10);
-ok(settled($node), 'after all that it works on');
-is(outcomes($node, 'c'), 'created 1520', 'as before');
+ok(settled($node), 'once nobody holds them, all is settled');
+is(outcomes($node, 'rows'), 'created 20', 'as created');
+is(held_matches($node, $fake, 'rows'), '', 'with the ids that the stand-in holds');
+is($fake->stats->{contacts}, 1500 + 10 + 20, 'and sent once');
 
 $node->stop;
 done_testing();

@@ -18,8 +18,9 @@ use constant GOOD => 2000;
 # Less than the 20 refusals in a row that speak of a fault of the chatbot.
 use constant BAD => 10;
 
-my $other_key = KEY . '-2';
-my $fake = FakeChatbase->start('--key', KEY, '--key', $other_key);
+# Keys besides KEY: each has a budget of its own.
+my ($second_key, $third_key) = map { KEY . "-$_" } 2, 3;
+my $fake = FakeChatbase->start(map { ('--key', $_) } KEY, $second_key, $third_key);
 
 # Batches of 100: enough requests for every fault to meet many.
 my $node = new_cluster('never_wrong', $fake, extra => <<'END');
@@ -59,11 +60,11 @@ sub mangled
 		sometimes('after', status => 202));
 }
 
+# A few 429; the stand-in's own limit says it more often.
 sub throttled
 {
-	return (
-		sometimes('before', status => 429, headers => { 'Retry-After' => '0' }),
-		sometimes('before', status => 429));
+	return map { { %{ sometimes('before', status => 429, headers => $_) }, times => 2 } }
+	  { 'Retry-After' => '0' }, { 'Retry-After' => 'soon' };
 }
 
 # Contacts for a chatbot: good ones, some that the API will refuse, and some whose
@@ -88,11 +89,15 @@ END
 	return;
 }
 
-# The faults, and after them the rule that refuses the contacts that are to be.
+# The faults, with the rule that refuses the contacts that are to be.  The first
+# rule that matches counts, so it stands where a request would be processed.
 sub with_refusals
 {
 	my @rules = @_;
-	return (@rules, { match => { external_id => '^refuse' }, action => { refuse => FakeChatbase::true } });
+	return (
+		(grep { $_->{when} eq 'before' } @rules),
+		{ match => { external_id => '^refuse' }, action => { refuse => FakeChatbase::true } },
+		(grep { $_->{when} eq 'after' } @rules));
 }
 
 # Sends a mixed lot under these faults; nothing may come out wrong.
@@ -144,7 +149,7 @@ END
 }
 
 check_faults('none', 'no fault');
-is(outcomes($node, 'none') =~ s/ \d+//gr, 'created, conflict, rejected', 'without a fault nothing is "present"');
+is(outcomes($node, 'none') =~ s/ \d+//gr, 'conflict, created, rejected', 'without a fault nothing is "present"');
 is( $node->safe_psql('postgres', <<'END'), '30', 'what is refused keeps its contact');
 SELECT count(*) FROM contacts_push.outbox
 WHERE chatbot_id = 'none' AND status IN ('conflict', 'rejected') AND contact IS NOT NULL AND error <> ''
@@ -152,14 +157,25 @@ END
 
 check_faults('unanswered', 'no answers', unanswered());
 check_faults('mangled', 'broken answers', mangled());
+
+# A limit that is half of what is set, with nothing to say how long to wait at first
+set_conf($node,
+	'contacts_push.api_key' => $second_key,
+	'contacts_push.requests_per_second' => 100);
+$fake->config(limit => 50);
 check_faults('throttled', '429', throttled());
+$fake->config(limit => 0);
+set_conf($node,
+	'contacts_push.api_key' => KEY,
+	'contacts_push.requests_per_second' => 100000);
 check_faults('late', 'time-outs',
 	{ match => { percent => 4, seed => 100 }, when => 'after', action => { hang => FakeChatbase::true } },
 	{ match => { percent => 4, seed => 101 }, when => 'before', action => { hang => FakeChatbase::true } });
 
 # A refused key pauses everything until somebody mends it and reloads.
-$fake->faults({ times => 3, match => { from => $fake->stats->{requests} + 5 }, action => { status => 401 } },
-	with_refusals(unanswered(), mangled(), throttled()));
+$fake->faults(with_refusals(
+	{ times => 3, match => { from => $fake->stats->{requests} + 5 }, when => 'before', action => { status => 401 } },
+	unanswered(), mangled()));
 my $reloads = 0;
 enqueue_mixed('key');
 ok( wait_until(
@@ -168,7 +184,7 @@ ok( wait_until(
 SELECT (SELECT count(*) FROM contacts_push.outbox WHERE status = 'pending'),
 	(SELECT count(*) FROM contacts_push.chatbot WHERE paused_until > now())
 END
-			set_conf($node, 'contacts_push.api_key' => $reloads++ % 2 ? KEY : $other_key) if $paused;
+			set_conf($node, 'contacts_push.api_key' => $reloads++ % 2 ? KEY : $third_key) if $paused;
 			return $pending == 0;
 		}),
 	'refused keys: all is settled');

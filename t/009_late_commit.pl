@@ -46,6 +46,10 @@ for my $level ('READ COMMITTED', 'REPEATABLE READ')
 		my $id = ($level =~ s/ .*//r) . $round;
 		$writer->query_safe("BEGIN ISOLATION LEVEL $level");
 		$writer->query_safe(insert_of("late$id"));
+		# much to tell others at commit, between being visible and giving up locks
+		$writer->query_safe("CREATE TABLE invalidating$_ (@{[join ', ', map { qq(c$_ int) } 1 .. 50]})")
+		  for 1 .. 10;
+		$writer->query_safe("DROP TABLE invalidating$_") for 1 .. 10;
 		$node->safe_psql('postgres', insert_of("early$id"));
 		$settled += wait_until(sub { status_of("early$id") eq 'created' });
 		my $start = time;

@@ -129,7 +129,7 @@ sub outcomes
 	my ($node, $chatbot, $database) = @_;
 	return $node->safe_psql($database // 'postgres', <<"END");
 SELECT string_agg(status || ' ' || n, ', ' ORDER BY status)
-FROM (SELECT status, count(*) AS n FROM contacts_push.outbox
+FROM (SELECT status::text, count(*) AS n FROM contacts_push.outbox
 	WHERE chatbot_id = '$chatbot' GROUP BY status) s
 END
 }
