@@ -11,6 +11,7 @@
 #include "compat.h"
 #include "outbox.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "worker.h"
 
 /* A contact whose several intents are to be looked at. */
@@ -45,7 +46,7 @@ typedef struct Unsent
 	const char *status;
 } Unsent;
 
-static List *keys = NIL;		/* of Key *, noted in this pass */
+static List *keys = NIL;		/* of Key *, noted and not looked at; in worker.context */
 
 static int64 *
 copy_seq(int64 seq)
@@ -59,11 +60,29 @@ copy_seq(int64 seq)
 void
 intents_note(Chatbot *chatbot, const char *external_id)
 {
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
 	Key		   *key = palloc(sizeof(Key));
 
 	key->chatbot = chatbot;
 	key->external_id = pstrdup(external_id);
 	keys = lappend(keys, key);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+intents_are_noted(void)
+{
+	return keys != NIL;
+}
+
+static void
+free_keys(List *list)
+{
+	ListCell   *cell;
+
+	foreach(cell, list)
+		pfree(((Key *) lfirst(cell))->external_id);
+	list_free_deep(list);
 }
 
 static void
@@ -260,4 +279,5 @@ intents_look(void)
 		write_superseded(decisions.superseded);
 	if (decisions.load)
 		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load));
+	free_keys(looked_at);
 }

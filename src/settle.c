@@ -59,14 +59,24 @@ settle_charged_at(const Contact *contact)
 
 /* ---- what an answer means for its contacts ---- */
 
-/* Back to where they came from, as if never sent. */
+/*
+ * Back to where they came from, as if never sent.  Intents that came meanwhile
+ * waited for this.
+ */
 static void
 return_contacts(Request *request)
 {
 	for (int i = 0; i < request->n; i++)
 	{
-		request->contacts[i]->state = CONTACT_WAITING;
-		window_release_email(request->contacts[i]);
+		Contact    *contact = request->contacts[i];
+
+		contact->state = CONTACT_WAITING;
+		window_release_email(contact);
+		if (contact->look_again && !contact->unconfirmed)
+		{
+			contact->look_again = false;
+			intents_note(contact->chatbot, contact->external_id);
+		}
 	}
 }
 

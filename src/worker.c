@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "compat.h"
+#include "gaps.h"
 #include "miscadmin.h"
 #include "outbox.h"
 #include "pgstat.h"
@@ -240,7 +241,7 @@ pass(bool prune)
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
 				  worker.last_key_hash ? shared_budget_rate(worker.last_key_hash)
 				  : settings_requests_per_second);
-	if (more)
+	if (more || (settings_enabled && intents_are_noted()))
 		return 0;
 	if (outcome_is_behind())
 		timeout = BEHIND_MS;
@@ -299,6 +300,8 @@ run(void)
 		serve_interrupts();
 		if (ShutdownRequestPending)
 			shut_down();
+		if (woken)
+			gaps_woken();
 		if (woken || worker.reloaded || has_answer() || due <= shared_clock())
 		{
 			bool		prune = prune_at <= shared_clock();

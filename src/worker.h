@@ -95,7 +95,10 @@ extern void claim_prune(void);
 /* Has the intents of a contact looked at by the next intents_look(). */
 extern void intents_note(Chatbot *chatbot, const char *external_id);
 
-/* Decides on all noted contacts; in the same pass. */
+/* True if there are such. */
+extern bool intents_are_noted(void);
+
+/* Decides on all noted contacts. */
 extern void intents_look(void);
 
 /* ---- send.c ---- */
