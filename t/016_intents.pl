@@ -53,7 +53,7 @@ my @meanwhile = (
 	[ 'withdrawn, then created', [undef], after => {}, 'created withdrawn', 1, 'first' ],
 	[ 'withdrawn, then refused', [undef], before => { refuse => $true }, 'superseded withdrawn', 1, undef ],
 	[ 'withdrawn and enqueued anew, then refused', [ undef, 'third' ], before => { refuse => $true },
-		'superseded superseded created', 2, 'third' ],
+		'superseded withdrawn created', 2, 'third' ],
 	[ 'enqueued anew and withdrawn, then refused', [ 'second', undef ], before => { refuse => $true },
 		'superseded withdrawn withdrawn', 1, undef ],
 	[ 'enqueued anew, the answer lost', ['second'], after => { drop => $true }, 'present skipped', 2, 'first' ],
@@ -83,15 +83,22 @@ for my $i (0 .. $#meanwhile)
 	is(held_name("c$i", 'x'), $name, "$what: what is held");
 }
 
-# Told to come again, it doesn't if it was withdrawn meanwhile.  On its own, since
-# this holds back whoever uses the key.
+# The same where the answer is to come again later.  On its own, since that holds
+# back whoever uses the key.
 $fake->faults({ times => 1, action => { status => 429, delay_ms => 5000 } });
-append('throttled', 'x', 'first');
+$node->safe_psql('postgres', <<'END');
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)
+VALUES ('throttled', 'x', '{"name": "first"}'), ('throttled', 'y', '{"name": "first"}')
+END
 ok(wait_until(sub { $fake->in_flight == 1 }), 'the request is under way');
 append('throttled', 'x');
+append('throttled', 'y', 'second');
+is($fake->in_flight, 1, 'and while it is, its contacts are withdrawn and enqueued anew');
 ok(settled($node), 'all is settled');
 is(status_of($node, 'throttled', 'x'), 'withdrawn withdrawn', 'withdrawn, then told to come again: it does not');
 is(sendings('throttled', 'x'), 1, 'and is not sent again');
+is(status_of($node, 'throttled', 'y'), 'superseded created', 'enqueued anew, then told to come again: the newest goes');
+is(held_name('throttled', 'y'), 'second', 'and is what is held');
 
 # What has not been sent
 $node->safe_psql('postgres', q{SELECT contacts_push.pause(c) FROM unnest('{unsent,several}'::text[]) c});
