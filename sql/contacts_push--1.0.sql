@@ -617,13 +617,20 @@ END
 $$;
 COMMENT ON FUNCTION contacts_push.unwatch(regclass, text) IS 'ends contacts_push.watch(), and drops the mapping function that it made';
 
-CREATE FUNCTION contacts_push.backfill_blocks(relation regclass, part regclass,
+CREATE FUNCTION contacts_push.backfill_look(relation regclass, part regclass,
 	chatbot_id text, from_block bigint, to_block bigint,
-	OUT enqueued bigint, OUT failures bigint, OUT reason text)
+	OUT missing bigint, OUT failures bigint, OUT reason text)
 RETURNS record
+AS 'MODULE_PATHNAME', 'contacts_push_backfill_look'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.backfill_look(regclass, regclass, text, bigint, bigint) IS 'counts what the outbox does not have of some blocks of a watched table or its partition';
+
+CREATE FUNCTION contacts_push.backfill_blocks(relation regclass, part regclass,
+	chatbot_id text, from_block bigint, to_block bigint, most bigint)
+RETURNS bigint
 AS 'MODULE_PATHNAME', 'contacts_push_backfill_blocks'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.backfill_blocks(regclass, regclass, text, bigint, bigint) IS 'enqueues what the outbox does not have of some blocks of a watched table or its partition';
+COMMENT ON FUNCTION contacts_push.backfill_blocks(regclass, regclass, text, bigint, bigint, bigint) IS 'enqueues what the outbox does not have of some blocks of a watched table or its partition';
 
 -- In passes, because an update may move a row to a block that was read already;
 -- a pass that finds nothing is the last.  A SET clause is not to be had here: it would
@@ -676,16 +683,23 @@ BEGIN
 			LOOP
 				block := 0;
 				WHILE block OPERATOR(pg_catalog.<) part.blocks LOOP
-					SELECT * INTO chunk FROM contacts_push.backfill_blocks(
+					SELECT * INTO chunk FROM contacts_push.backfill_look(
 						relation, part.relid, watched.chatbot_id, block,
 						block OPERATOR(pg_catalog.+) blocks_a_chunk);
-					enqueued := enqueued OPERATOR(pg_catalog.+) chunk.enqueued;
+					-- Those who write the table are waited for without a lock on it.
+					COMMIT;
+					SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+					IF chunk.missing OPERATOR(pg_catalog.>) 0 THEN
+						enqueued := enqueued OPERATOR(pg_catalog.+) contacts_push.backfill_blocks(
+							relation, part.relid, watched.chatbot_id, block,
+							block OPERATOR(pg_catalog.+) blocks_a_chunk, chunk.missing);
+						COMMIT;
+					END IF;
 					failures := failures OPERATOR(pg_catalog.+) chunk.failures;
 					reason := COALESCE(reason, chunk.reason);
 					block := block OPERATOR(pg_catalog.+) blocks_a_chunk;
-					COMMIT;
 					-- A later pass is to find nothing: it says only what it does find.
-					IF total OPERATOR(pg_catalog.=) 0 OR chunk.enqueued OPERATOR(pg_catalog.>) 0 THEN
+					IF total OPERATOR(pg_catalog.=) 0 OR chunk.missing OPERATOR(pg_catalog.>) 0 THEN
 						RAISE NOTICE '% of % blocks of "%": % contacts enqueued for chatbot "%"',
 							LEAST(block, part.blocks), part.blocks, part.relid::pg_catalog.regclass,
 							total OPERATOR(pg_catalog.+) enqueued, watched.chatbot_id;

@@ -13,6 +13,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
+#include "commands/sequence.h"
 #include "compat.h"
 #include "executor/spi.h"
 #include "executor/tstoreReceiver.h"
@@ -252,6 +253,14 @@ outbox_plan_mapping(const char *sql, TriggerData *trigger, Oid argument_type)
 }
 
 void
+outbox_forget_plan(OutboxPlan *plan)
+{
+	if (*plan)
+		SPI_freeplan(*plan);
+	*plan = NULL;
+}
+
+void
 outbox_run_mapping(OutboxPlan plan, TriggerData *trigger, const Datum *argument,
 				   Tuplestorestate *rows)
 {
@@ -363,24 +372,42 @@ name_rows(Tuplestorestate *rows)
 	return relation;
 }
 
-static int64
-append_rows(OutboxStatement statement, const char *chatbot_id, Tuplestorestate *rows)
-{
-	Datum		value = CStringGetTextDatum(chatbot_id);
-
-	return run_as_owner(statement, &value, name_rows(rows));
-}
-
 int64
 outbox_append(const char *chatbot_id, Tuplestorestate *rows)
 {
-	return append_rows(OUTBOX_APPEND, chatbot_id, rows);
+	Datum		value = CStringGetTextDatum(chatbot_id);
+
+	return run_as_owner(OUTBOX_APPEND, &value, name_rows(rows));
 }
 
 int64
-outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows)
+outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows)
 {
-	return append_rows(OUTBOX_APPEND_MISSING, chatbot_id, rows);
+	Datum		value = CStringGetTextDatum(chatbot_id);
+
+	return run_as_owner(OUTBOX_COUNT_MISSING, &value, name_rows(rows));
+}
+
+int64
+outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, Datum numbers)
+{
+	Datum		values[2] = {CStringGetTextDatum(chatbot_id), numbers};
+
+	return run_as_owner(OUTBOX_APPEND_MISSING, values, name_rows(rows));
+}
+
+Datum
+outbox_draw(int64 n)
+{
+	Oid			outbox = outbox_relation();
+	Oid			sequence = get_relname_relid("outbox_seq_seq", get_rel_namespace(outbox));
+	int64	   *numbers = palloc(n * sizeof(int64));
+
+	/* As every writer does it: the lock comes before the number. */
+	LockRelationOid(outbox, RowExclusiveLock);
+	for (int64 i = 0; i < n; i++)
+		numbers[i] = nextval_internal(sequence, false);
+	return outbox_int8_array(numbers, n);
 }
 
 int64

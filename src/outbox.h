@@ -17,6 +17,7 @@ typedef enum OutboxStatement
 {
 	OUTBOX_APPEND,
 	OUTBOX_APPEND_MISSING,
+	OUTBOX_COUNT_MISSING,
 	OUTBOX_COUNT_INVALID,
 	OUTBOX_FIND_MAPPING,
 	OUTBOX_APPEND_FAILURE,
@@ -130,6 +131,9 @@ extern void outbox_rows_add(Tuplestorestate *rows, const char *external_id,
 extern OutboxPlan outbox_plan_mapping(const char *sql, TriggerData *trigger,
 									  Oid argument_type);
 
+/* Frees a plan and sets it to NULL; nothing if it is. */
+extern void outbox_forget_plan(OutboxPlan *plan);
+
 /* Runs it and adds what it yields to rows; argument: NULL if it takes none. */
 extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
 							   const Datum *argument, Tuplestorestate *rows);
@@ -141,8 +145,18 @@ extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
  */
 extern int64 outbox_append(const char *chatbot_id, Tuplestorestate *rows);
 
-/* The same for those that the outbox does not have an intent of that counts. */
-extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows);
+/* How many of the rows the outbox does not have an intent of that counts. */
+extern int64 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows);
+
+/* Appends these, under numbers that outbox_draw() has given. */
+extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows,
+								   Datum numbers);
+
+/*
+ * Draws so many numbers for rows that are appended later in the transaction; an
+ * array of int8.  Until the transaction ends the worker waits for them to appear.
+ */
+extern Datum outbox_draw(int64 n);
 
 /* How many of the rows cannot stand in the outbox and would be left out. */
 extern int64 outbox_count_invalid(Tuplestorestate *rows);

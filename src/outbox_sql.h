@@ -41,6 +41,18 @@
 	" FOR NO KEY UPDATE OF l SKIP LOCKED) AS v" \
 	" WHERE o.seq = v.seq"
 
+/* Rows of ROWS_NAME whose contact has no intent for chatbot $1 that counts. */
+#define MISSING_ROWS \
+	" FROM " ROWS_NAME " r" \
+	" WHERE pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1" \
+	" AND pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.<=) 1024" \
+	" AND pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object'" \
+	" AND NOT EXISTS (SELECT FROM contacts_push.outbox o" \
+	" WHERE o.chatbot_id OPERATOR(pg_catalog.=) $1" \
+	" AND o.external_id OPERATOR(pg_catalog.=) r.external_id" \
+	" AND o.status OPERATOR(pg_catalog.=) ANY ('{pending,created,present,conflict,rejected,failed}')" \
+	" AND NOT (o.status OPERATOR(pg_catalog.=) 'pending' AND o.contact IS NULL))"
+
 #define SETTLED_NOW \
 	" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
 
@@ -60,21 +72,25 @@ static const struct
 		" AND (r.contact IS NULL OR pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object')",
 	1, {TEXTOID}},
 
-	/* the same for contacts of which there is no intent that counts */
+	/*
+	 * the same for contacts of which there is no intent that counts, under the
+	 * numbers $2; more than there are numbers are left out
+	 */
 	[OUTBOX_APPEND_MISSING] = {
-		"INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)"
-		" SELECT $1, r.external_id, r.contact FROM " ROWS_NAME " r"
-		" WHERE pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1"
-		" AND pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.<=) 1024"
-		" AND pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object'"
-		" AND NOT EXISTS (SELECT FROM contacts_push.outbox o"
-		" WHERE o.chatbot_id OPERATOR(pg_catalog.=) $1"
-		" AND o.external_id OPERATOR(pg_catalog.=) r.external_id"
-		" AND o.status OPERATOR(pg_catalog.=) ANY ('{pending,created,present,conflict,rejected,failed}')"
-		" AND NOT (o.status OPERATOR(pg_catalog.=) 'pending' AND o.contact IS NULL))",
+		"INSERT INTO contacts_push.outbox (seq, chatbot_id, external_id, contact)"
+		" OVERRIDING SYSTEM VALUE"
+		" SELECT ($2)[m.place], $1, m.external_id, m.contact FROM ("
+		"SELECT r.external_id, r.contact, pg_catalog.row_number() OVER () AS place"
+		MISSING_ROWS ") m"
+		" WHERE m.place OPERATOR(pg_catalog.<=) pg_catalog.cardinality($2)",
+	2, {TEXTOID, INT8ARRAYOID}},
+
+	/* what that would append, were there numbers enough */
+	[OUTBOX_COUNT_MISSING] = {
+		"SELECT" MISSING_ROWS,
 	1, {TEXTOID}},
 
-	/* those rows of ROWS_NAME that the two above leave out as invalid */
+	/* those rows of ROWS_NAME that those above leave out as invalid */
 	[OUTBOX_COUNT_INVALID] = {
 		"SELECT FROM " ROWS_NAME " r"
 		" WHERE (pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1"
