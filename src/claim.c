@@ -452,6 +452,8 @@ claim_timeout_ms(void)
 	foreach(cell, window_chatbots())
 		if (send_is_paused(lfirst(cell)))
 			at = Min(at, ((Chatbot *) lfirst(cell))->paused_until);
+	if (gaps_timeout_ms() >= 0)
+		at = Min(at, shared_clock() + gaps_timeout_ms() * 1000);
 	left = at - shared_clock();
 	return left <= 0 ? 0 : (left + 999) / 1000;
 }

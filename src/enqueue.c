@@ -26,6 +26,7 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
+#include "utils/timestamp.h"
 #include "utils/varlena.h"
 #include "wake.h"
 
@@ -237,6 +238,8 @@ map_all(Firing *firing, Tuplestorestate *table)
 
 	if (!enqueue_try(map_set, &pass, &reason))
 	{
+		/* It may be the plan that fails: the table was renamed, say. */
+		outbox_forget_plan(&firing->plans->plan_set);
 		tuplestore_clear(pass.rows);
 		map_each(firing, table, pass.rows);
 	}
@@ -368,22 +371,46 @@ enqueue_quote_mapping(const char *name)
 					quote_identifier(lsecond(names)));
 }
 
+/*
+ * True for the first failure of a row trigger in a statement of the client: it
+ * fires for each row, and one warning is enough.
+ */
+static bool
+is_first_in_statement(Oid trigger)
+{
+	static Oid	last_trigger = InvalidOid;
+	static TimestampTz last_statement = 0;
+	TimestampTz statement = GetCurrentStatementStartTimestamp();
+	bool		first = trigger != last_trigger || statement != last_statement;
+
+	last_trigger = trigger;
+	last_statement = statement;
+	return first;
+}
+
 /* One warning a statement, and a row that counts them for contacts_push.progress. */
 static void
 report_failures(Firing *firing)
 {
 	Relation	relation = firing->trigger->tg_relation;
-	char	   *table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
-												   RelationGetRelationName(relation));
+	const char *name = RelationGetRelationName(relation);
+	bool		row = TRIGGER_FIRED_FOR_ROW(firing->trigger->tg_event);
 
-	outbox_append_failure(firing->chatbot_id, table, firing->failures, firing->reason);
+	outbox_append_failure(firing->chatbot_id,
+						  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)), name),
+						  firing->failures, firing->reason);
+	if (row && !is_first_in_statement(firing->trigger->tg_trigger->tgoid))
+		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
+			 row ? errmsg("a row of \"%s\" was not enqueued for chatbot \"%s\"",
+						  name, firing->chatbot_id) :
 			 errmsg_plural("%lld row of \"%s\" was not enqueued for chatbot \"%s\"",
 						   "%lld rows of \"%s\" were not enqueued for chatbot \"%s\"",
 						   firing->failures, (long long) firing->failures,
-						   RelationGetRelationName(relation), firing->chatbot_id),
+						   name, firing->chatbot_id),
 			 errdetail_internal("%s", firing->reason),
+			 row ? errhint("Mend the rows or the mapping, then call contacts_push.backfill(). Further rows of this statement are counted in contacts_push.progress.") :
 			 errhint("Mend the rows or the mapping, then call contacts_push.backfill().")));
 }
 

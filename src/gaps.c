@@ -29,7 +29,12 @@ typedef struct Gap
  */
 #define MAX_GAPS 16
 
+/* Times between two looks at the holders: doubling from the one to the other. */
+#define FIRST_LOOK_MS 1
+#define LONGEST_LOOK_MS 1000
+
 static Gap *gaps = NULL;		/* the newest first */
+static int64 next_look_ms = FIRST_LOOK_MS;
 
 /* Those who hold a lock on the outbox under which rows may be written. */
 static VirtualTransactionId *
@@ -122,6 +127,7 @@ gaps_check(Ranges *appeared)
 	Gap		  **link = &gaps;
 
 	appeared->n = 0;
+	next_look_ms = Min(next_look_ms * 2, LONGEST_LOOK_MS);
 	while (*link)
 	{
 		Gap		   *gap = *link;
@@ -146,4 +152,16 @@ gaps_collect(Ranges *ranges)
 {
 	for (const Gap *gap = gaps; gap; gap = gap->next)
 		ranges_add_all(ranges, &gap->ranges);
+}
+
+int64
+gaps_timeout_ms(void)
+{
+	return gaps ? next_look_ms : -1;
+}
+
+void
+gaps_woken(void)
+{
+	next_look_ms = FIRST_LOOK_MS;
 }

@@ -28,6 +28,17 @@ extern void gaps_add(const Ranges *ranges, Oid outbox);
  */
 extern bool gaps_check(Ranges *appeared);
 
+/*
+ * Milliseconds after which gaps_check() is to be called again; -1: no need.  A
+ * commit wakes the worker a moment before the committer gives its locks up, and
+ * COMMIT PREPARED does not wake it at all; so it is asked soon after each wake, and
+ * less and less often then.
+ */
+extern int64 gaps_timeout_ms(void);
+
+/* The worker was woken: ask soon again. */
+extern void gaps_woken(void);
+
 /* Adds all ranges in which something may still appear. */
 extern void gaps_collect(Ranges *ranges);
 
