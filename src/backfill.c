@@ -3,8 +3,9 @@
  *		Enqueuing the rows that a watched table had before, block by block.
  *
  * Layer 3.  contacts_push.backfill() calls this for each chunk and commits.  The
- * mapping is run as the table's owner, as the server's own maintenance commands
- * do: whoever backfills must not run the owner's code with more rights.
+ * mapping is run as the owner of the watched table, who chose it, as the server's own
+ * maintenance commands do: it must not run with the rights of whoever backfills,
+ * nor with those of somebody who owns a partition.
  *
  * No row is locked, so that nobody who writes the table waits for a backfill.
  * What keeps an outdated contact from becoming the newest intent is the order: the
@@ -91,6 +92,16 @@ map_as_owner(Chunk *chunk, Oid owner)
 	SetUserIdAndSecContext(user, context);
 }
 
+static Oid
+owner_of(Oid relation)
+{
+	Relation	watched = table_open(relation, AccessShareLock);
+	Oid			owner = watched->rd_rel->relowner;
+
+	table_close(watched, AccessShareLock);
+	return owner;
+}
+
 /* Maps some blocks: arguments 0 to 4 of both of the functions below. */
 static void
 map_blocks(Chunk *chunk, FunctionCallInfo fcinfo)
@@ -114,7 +125,7 @@ map_blocks(Chunk *chunk, FunctionCallInfo fcinfo)
 								" AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'",
 								PG_GETARG_INT64(3), PG_GETARG_INT64(4));
 	chunk->rows = outbox_rows_create();
-	map_as_owner(chunk, part->rd_rel->relowner);
+	map_as_owner(chunk, owner_of(watched));
 	table_close(part, AccessShareLock);
 }
 

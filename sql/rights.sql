@@ -1,0 +1,256 @@
+-- Who may do what, and that nobody's code runs with more rights than its author has.
+\set ECHO none
+\i sql/include/begin.psql
+\set ECHO all
+
+-- Two roles with the rights that the README gives: an owner of tables who may watch
+-- them, and an application that may write one of them.
+CREATE ROLE regress_contacts_push_owner;
+CREATE ROLE regress_contacts_push_app;
+GRANT USAGE ON SCHEMA contacts_push TO regress_contacts_push_owner;
+GRANT SELECT ON contacts_push.watched_trigger TO regress_contacts_push_owner;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA contacts_push TO regress_contacts_push_owner;
+CREATE SCHEMA shop AUTHORIZATION regress_contacts_push_owner;
+GRANT USAGE ON SCHEMA shop TO regress_contacts_push_app;
+
+-- What gets to run says as whom, in a table that everybody may write.
+CREATE TABLE shop.ran (place bigserial, what text, who text);
+GRANT INSERT, SELECT ON shop.ran TO PUBLIC;
+GRANT USAGE ON SEQUENCE shop.ran_place_seq TO PUBLIC;
+CREATE FUNCTION shop.took_place() RETURNS TABLE (what text, who text) LANGUAGE sql AS $$
+	WITH gone AS (DELETE FROM shop.ran RETURNING *)
+	SELECT DISTINCT g.what, CASE WHEN g.who LIKE 'regress%' THEN g.who ELSE 'the superuser' END FROM gone g ORDER BY 1
+$$;
+
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+SET search_path = shop;
+-- Traps: a type with a cast, a function of the server's own name, operators and a
+-- table's default, all of which tell who ran them.
+CREATE FUNCTION spring(what text) RETURNS text LANGUAGE plpgsql AS
+	$$BEGIN INSERT INTO shop.ran (what, who) VALUES (what, current_user); RETURN what; END$$;
+CREATE TYPE trap AS (content text);
+CREATE FUNCTION trap_to_text(trap) RETURNS text LANGUAGE sql AS $$SELECT shop.spring('cast')$$;
+CREATE CAST (trap AS text) WITH FUNCTION trap_to_text(trap) AS IMPLICIT;
+CREATE FUNCTION trap_to_jsonb(trap) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('jsonb cast'))$$;
+CREATE CAST (trap AS jsonb) WITH FUNCTION trap_to_jsonb(trap) AS IMPLICIT;
+CREATE FUNCTION octet_length(text) RETURNS integer LANGUAGE sql AS $$SELECT length(shop.spring('octet_length'))$$;
+CREATE FUNCTION jsonb_typeof(jsonb) RETURNS text LANGUAGE sql AS $$SELECT shop.spring('jsonb_typeof')$$;
+CREATE FUNCTION jsonb_build_object(text, text, text, text) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('jsonb_build_object'))$$;
+CREATE FUNCTION quote_ident(name) RETURNS text LANGUAGE sql AS $$SELECT shop.spring('quote_ident')$$;
+CREATE FUNCTION format(text, text) RETURNS text LANGUAGE sql AS $$SELECT shop.spring('format')$$;
+CREATE FUNCTION same(text, text) RETURNS boolean LANGUAGE sql AS $$SELECT shop.spring('=') IS NOT NULL$$;
+CREATE OPERATOR = (LEFTARG = text, RIGHTARG = text, PROCEDURE = same);
+CREATE FUNCTION merged(jsonb, jsonb) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('||'))$$;
+CREATE OPERATOR || (LEFTARG = jsonb, RIGHTARG = jsonb, PROCEDURE = merged);
+CREATE FUNCTION member(jsonb, text) RETURNS text LANGUAGE sql AS $$SELECT shop.spring('->>')$$;
+CREATE OPERATOR ->> (LEFTARG = jsonb, RIGHTARG = text, PROCEDURE = member);
+CREATE FUNCTION less(integer, integer) RETURNS boolean LANGUAGE sql AS $$SELECT shop.spring('>=') IS NOT NULL$$;
+CREATE OPERATOR >= (LEFTARG = integer, RIGHTARG = integer, PROCEDURE = less);
+CREATE TABLE users (id integer PRIMARY KEY, name trap, email text, extra jsonb DEFAULT '{}');
+GRANT INSERT, UPDATE, DELETE ON users TO regress_contacts_push_app;
+
+-- A superuser, along the trap's own search_path, has the table watched, backfilled and
+-- unwatched: nothing of the owner's runs with more than the owner's rights.
+RESET SESSION AUTHORIZATION;
+SET search_path = shop, pg_catalog, public;
+INSERT INTO users VALUES (1, ROW('one'), 'one@example.com');
+SELECT contacts_push.watch('users', 'bot', custom_attributes => 'extra || extra');
+SELECT contacts_push.qualify('users', 'octet_length(email)', 'users');
+SELECT * FROM shop.took_place();
+CALL contacts_push.backfill('users');
+SELECT * FROM shop.took_place();
+SELECT contacts_push.unwatch('users');
+SELECT * FROM shop.took_place();
+-- progress, retry, pause and resume on that path.
+SELECT count(*) FROM contacts_push.progress;
+SELECT contacts_push.retry('bot'), contacts_push.pause('bot'), contacts_push.resume('bot');
+SELECT count(*) FROM contacts_push.contact_status, contacts_push.worker, contacts_push.pending WHERE false;
+SELECT * FROM shop.took_place();
+
+-- The owner watches.  What the application writes runs the mapping as the application.
+SET search_path = public;
+SELECT count(*) > 0 AS backfilled FROM test.take_outbox();
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+SET search_path = shop;
+SELECT contacts_push.watch('users', 'bot', custom_attributes => 'extra || extra');
+SELECT * FROM contacts_push.watched_trigger ORDER BY trigger_name;
+SET SESSION AUTHORIZATION regress_contacts_push_app;
+INSERT INTO shop.users VALUES (2, ROW('two'), 'two@example.com');
+SELECT current_user, session_user;
+RESET SESSION AUTHORIZATION;
+SET search_path = public;
+SELECT * FROM shop.took_place();
+SELECT external_id, contact ->> 'email' AS email FROM test.take_outbox();
+
+-- The same with a mapping of the owner's, which tries to become somebody else.
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+SET search_path = shop;
+SELECT contacts_push.unwatch('users');
+CREATE FUNCTION climb(u users) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM shop.spring('mapping');
+	BEGIN
+		RESET ROLE;
+		PERFORM shop.spring('mapping after RESET ROLE');
+	EXCEPTION WHEN insufficient_privilege OR object_in_use THEN
+		PERFORM shop.spring('RESET ROLE was refused');
+	END;
+	BEGIN
+		RESET SESSION AUTHORIZATION;
+		PERFORM shop.spring('mapping after RESET SESSION AUTHORIZATION');
+	EXCEPTION WHEN insufficient_privilege OR object_in_use THEN
+		PERFORM shop.spring('RESET SESSION AUTHORIZATION was refused');
+	END;
+	RETURN pg_catalog.jsonb_build_object('external_id', u.id::text);
+END$$;
+SELECT contacts_push.watch('users', 'bot', contact => 'climb');
+RESET SESSION AUTHORIZATION;
+SET search_path = public;
+CALL contacts_push.backfill('shop.users');
+SELECT * FROM shop.took_place();
+SELECT external_id FROM test.take_outbox();
+-- Nor later: what it leaves for the end of the transaction.
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+SET search_path = shop;
+SELECT contacts_push.unwatch('users');
+CREATE TABLE later (id integer);
+CREATE FUNCTION spring_later() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM shop.spring('deferred trigger'); RETURN NULL; END$$;
+CREATE CONSTRAINT TRIGGER later AFTER INSERT ON later DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION spring_later();
+CREATE FUNCTION wait(u users) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO shop.later VALUES (u.id);
+	RETURN pg_catalog.jsonb_build_object('external_id', u.id::text);
+END$$;
+SELECT contacts_push.watch('users', 'bot', contact => 'wait');
+RESET SESSION AUTHORIZATION;
+SET search_path = public;
+CALL contacts_push.backfill('shop.users');
+SELECT * FROM shop.took_place();
+SELECT external_id FROM test.take_outbox();
+
+-- Another's table as a "part" of one's own: the mapping of that name for its rows runs
+-- as its author, who may not read it.
+CREATE TABLE private (secret text);
+INSERT INTO private VALUES ('secret');
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+SET search_path = shop;
+SELECT contacts_push.unwatch('users');
+CREATE FUNCTION climb(p public.private) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('mapping of another''s rows'))$$;
+SELECT contacts_push.watch('users', 'bot', contact => 'climb');
+\set VERBOSITY terse
+SELECT * FROM contacts_push.backfill_look('users', 'public.private', 'bot', 0, 10);
+SELECT contacts_push.backfill_blocks('users', 'public.private', 'bot', 0, 10, 10);
+\set VERBOSITY default
+RESET SESSION AUTHORIZATION;
+SET search_path = public;
+SELECT * FROM shop.took_place();
+SELECT count(*) FROM test.take_outbox();
+DROP FUNCTION shop.climb(private);
+-- A partition that belongs to somebody else doesn't lend its owner's rights either.
+CREATE TABLE shop.parted (id integer PRIMARY KEY) PARTITION BY LIST (id);
+CREATE TABLE shop.part PARTITION OF shop.parted DEFAULT;
+ALTER TABLE shop.parted OWNER TO regress_contacts_push_owner;
+ALTER TABLE shop.part OWNER TO regress_contacts_push_owner;
+INSERT INTO shop.parted VALUES (1);
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+CREATE FUNCTION shop.climb(p shop.parted) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('mapping of a partition'))$$;
+CREATE FUNCTION shop.climb(p shop.part) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('mapping of a partition'))$$;
+SELECT contacts_push.watch('shop.parted', 'bot', contact => 'shop.climb');
+RESET SESSION AUTHORIZATION;
+ALTER TABLE shop.part OWNER TO CURRENT_USER;
+\set VERBOSITY terse
+CALL contacts_push.backfill('shop.parted');
+\set VERBOSITY default
+SELECT * FROM shop.took_place();
+
+-- A table of the session's own with the name that rows have on their way.
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+SET search_path = shop;
+SELECT contacts_push.unwatch('users');
+SELECT contacts_push.watch('users', 'bot', name => $$'x'$$);
+CREATE TEMP TABLE contacts_push_rows (external_id text, contact jsonb);
+INSERT INTO contacts_push_rows VALUES ('forged', '{}');
+CREATE TEMP TABLE outbox (external_id text, contact jsonb);
+INSERT INTO users VALUES (3, ROW('three'), 'three@example.com');
+RESET SESSION AUTHORIZATION;
+SET search_path = public;
+SELECT external_id, contact ->> 'name' AS name FROM test.take_outbox();
+SELECT * FROM shop.took_place();
+DROP TABLE pg_temp.contacts_push_rows, pg_temp.outbox;
+
+-- The application: it writes the table, and has no other right.
+SET SESSION AUTHORIZATION regress_contacts_push_app;
+INSERT INTO shop.users VALUES (4, NULL, 'four@example.com');
+UPDATE shop.users SET email = 'new@example.com';
+\set VERBOSITY sqlstate
+SELECT * FROM contacts_push.outbox;
+SELECT * FROM contacts_push.request;
+SELECT * FROM contacts_push.chatbot;
+SELECT * FROM contacts_push.progress;
+SELECT * FROM contacts_push.contact_status;
+SELECT * FROM contacts_push.pending;
+SELECT * FROM contacts_push.worker;
+SELECT * FROM contacts_push.enqueue_failure;
+SELECT * FROM contacts_push.watched_trigger;
+SELECT contacts_push.enqueue('bot', '{"external_id": "a"}');
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', 'a', '{}');
+SELECT chatbase_create_contacts('bot', '{"external_id": "a"}');
+SELECT contacts_push.watch('shop.users', 'bot 2');
+SELECT contacts_push.unwatch('shop.users');
+CALL contacts_push.backfill('shop.users');
+SELECT contacts_push.retry();
+SELECT contacts_push.pause();
+SELECT contacts_push.flush();
+SHOW contacts_push.api_key;
+SELECT setting FROM pg_settings WHERE name = 'contacts_push.api_key';
+SET contacts_push.api_key = 'mine';
+SET contacts_push.base_url = 'http://localhost';
+\set VERBOSITY default
+RESET SESSION AUTHORIZATION;
+-- With USAGE on the schema only, still nothing can be read or called.
+GRANT USAGE ON SCHEMA contacts_push TO regress_contacts_push_app;
+SET SESSION AUTHORIZATION regress_contacts_push_app;
+SELECT * FROM contacts_push.outbox;
+SELECT * FROM contacts_push.request;
+SELECT * FROM contacts_push.chatbot;
+SELECT * FROM contacts_push.progress;
+SELECT contacts_push.enqueue('bot', '{"external_id": "a"}');
+SELECT contacts_push.retry();
+RESET SESSION AUTHORIZATION;
+-- Each grant gives what it says.
+GRANT EXECUTE ON FUNCTION contacts_push.enqueue(text, jsonb) TO regress_contacts_push_app;
+SET SESSION AUTHORIZATION regress_contacts_push_app;
+SELECT contacts_push.enqueue('bot', '{"external_id": "by function"}');
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', 'a', '{}');
+RESET SESSION AUTHORIZATION;
+GRANT INSERT (chatbot_id, external_id, contact) ON contacts_push.outbox TO regress_contacts_push_app;
+SET SESSION AUTHORIZATION regress_contacts_push_app;
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', 'by insert', '{}');
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact, status) VALUES ('bot', 'a', '{}', 'created');
+SELECT external_id FROM contacts_push.outbox;
+UPDATE contacts_push.outbox SET contact = '{}';
+RESET SESSION AUTHORIZATION;
+SELECT external_id, contact ->> 'email' AS email FROM test.take_outbox();
+
+-- The owner may watch, but not what belongs to others, nor read what is recorded.
+\set VERBOSITY terse
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+SELECT contacts_push.watch('public.private', 'bot', external_id => 'secret');
+SELECT contacts_push.watch('contacts_push.chatbot', 'bot');
+SELECT contacts_push.watch('pg_catalog.pg_authid', 'bot');
+SELECT * FROM contacts_push.outbox;
+SELECT contacts_push.pause('bot');
+SELECT contacts_push.retry();
+\set VERBOSITY default
+RESET SESSION AUTHORIZATION;
+
+-- What runs as its owner has a path of its own, now and whatever is added.
+SELECT p.oid::regprocedure AS function FROM pg_proc p
+JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'contacts_push'
+WHERE p.prosecdef AND NOT EXISTS (SELECT FROM unnest(p.proconfig) s WHERE s LIKE 'search_path=pg_catalog, pg_temp');
+SET client_min_messages = warning;
+DROP SCHEMA shop CASCADE;
+DROP TABLE private;
+DROP OWNED BY regress_contacts_push_owner, regress_contacts_push_app;
+DROP ROLE regress_contacts_push_owner, regress_contacts_push_app;
