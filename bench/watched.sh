@@ -1,0 +1,210 @@
+# shellcheck shell=bash
+#
+# bench/watched.sh
+#	Benchmarks of what a watched table costs those who write it, and of how soon
+#	its rows leave.  To be sourced, by bench/run.
+
+# users_new: a new database with the three tables of sql/users.sql.
+users_new()
+{
+	database_new
+	cluster_psql -f - <"$CLONE/bench/sql/plain_outbox.sql"
+	cluster_psql -v chatbot="$chatbot" -f - <"$CLONE/bench/sql/users.sql" >/dev/null
+}
+
+# users_fill TABLE N: prints how many milliseconds the INSERT took.
+users_fill()
+{
+	cluster_psql -At -v rows="$2" -v table="$1" <<'SQL'
+SELECT clock_timestamp() AS start \gset
+INSERT INTO :"table" (name, email, phonenumber)
+SELECT 'Given ' || n || ' Family', 'given.' || n || '@example.com',
+	'+1 555 ' || lpad(n::text, 8, '0')
+FROM generate_series(1, :rows) AS n;
+SELECT 1000 * extract(epoch FROM clock_timestamp() - :'start');
+SQL
+}
+
+# script NAME: writes standard input as a script of pgbench; prints its path.
+script()
+{
+	as_user tee "$WORK/$1.pgbench" >/dev/null
+	echo "$WORK/$1.pgbench"
+}
+
+pgbench()
+{
+	as_user "$BIN/pgbench" -n -M prepared "$@" 2>"$PRIVATE/pgbench.log" || {
+		cat "$PRIVATE/pgbench.log" >&2
+		return 1
+	}
+}
+
+update_script()
+{
+	script "update_$1" <<SQL
+\\set id random(1, $users)
+UPDATE users_$1 SET logins = logins + 1 WHERE id = :id;
+SQL
+}
+
+# One client and a coin for each transaction, so that both tables have the same
+# of whatever the machine does meanwhile.
+bench_update()
+{
+	local users=10000 transactions=$((10000 / scale)) round commit scripts
+
+	say "update: single-row updates of a column that isn't mapped, as many in the same time"
+	users_new
+	users_fill users_plain "$users" >/dev/null
+	users_fill users_watched "$users" >/dev/null
+	cluster_psql -c 'VACUUM ANALYZE users_plain, users_watched'
+	scripts=(-f "$(update_script plain)" -f "$(update_script watched)")
+	for commit in on off; do
+		say "  synchronous_commit = $commit"
+		samples_new
+		for ((round = 0; round < 15; round++)); do
+			rm -f "$WORK"/updates.*
+			PGOPTIONS="-c synchronous_commit=$commit" pgbench -c 1 -t "$transactions" \
+				-l --log-prefix="$WORK/updates" "${scripts[@]}" >/dev/null
+			sample_updates
+		done
+		show unwatched updates/s
+		show watched updates/s
+		compare watched unwatched at-least 0.97
+	done
+	[ "$(cluster_psql -At -c 'SELECT count(*) FROM contacts_push.outbox')" = "$users" ]
+}
+
+# Of pgbench's log the third column is the transaction's time in µs, the fourth
+# the number of the script.
+sample_updates()
+{
+	local name i=0
+
+	for name in unwatched watched; do
+		sample "$name" "$(as_user cat "$WORK"/updates.* |
+			awk -v i="$i" '$4 == i { time += $3; n++ } END { print 1e6 * n / time }')"
+		i=$((i + 1))
+	done
+}
+
+bench_bulk()
+{
+	local rows=$((100000 / scale)) round table
+
+	say "bulk: one INSERT of $rows users; by hand: a row trigger in plpgsql that fills a plain outbox"
+	samples_new
+	for ((round = 0; round < 7; round++)); do
+		users_new
+		for table in plain watched by_hand; do
+			sample "${table/_/ }" "$(users_fill "users_$table" "$rows")"
+		done
+	done
+	show plain ms
+	show watched ms
+	show 'by hand' ms
+	compare watched plain at-most 2.5
+	compare 'by hand' plain
+}
+
+insert_script()
+{
+	script "insert_$1" <<SQL
+INSERT INTO users_$1 (name, email, phonenumber)
+VALUES ('Given Family', gen_random_uuid() || '@example.com', '+1 555 00000001');
+SQL
+}
+
+# insert_round CLIENTS: samples each table once.  What one leaves to the worker
+# is sent before the next begins.
+insert_round()
+{
+	local table
+
+	for table in plain watched by_hand; do
+		sample "${table/_/ }" "$(pgbench -c "$1" -T "$((4 / (scale > 1 ? 4 : 1)))" \
+			-f "$(insert_script "$table")" | awk '/^tps = / { print $3 }')"
+		cluster_psql -c "SELECT contacts_push.flush('10 minutes')" >/dev/null
+	done
+}
+
+# The worker sends meanwhile, within the API's limit (the default), and without
+# any, which makes most work.
+bench_single()
+{
+	local limit clients round
+
+	say "single: single-row INSERTs, while the worker sends"
+	for limit in 10 "$no_limit"; do
+		for clients in 1 4; do
+			say "  $clients client(s), at most $limit requests a second"
+			samples_new
+			users_new
+			set_up contacts_push.requests_per_second "$limit"
+			set_up contacts_push.enabled on
+			for ((round = 0; round < 7; round++)); do
+				insert_round "$clients"
+			done
+			set_up contacts_push.enabled off
+			set_up contacts_push.requests_per_second "$no_limit"
+			show plain inserts/s
+			show watched inserts/s
+			show 'by hand' inserts/s
+			compare watched plain at-least 0.95
+			compare 'by hand' plain
+		done
+	done
+}
+
+# latency_of NAME MS TRANSACTIONS: inserts one user each MS milliseconds and
+# samples how long after its commit the request with it arrived.  The time of a
+# commit is that in its WAL record, so the flush of the WAL is included.
+latency_of()
+{
+	local name=$1 ms=$2 transactions=$3
+
+	users_new
+	set_up contacts_push.enabled on
+	samples_new
+	pgbench -c 1 -t "$transactions" -f "$(script latency <<SQL
+INSERT INTO users_watched (name, email) VALUES ('Given Family', gen_random_uuid() || '@example.com');
+\\sleep $ms ms
+SQL
+	)" >/dev/null
+	cluster_psql -c "SELECT contacts_push.flush('1 minute')" >/dev/null
+	cluster_psql -At -v requests="$(fake_get /_admin/requests)" -v stats="$(fake_get /_admin/stats)" \
+		-f - <"$CLONE/bench/sql/latency.sql" >"$PRIVATE/latency"
+	set_up contacts_push.enabled off
+	if [ "$(wc -l <"$PRIVATE/latency")" -ne "$transactions" ]; then
+		say "not every insert has been found in a request" >&2
+		return 1
+	fi
+	show_latency "$name"
+}
+
+# quantile SHARE: of the latencies.
+quantile()
+{
+	sort -g "$PRIVATE/latency" |
+		awk -v share="$1" '{ value[NR] = $1 } END { print value[int(NR * share + 0.5)] }'
+}
+
+show_latency()
+{
+	say "  $1"
+	sample 'median, ms' "$(quantile 0.5)"
+	sample 'p99, ms' "$(quantile 0.99)"
+	sample 'slowest, ms' "$(quantile 1)"
+	sample 1 1
+	compare 'median, ms' 1 at-most 1
+	compare 'p99, ms' 1 at-most 5
+	compare 'slowest, ms' 1
+}
+
+bench_latency()
+{
+	say "latency: from a commit to the arrival of its request, on loopback"
+	latency_of 'idle (every 300 ms)' 300 $((200 / scale))
+	latency_of 'an insert every 50 ms' 50 $((1000 / scale))
+}
