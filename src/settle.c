@@ -222,6 +222,14 @@ completes_run(Chatbot *chatbot, const Contact *contact, const char *message)
 	return chatbot->refusals == REFUSALS_IN_A_ROW;
 }
 
+/* One that was under way when the run was completed that the chatbot is paused for. */
+static bool
+belongs_to_run(const Chatbot *chatbot, const char *message)
+{
+	return chatbot->pause == PAUSE_REFUSALS && send_is_paused(chatbot) &&
+		chatbot->refusal && strcmp(chatbot->refusal, message) == 0;
+}
+
 /* The run was the chatbot's fault: what it refused is pending again. */
 static void
 take_back_run(Request *request, const char *message)
@@ -260,6 +268,11 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 								answer->message));
 	else if (result->status == 409)
 		outcome_add(contact, OUTCOME_CONFLICT, 409, answer->message);
+	else if (result->status == 400 && belongs_to_run(chatbot, answer->message))
+	{
+		give_back(request);
+		return;
+	}
 	else if (result->status == 400 && completes_run(chatbot, contact, answer->message))
 	{
 		take_back_run(request, answer->message);

@@ -35,8 +35,7 @@ $fake->faults(
 	{ match => { every => 3, phase => 1 }, when => 'after', action => { delay_ms => 60 } });
 seed_random();
 
-# The processes of a server that is gone, but for the postmaster: they end when
-# they notice, or by this.
+# Each of these finds out what to kill and returns what does it.
 sub crash_worker
 {
 	my $pid;
@@ -50,7 +49,7 @@ sub crash_worker
 
 sub crash_postmaster
 {
-	return sub { $node->kill9; start_when_free($node) or die 'no restart'; };
+	return sub { kill_and_start($node) };
 }
 
 sub stop_immediately

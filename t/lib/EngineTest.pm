@@ -9,12 +9,13 @@ use warnings;
 
 use Exporter qw(import);
 use List::Util qw(max);
+use PostgreSQL::Test::Utils ();
 use Test::More ();
 use Time::HiRes qw(sleep time);
 
 use ContactsPushTest;
 
-our @EXPORT = qw(bound count_rows each_one_fate seed_random start_when_free status_of whole_log);
+our @EXPORT = qw(bound count_rows each_one_fate kill_and_start seed_random status_of whole_log);
 
 # The fewest requests that can tell the bad contacts among n: one for 1000
 # contacts, and the entropy of who is bad.
@@ -80,11 +81,17 @@ sub seed_random
 	return;
 }
 
-# Starts a server whose postmaster was killed, once its last processes have gone.
-sub start_when_free
+# Kills the postmaster, and starts the server again once its last processes have
+# gone.
+sub kill_and_start
 {
 	my ($node) = @_;
-	return wait_until(sub { $node->start(fail_ok => 1) });
+	my ($pid) = split /\n/, PostgreSQL::Test::Utils::slurp_file($node->data_dir . '/postmaster.pid');
+	$node->kill9;
+	# somebody has to reap it
+	wait_until(sub { !kill 0, $pid }) or die 'the postmaster does not go';
+	wait_until(sub { $node->start(fail_ok => 1) }) or die 'the server does not start';
+	return;
 }
 
 1;
