@@ -49,6 +49,11 @@ DELETE FROM contacts_push.outbox WHERE external_id = '4' AND contact IS NOT NULL
 SET session_replication_role = replica;
 INSERT INTO users VALUES (4, 'Four again');
 RESET session_replication_role;
+-- nor does what it is about to withdraw
+DELETE FROM users WHERE id = 5;
+SET session_replication_role = replica;
+INSERT INTO users VALUES (5, 'Five again');
+RESET session_replication_role;
 CALL contacts_push.backfill('users');
 SELECT external_id, status, contact IS NULL AS no_contact FROM contacts_push.outbox ORDER BY external_id, seq;
 

@@ -41,7 +41,10 @@
 	" FOR NO KEY UPDATE OF l SKIP LOCKED) AS v" \
 	" WHERE o.seq = v.seq"
 
-/* Rows of ROWS_NAME whose contact has no intent for chatbot $1 that counts. */
+/*
+ * Rows of ROWS_NAME whose contact has no intent for chatbot $1 that counts.  What
+ * has not been created doesn't when it is about to be withdrawn.
+ */
 #define MISSING_ROWS \
 	" FROM " ROWS_NAME " r" \
 	" WHERE pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1" \
@@ -51,7 +54,13 @@
 	" WHERE o.chatbot_id OPERATOR(pg_catalog.=) $1" \
 	" AND o.external_id OPERATOR(pg_catalog.=) r.external_id" \
 	" AND o.status OPERATOR(pg_catalog.=) ANY ('{pending,created,present,conflict,rejected,failed}')" \
-	" AND NOT (o.status OPERATOR(pg_catalog.=) 'pending' AND o.contact IS NULL))"
+	" AND NOT (o.status OPERATOR(pg_catalog.=) 'pending' AND o.contact IS NULL)" \
+	" AND (o.status OPERATOR(pg_catalog.=) ANY ('{created,present}')" \
+	" OR NOT EXISTS (SELECT FROM contacts_push.outbox w" \
+	" WHERE w.chatbot_id OPERATOR(pg_catalog.=) $1" \
+	" AND w.external_id OPERATOR(pg_catalog.=) r.external_id" \
+	" AND w.seq OPERATOR(pg_catalog.>) o.seq" \
+	" AND w.status OPERATOR(pg_catalog.=) 'pending' AND w.contact IS NULL)))"
 
 #define SETTLED_NOW \
 	" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
