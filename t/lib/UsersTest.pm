@@ -1,0 +1,85 @@
+# UsersTest.pm
+#
+# What the tests of watched tables (030 to 049) have in common beyond
+# ContactsPushTest.  No test is in here.
+package UsersTest;
+
+use strict;
+use warnings;
+
+use Exporter qw(import);
+use Test::More ();
+
+use ContactsPushTest;
+
+our @EXPORT = qw(disagreement make_users numbers write_as_application);
+
+# A wait of the application's for a lock is an error at once in the log of the test
+# and not a hang: whoever holds one here keeps it until the test goes on.
+use constant LOCK_TIMEOUT => '20s';
+
+# A table whose mapping, of the user's own, does with a row what the row says.
+sub make_users
+{
+	my ($node, $table, $chatbot, $database) = @_;
+	$node->safe_psql($database // 'postgres', <<"END");
+CREATE TABLE $table (id integer PRIMARY KEY, kind text NOT NULL, name text, visits integer DEFAULT 0);
+CREATE FUNCTION ${table}_own(u $table) RETURNS jsonb LANGUAGE plpgsql AS \$\$
+BEGIN
+	RETURN CASE u.kind
+		WHEN 'good' THEN jsonb_strip_nulls(jsonb_build_object('external_id', u.id::text, 'name', u.name))
+		WHEN 'raises' THEN jsonb_build_object('external_id', (1 / (u.id - u.id))::text)
+		WHEN 'null' THEN NULL
+		WHEN 'json null' THEN 'null'
+		WHEN 'array' THEN '[{"external_id": "a"}]'
+		WHEN 'text' THEN '"a"'
+		WHEN 'no external_id' THEN '{}'
+		WHEN 'null external_id' THEN '{"external_id": null}'
+		WHEN 'empty external_id' THEN '{"external_id": ""}'
+		WHEN '2 kB' THEN jsonb_build_object('external_id', repeat('x', 2048))
+	END;
+END\$\$;
+SELECT contacts_push.watch('$table', '$chatbot', contact => '${table}_own');
+END
+	return;
+}
+
+# Runs statements one by one as they are, each in a transaction of its own; returns
+# what failed, '' if nothing did.  Warnings are no failure.
+sub write_as_application
+{
+	my ($node, $sql, $database) = @_;
+	my ($status, $stdout, $stderr) = $node->psql($database // 'postgres',
+		"SET lock_timeout = '@{[LOCK_TIMEOUT]}';\n$sql", on_error_stop => 0);
+	my @errors = grep { /ERROR:|FATAL:|PANIC:/ } split /\n/, $stderr;
+	Test::More::note($stderr) if @errors;
+	push @errors, "psql ended with $status" if $status != 0;
+	return join "\n", @errors;
+}
+
+# What progress says of a chatbot, as 'pending 3, created 1', without what is 0.
+sub numbers
+{
+	my ($node, $chatbot, $database) = @_;
+	return $node->safe_psql($database // 'postgres', <<"END");
+SELECT string_agg(u.status || ' ' || u.n, ', ' ORDER BY u.place) FROM contacts_push.progress
+CROSS JOIN LATERAL (VALUES (1, 'pending', pending), (2, 'created', created), (3, 'present', present),
+	(4, 'conflict', conflict), (5, 'rejected', rejected), (6, 'failed', failed)) AS u(place, status, n)
+WHERE chatbot_id = '$chatbot' AND u.n <> 0
+END
+}
+
+# Where progress and the outbox don't have the same numbers; '' if they agree.
+sub disagreement
+{
+	my ($node, $chatbot, $database) = @_;
+	my $counted = $node->safe_psql($database // 'postgres', <<"END");
+SELECT string_agg(status || ' ' || n, ', ' ORDER BY status)
+FROM (SELECT status, count(*) AS n FROM contacts_push.outbox WHERE chatbot_id = '$chatbot'
+	AND status NOT IN ('superseded', 'skipped', 'withdrawn') GROUP BY status) s
+END
+	my $said = numbers($node, $chatbot, $database);
+	return $said eq $counted ? '' : "progress: $said; outbox: $counted";
+}
+
+1;
