@@ -166,8 +166,8 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 	new.attributes = window_attributes(chatbot, json);
 	contact = window_add(&new);
 	contact->look_again = contact->unconfirmed && outbox_get_bool(i, OUTBOX_HAS_OTHERS);
-	if (contact->attempts > 0)
-		contact->tried_at = settle_charged_at(contact);
+	if (contact->unconfirmed)
+		contact->tried_at = settle_failed_at(contact);
 	if (contact->unconfirmed)
 		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
 	else if (!isolation_add(chatbot->isolation, contact->seq))
@@ -209,10 +209,17 @@ take_row(uint64 i, bool looked_at)
 		load_row(i, chatbot, external_id);
 }
 
+/* It has failed alone. */
+static bool
+is_suspect(const Contact *contact)
+{
+	return contact->attempts > 0 || contact->tried_at >= 0;
+}
+
 /*
  * Unconfirmed contacts of one read are handed over as one group: they went
- * together, or if they did not, that costs requests and no outcome.  Those that
- * were charged go alone: each is a suspect of its own.
+ * together, or if they did not, that costs requests and no outcome.  Suspects go
+ * alone.
  */
 static void
 hand_over_unconfirmed(void)
@@ -230,7 +237,7 @@ hand_over_unconfirmed(void)
 			Contact    *contact = lfirst(cell);
 
 			if (contact == first || (contact->chatbot == first->chatbot &&
-									 first->attempts == 0 && contact->attempts == 0))
+									 !is_suspect(first) && !is_suspect(contact)))
 				seqs[n++] = contact->seq;
 			else
 				rest = lappend(rest, contact);

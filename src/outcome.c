@@ -53,7 +53,7 @@ status_of(OutcomeKind outcome)
 			return "rejected";
 		case OUTCOME_FAILED:
 			return "failed";
-		case OUTCOME_CHARGED:
+		case OUTCOME_PUT_OFF:
 			break;
 	}
 	return "pending";
@@ -81,7 +81,7 @@ count(Contact *contact)
 		case OUTCOME_FAILED:
 			tally->failed++;
 			break;
-		case OUTCOME_CHARGED:
+		case OUTCOME_PUT_OFF:
 			return;
 	}
 	worker.settled_contacts++;
@@ -181,7 +181,7 @@ write_refused(Batch *batch)
 }
 
 static void
-write_charge(Contact *contact)
+write_put_off(Contact *contact)
 {
 	Datum		values[5] = {
 		Int64GetDatum(contact->seq), Int32GetDatum(contact->attempts),
@@ -250,8 +250,8 @@ outcome_write(void)
 		{
 			Contact    *contact = lfirst(cell);
 
-			if (contact->outcome == OUTCOME_CHARGED)
-				write_charge(contact);
+			if (contact->outcome == OUTCOME_PUT_OFF)
+				write_put_off(contact);
 			else
 				add_to_batch(contact->outcome == OUTCOME_CREATED ? &created : &refused, contact);
 		}

@@ -24,17 +24,18 @@
 /* A 413 does not make requests smaller than this, bytes; one contact may be. */
 #define LEAST_REQUEST_BYTES 1024
 
-/* Rows that a failure was charged to, and when, on the clock of answers. */
+/* Rows that failed alone and were put off for it. */
 typedef struct Charge
 {
 	int64		seq;
-	int64		answers;
+	int64		answers;		/* chatbot->answers at the last failure */
+	int			failures;		/* so far, charged or not */
 } Charge;
 
 static HTAB *charges = NULL;
 
 static Charge *
-find_charge(int64 seq, HASHACTION action)
+find_charge(int64 seq, HASHACTION action, bool *found)
 {
 	if (charges == NULL)
 	{
@@ -46,15 +47,22 @@ find_charge(int64 seq, HASHACTION action)
 		charges = hash_create("contacts_push charges", 64, &control,
 							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	return hash_search(charges, &seq, action, NULL);
+	return hash_search(charges, &seq, action, found);
 }
 
 int64
-settle_charged_at(const Contact *contact)
+settle_failed_at(const Contact *contact)
 {
-	Charge	   *charge = find_charge(contact->seq, HASH_FIND);
+	Charge	   *charge = find_charge(contact->seq, HASH_FIND, NULL);
 
 	return charge ? charge->answers : -1;
+}
+
+static void
+forget_charge(const Contact *contact)
+{
+	if (contact->tried_at >= 0)
+		(void) find_charge(contact->seq, HASH_REMOVE, NULL);
 }
 
 /* ---- what an answer means for its contacts ---- */
@@ -327,28 +335,62 @@ is_its_own(const Contact *contact)
 	return contact->tried_at >= 0 && contact->chatbot->answers > contact->tried_at;
 }
 
+/* Tried again later; the chatbot's others need not wait for that. */
 static void
-charge_contact(Request *request, int http_status, const char *why)
+put_off(Contact *contact, int http_status, const char *why)
+{
+	bool		known;
+	Charge	   *charge = find_charge(contact->seq, HASH_ENTER, &known);
+	PacingBackoff backoff = {0};
+
+	if (!known)
+		charge->failures = contact->attempts;
+	backoff.failures = charge->failures++;
+	charge->answers = contact->chatbot->answers;
+	pacing_fail(&backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000), -1,
+				pg_prng_double(&pg_global_prng_state), 0);
+	contact->delay_ms = backoff.until / 1000;
+	outcome_add(contact, OUTCOME_PUT_OFF, http_status, why);
+}
+
+static void
+charge_contact(Contact *contact, int http_status, const char *why)
+{
+	contact->attempts++;
+	if (contact->attempts < settings_max_attempts)
+	{
+		put_off(contact, http_status, why);
+		return;
+	}
+	forget_charge(contact);
+	outcome_add(contact, OUTCOME_FAILED, http_status, why);
+}
+
+/*
+ * A contact that was alone has failed.  With others taken in between that is
+ * charged to it.  If there are no others, nobody can tell; but where it has failed
+ * before, it alone waits, so that one that comes now finds the chatbot free and
+ * out whether that is well.  True if that settles the matter.
+ */
+static bool
+on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *answer)
 {
 	Contact    *contact = request->contacts[0];
-	PacingBackoff backoff = {.failures = contact->attempts};
+	Chatbot    *chatbot = request->chatbot;
 	bool		drop = true;
 
-	contact->attempts++;
-	if (contact->attempts >= settings_max_attempts)
-	{
-		find_charge(contact->seq, HASH_REMOVE);
-		outcome_add(contact, OUTCOME_FAILED, http_status, why);
-	}
+	if (is_its_own(contact))
+		charge_contact(contact, result->status, answer->message);
+	else if (contact->tried_at >= 0 && answer->judgement.wait_ms < 0 &&
+			 chatbot->contacts == 1 && chatbot->waiting.n == 0)
+		put_off(contact, result->status, answer->message);
 	else
 	{
-		pacing_fail(&backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000), -1,
-					pg_prng_double(&pg_global_prng_state), 0);
-		contact->delay_ms = backoff.until / 1000;
-		find_charge(contact->seq, HASH_ENTER)->answers = contact->chatbot->answers;
-		outcome_add(contact, OUTCOME_CHARGED, http_status, why);
+		contact->tried_at = chatbot->answers;
+		return false;
 	}
-	check_answered(isolation_dropped(request->chatbot->isolation, request->token, &drop));
+	check_answered(isolation_dropped(chatbot->isolation, request->token, &drop));
+	return true;
 }
 
 /* No usable answer: they may have been created. */
@@ -358,13 +400,8 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 	Chatbot    *chatbot = request->chatbot;
 	bool		marked;
 
-	if (request->n == 1 && is_its_own(request->contacts[0]))
-	{
-		charge_contact(request, result->status, answer->message);
+	if (request->n == 1 && on_failed_alone(request, result, answer))
 		return true;
-	}
-	if (request->n == 1)
-		request->contacts[0]->tried_at = chatbot->answers;
 	marked = mark_rest(request, result->status, answer->message);
 	check_answered(isolation_unanswered(chatbot->isolation, request->token));
 	back_off(request, answer->judgement.wait_ms);

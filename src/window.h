@@ -95,7 +95,7 @@ typedef enum OutcomeKind
 	OUTCOME_CONFLICT,
 	OUTCOME_REJECTED,
 	OUTCOME_FAILED,
-	OUTCOME_CHARGED				/* not settled: put off, one attempt more */
+	OUTCOME_PUT_OFF				/* not settled: to be tried again later */
 } OutcomeKind;
 
 typedef struct Contact
@@ -118,7 +118,7 @@ typedef struct Contact
 	OutcomeKind outcome;
 	int			http_status;	/* 0: none */
 	char	   *text;			/* contact id, or error */
-	int64		delay_ms;		/* of a charge */
+	int64		delay_ms;		/* until it is tried again */
 } Contact;
 
 /* Makes the window, in the current memory context, which must outlive it. */

@@ -149,8 +149,8 @@ extern bool outcome_is_behind(void);
 /* Takes in the answers that have come; true if any. */
 extern bool settle_answers(void);
 
-/* chatbot->answers when a failure was last charged to the row; -1: not known. */
-extern int64 settle_charged_at(const Contact *contact);
+/* chatbot->answers when the row last was put off for failing alone; -1: not known. */
+extern int64 settle_failed_at(const Contact *contact);
 
 /*
  * Marks pending rows unconfirmed, for a status (0: none) and a reason; returns

@@ -66,6 +66,10 @@ ok( $node->poll_query_until('postgres',
 is( $node->safe_psql('postgres', q{SELECT status, attempts, unconfirmed, error <> '' FROM contacts_push.outbox WHERE chatbot_id = 'lonely'}),
 	'pending|0|t|t', 'without company: it stays pending');
 
+# It waits alone: what comes finds the chatbot free.
+ok($node->poll_query_until('postgres', q{SELECT next_attempt_at IS NOT NULL FROM contacts_push.outbox WHERE chatbot_id = 'lonely'}),
+	'without company: it is put off, and not its chatbot');
+
 # Company comes one by one, until it has failed.
 my $company = 0;
 ok( wait_until(
