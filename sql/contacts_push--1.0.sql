@@ -736,11 +736,11 @@ AS 'MODULE_PATHNAME', 'contacts_push_validate'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION contacts_push.validate(jsonb) IS 'what is wrong with a ContactInput; NULL: nothing';
 
-CREATE FUNCTION contacts_push.wake()
+CREATE FUNCTION contacts_push.wake(resumed boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'contacts_push_wake'
-LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.wake() IS 'wakes the worker when the transaction commits';
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.wake(boolean) IS 'wakes the worker when the transaction commits; resumed: ends its back-offs, too';
 
 CREATE FUNCTION contacts_push.retry(chatbot_id text DEFAULT NULL, external_id text DEFAULT NULL)
 RETURNS bigint
@@ -810,7 +810,7 @@ BEGIN
 	SET paused_until = NULL, pause_reason = NULL
 	WHERE c.paused_until IS NOT NULL
 	AND (resume.chatbot_id IS NULL OR c.chatbot_id = resume.chatbot_id);
-	PERFORM contacts_push.wake();
+	PERFORM contacts_push.wake(resumed => true);
 END
 $$;
 COMMENT ON FUNCTION contacts_push.resume(text) IS 'ends a pause, whoever made it, and has the chatbot tried at once';

@@ -165,6 +165,7 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 	new.email = outbox_get_text(i, OUTBOX_EMAIL);
 	new.attributes = window_attributes(chatbot, json);
 	contact = window_add(&new);
+	contact->checked_at = shared_clock();
 	contact->look_again = contact->unconfirmed && outbox_get_bool(i, OUTBOX_HAS_OTHERS);
 	if (contact->unconfirmed)
 		contact->tried_at = settle_failed_at(contact);

@@ -74,11 +74,14 @@ contacts_push_validate(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(why));
 }
 
-/* contacts_push.wake() */
+/* contacts_push.wake(resumed boolean) */
 Datum
 contacts_push_wake(PG_FUNCTION_ARGS)
 {
-	wake_worker_at_commit();
+	if (PG_GETARG_BOOL(0))
+		wake_worker_resumed_at_commit();
+	else
+		wake_worker_at_commit();
 	PG_RETURN_VOID();
 }
 

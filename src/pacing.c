@@ -26,13 +26,17 @@
 #define SLOWEST_RATE 0.1
 
 /*
- * The rate after a 429, as a part of the rate before it.  At most: so far below
- * the ceiling that jitter of 50 ms a second does no harm.  At least: halving
- * finds a limit of 1 % of the setting in 7 steps, and loses little if demand, and
- * not the server, was what kept the average down.
+ * The rate after a 429 is at most this part of the rate before it: so far below
+ * the ceiling that jitter of 50 ms a second does no harm.
  */
 #define MOST_LEFT 0.95
-#define LEAST_LEFT 0.5
+
+/*
+ * Where much less was accepted than was allowed, the limit is near to what was
+ * accepted, though a hold may have made that less than it is: the ceiling is set
+ * this many times above it, not to the rate before.
+ */
+#define CEILING_ABOVE_ACCEPTED 2.0
 
 /*
  * Time to reach the ceiling again: such that trying what is beyond it costs well
@@ -95,12 +99,15 @@ void
 pacing_take(PacingBudget *budget, double rate, int64_t now)
 {
 	double		current = current_rate(budget, rate);
+	int64_t		free_since = later(budget->next_at, budget->held_until);
 
 	if (budget->rate == 0)
 	{
 		budget->slowed_at = now;
 		budget->recovered_at = now;
 	}
+	else if (now > free_since)
+		budget->idle += now - free_since;
 	budget->rate = current;
 	budget->next_at = later(now, budget->next_at) + (int64_t) (MICROSECONDS / current);
 }
@@ -144,28 +151,33 @@ pacing_answered(PacingBudget *budget, double rate, int64_t now)
 	budget->rate = current_rate(budget, rate);
 }
 
-/* A 429 that the rate is to blame for, if anything was accepted at all. */
+/*
+ * A 429 that the rate is to blame for, if anything was accepted at all.  What was
+ * accepted a second is counted over the time in which there was demand, holds
+ * included: within a window that has been used up nothing more is to be had.
+ */
 static void
 slow_down(PacingBudget *budget, double rate, int64_t now)
 {
 	double		before = current_rate(budget, rate);
-	double		seconds = (now - budget->slowed_at) / MICROSECONDS;
+	double		seconds = (now - budget->slowed_at - budget->idle) / MICROSECONDS;
 	double		after = seconds > 0 ? budget->accepted / seconds : before;
 
 	if (budget->accepted > 0)
 	{
-		if (after < before * LEAST_LEFT)
-			after = before * LEAST_LEFT;
 		if (after > before * MOST_LEFT)
 			after = before * MOST_LEFT;
 		if (after < SLOWEST_RATE)
 			after = before < SLOWEST_RATE ? before : SLOWEST_RATE;
 		budget->ceiling = before;
+		if (before > after * CEILING_ABOVE_ACCEPTED)
+			budget->ceiling = after * CEILING_ABOVE_ACCEPTED;
 		budget->start = after;
 		budget->rate = after;
 		budget->recovery = 0;
 		budget->accepted = 0;
 	}
+	budget->idle = 0;
 	budget->slowed_at = now;
 }
 

@@ -32,6 +32,8 @@ typedef struct PacingBudget
 	int64_t		recovered_at;	/* time up to which rate has recovered */
 	int64_t		recovery;		/* time that was used to recover since slowed_at */
 	int64_t		accepted;		/* answers other than 429 since slowed_at */
+	int64_t		idle;			/* time since slowed_at in which one could have left
+								 * and nobody came */
 	int64_t		throttled;		/* bursts of 429 in a row */
 } PacingBudget;
 

@@ -23,6 +23,9 @@
 #define FIRST_PAUSE_US (INT64CONST(60) * 1000 * 1000)
 #define LONGEST_PAUSE_US (INT64CONST(3600) * 1000 * 1000)
 
+/* Rows seen pending longer ago are looked at again before they are sent. */
+#define CHECK_AGAIN_US (INT64CONST(2000) * 1000)
+
 /* What a request that is being put together has to keep within. */
 typedef struct Filling
 {
@@ -230,6 +233,60 @@ fill_body(Request *request)
 	contact_body_end(&request->body);
 }
 
+void
+send_end_backoffs(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+		((Chatbot *) lfirst(cell))->backoff.until = 0;
+}
+
+/* Those among the contacts whose rows are not pending any more; false: none. */
+static bool
+find_gone(const IsolationContact *seqs, int n, bool *gone)
+{
+	Datum		value = outbox_int8_array(seqs, n);
+	uint64		left;
+
+	left = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
+	for (uint64 i = 0; i < left; i++)
+		window_find(outbox_get_int64(i, 1))->checked_at = shared_clock();
+	for (int i = 0; i < n; i++)
+		gone[i] = shared_clock() - window_find(seqs[i])->checked_at > CHECK_AGAIN_US;
+	return left < (uint64) n;
+}
+
+/*
+ * After a back-off or a pause, rows that were taken up before it may have been
+ * deleted or settled by hand: they are not sent.  True if the request is as it was.
+ */
+static bool
+check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
+{
+	bool		gone[CONTACT_MAX_USERS];
+	bool		stale = false;
+
+	for (int i = 0; i < n; i++)
+		stale |= shared_clock() - window_find(seqs[i])->checked_at > CHECK_AGAIN_US;
+	if (!stale || !find_gone(seqs, n, gone))
+		return true;
+	for (int i = 0; i < n; i++)
+		window_release_email(window_find(seqs[i]));
+	if (!isolation_dropped(chatbot->isolation, token, gone))
+		elog(ERROR, "a request that was put together is not known");
+	for (int i = 0; i < n; i++)
+	{
+		Contact    *contact = window_find(seqs[i]);
+
+		if (gone[i] && contact->look_again)
+			intents_note(chatbot, contact->external_id);
+		if (gone[i])
+			window_remove(contact);
+	}
+	return false;
+}
+
 /* Has isolation.c put a request together; NULL: there is nothing for one now. */
 static Request *
 next_request(Chatbot *chatbot)
@@ -250,6 +307,8 @@ next_request(Chatbot *chatbot)
 				 errmsg("out of memory")));
 	if (n == 0)
 		return NULL;
+	if (!check_rows(chatbot, seqs, n, token))
+		return next_request(chatbot);
 
 	old = MemoryContextSwitchTo(worker.context);
 	request = palloc0(sizeof(Request));

@@ -43,6 +43,7 @@ typedef struct Worker
 	Oid			database;		/* InvalidOid: the slot is free */
 	int			procno;			/* of the worker, -1: not attached */
 	SharedExit	exit;
+	bool		resumed;		/* contacts_push.resume() was called */
 	uint64		flush_wanted;
 	uint64		flush_done;
 	SharedReport report;
@@ -164,14 +165,16 @@ set_latch_of(int procno)
 }
 
 void
-shared_wake_worker(Oid database)
+shared_wake_worker(Oid database, bool resumed)
 {
 	Worker	   *worker;
 
 	if (shared == NULL)
 		return;
-	LWLockAcquire(shared->lock, LW_SHARED);
+	LWLockAcquire(shared->lock, resumed ? LW_EXCLUSIVE : LW_SHARED);
 	worker = find_worker(database);
+	if (worker && resumed)
+		worker->resumed = true;
 	if (worker)
 		set_latch_of(worker->procno);
 	LWLockRelease(shared->lock);
@@ -374,6 +377,18 @@ shared_report_error(const char *error)
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	strlcpy(my_worker->report.last_error, error, SHARED_ERROR_BYTES);
 	LWLockRelease(shared->lock);
+}
+
+bool
+shared_take_resumed(void)
+{
+	bool		resumed;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	resumed = my_worker->resumed;
+	my_worker->resumed = false;
+	LWLockRelease(shared->lock);
+	return resumed;
 }
 
 uint64

@@ -43,8 +43,8 @@ extern bool shared_available(void);
 
 /* ---- waking: callable by everybody, never throws ---- */
 
-/* Sets the latch of this database's worker. */
-extern void shared_wake_worker(Oid database);
+/* Sets the latch of a database's worker; resumed: by contacts_push.resume(). */
+extern void shared_wake_worker(Oid database, bool resumed);
 
 /* Tells the launcher that the extension came to a database. */
 extern void shared_tell_launcher(Oid database);
@@ -85,6 +85,9 @@ extern void shared_attach_worker(Oid database);
 extern void shared_tell_exit(SharedExit why);
 extern void shared_report(int in_flight, int64 requests, int64 contacts, double rate);
 extern void shared_report_error(const char *error);
+
+/* True if somebody has called contacts_push.resume() since the last call. */
+extern bool shared_take_resumed(void);
 
 /* The highest ticket of contacts_push.flush() drawn so far. */
 extern uint64 shared_flush_wanted(void);

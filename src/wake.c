@@ -12,6 +12,7 @@
 #include "wake.h"
 
 static bool wake_worker_pending = false;
+static bool wake_resumed = false;
 static bool wake_launcher_pending = false;
 
 /*
@@ -23,12 +24,12 @@ static void
 wake_callback(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && wake_worker_pending)
-		shared_wake_worker(MyDatabaseId);
+		shared_wake_worker(MyDatabaseId, wake_resumed);
 	if (event == XACT_EVENT_COMMIT && wake_launcher_pending)
 		shared_tell_launcher(MyDatabaseId);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)
-		wake_worker_pending = wake_launcher_pending = false;
+		wake_worker_pending = wake_resumed = wake_launcher_pending = false;
 }
 
 static void
@@ -48,6 +49,13 @@ wake_worker_at_commit(void)
 {
 	register_wake_callback();
 	wake_worker_pending = true;
+}
+
+void
+wake_worker_resumed_at_commit(void)
+{
+	wake_worker_at_commit();
+	wake_resumed = true;
 }
 
 void

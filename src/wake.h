@@ -11,6 +11,9 @@
 /* This database's worker: there may be something to be done. */
 extern void wake_worker_at_commit(void);
 
+/* The same, by contacts_push.resume(): back-offs are over, too. */
+extern void wake_worker_resumed_at_commit(void);
+
 /* The launcher: the extension has come to this database. */
 extern void wake_launcher_at_commit(void);
 

@@ -112,6 +112,7 @@ typedef struct Contact
 	bool		look_again;		/* it has got further intents meanwhile */
 	uint64		attributes;		/* that it is sent with; see attributes.h */
 	int			attempts;
+	int64		checked_at;		/* shared_clock() when its row was last seen pending */
 	int64		tried_at;		/* chatbot->answers when it failed alone; -1: has not */
 
 	/* while CONTACT_SETTLING */

@@ -219,6 +219,8 @@ pass(bool prune)
 	exit_without_extension();
 	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
 	send_read_pauses();
+	if (shared_take_resumed())
+		send_end_backoffs();
 	if (worker.reloaded)
 		send_lift_pauses();
 	worker.reloaded = false;
@@ -236,11 +238,11 @@ pass(bool prune)
 
 	send_planned();
 	add_chatbots();
-	if (idle)
-		shared_flush_done(ticket);
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
 				  worker.last_key_hash ? shared_budget_rate(worker.last_key_hash)
 				  : settings_requests_per_second);
+	if (idle)
+		shared_flush_done(ticket);
 	if (more || (settings_enabled && intents_are_noted()))
 		return 0;
 	if (outcome_is_behind())

@@ -129,6 +129,9 @@ extern bool send_is_paused(const Chatbot *chatbot);
 /* The chatbot has answered for a contact: what it was paused for is over. */
 extern void send_pause_is_over(Chatbot *chatbot);
 
+/* Has every chatbot that is backing off tried at once. */
+extern void send_end_backoffs(void);
+
 /* Forgets an answered request. */
 extern void send_forget(Request *request);
 

@@ -69,7 +69,7 @@ WHERE o.status || ' ' || o.http_status IS DISTINCT FROM CASE
 	ELSE 'created 200' END
 END
 	is(outcomes($node, $chatbot),
-		sprintf('created %d, conflict %d, rejected %d', CONTACTS - $bad, $known - $both, $refused),
+		sprintf('conflict %d, created %d, rejected %d', $known - $both, CONTACTS - $bad, $refused),
 		"$chatbot: and none is missing");
 	is( held_matches($node, $fake, $chatbot,
 			known => [ map { "other$_" } grep { $_ % (2 * KNOWN) == 0 && $_ % REFUSED != 0 } 1 .. CONTACTS ]),
