@@ -31,12 +31,18 @@
  */
 #define MOST_LEFT 0.95
 
+/* The same where the rate before was too much at once: it was far off. */
+#define MOST_LEFT_AT_ONCE 0.85
+#define AT_ONCE INT64_C(2000000)
+
 /*
  * Where much less was accepted than was allowed, the limit is near to what was
- * accepted, though a hold may have made that less than it is: the ceiling is set
- * this many times above it, not to the rate before.
+ * accepted: the ceiling is set this much above it, not to the rate before.
  */
-#define CEILING_ABOVE_ACCEPTED 2.0
+#define CEILING_ABOVE_ACCEPTED 1.1
+
+/* Servers that count in windows mostly do so by the second. */
+#define COMMON_WINDOW INT64_C(1000000)
 
 /*
  * Time to reach the ceiling again: such that trying what is beyond it costs well
@@ -152,26 +158,35 @@ pacing_answered(PacingBudget *budget, double rate, int64_t now)
 }
 
 /*
- * A 429 that the rate is to blame for, if anything was accepted at all.  What was
- * accepted a second is counted over the time in which there was demand, holds
- * included: within a window that has been used up nothing more is to be had.
+ * The time that what was accepted since the last slow-down is a fair share of, in
+ * seconds: that in which there was demand, and at least a window.
  */
+static double
+accepted_during(const PacingBudget *budget, int64_t now)
+{
+	int64_t		time = now - later(budget->slowed_at, budget->held_until) - budget->idle;
+
+	return later(time, COMMON_WINDOW) / MICROSECONDS;
+}
+
+/* A 429 that the rate is to blame for, if anything was accepted at all. */
 static void
 slow_down(PacingBudget *budget, double rate, int64_t now)
 {
 	double		before = current_rate(budget, rate);
-	double		seconds = (now - budget->slowed_at - budget->idle) / MICROSECONDS;
-	double		after = seconds > 0 ? budget->accepted / seconds : before;
+	double		after = budget->accepted / accepted_during(budget, now);
+	bool		at_once = now - later(budget->slowed_at, budget->held_until) < AT_ONCE;
+	double		most = before * (at_once ? MOST_LEFT_AT_ONCE : MOST_LEFT);
 
 	if (budget->accepted > 0)
 	{
-		if (after > before * MOST_LEFT)
-			after = before * MOST_LEFT;
-		if (after < SLOWEST_RATE)
-			after = before < SLOWEST_RATE ? before : SLOWEST_RATE;
 		budget->ceiling = before;
 		if (before > after * CEILING_ABOVE_ACCEPTED)
 			budget->ceiling = after * CEILING_ABOVE_ACCEPTED;
+		if (after > most)
+			after = most;
+		if (after < SLOWEST_RATE)
+			after = before < SLOWEST_RATE ? before : SLOWEST_RATE;
 		budget->start = after;
 		budget->rate = after;
 		budget->recovery = 0;
