@@ -142,9 +142,14 @@ sub play_round
 	return;
 }
 
+# Each query of a session is noted, which is for a file and nobody's screen.
+my $builder = Test::More->builder;
+my $output = $builder->output;
+$builder->output("$PostgreSQL::Test::Utils::log_path/pending_rounds.log");
 play_round() for 1 .. ROUNDS;
 finish_prepared(scalar keys %prepared);
 insert_between();
+$builder->output($output);
 
 ok( wait_until(
 		sub { $node->safe_psql('postgres', q{SELECT count(*) FROM contacts_push.outbox WHERE status = 'created'}) == keys %committed }),
