@@ -11,6 +11,7 @@
 
 #include "access/xact.h"
 #include "compat.h"
+#include "enqueue.h"
 #include "gaps.h"
 #include "miscadmin.h"
 #include "outbox.h"
@@ -180,28 +181,41 @@ exit_without_extension(void)
 	proc_exit(0);
 }
 
+static void
+add_chatbot(void *arg)
+{
+	Datum		value = CStringGetTextDatum(((Chatbot *) arg)->id);
+
+	outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
+}
+
 /*
- * Gives chatbots a row in contacts_push.chatbot, in a transaction of its own that
- * holds nothing: it may have to wait for somebody who is adding the same.
+ * Gives chatbots a row in contacts_push.chatbot.  Somebody may be adding the same in
+ * a transaction that stays open: that is not waited for, and tried again later.
  */
 static void
 add_chatbots(void)
 {
-	List	   *chatbots = window_chatbots();
+	static int64 next_try_at = 0;
 	ListCell   *cell;
 
-	foreach(cell, chatbots)
+	if (next_try_at > shared_clock())
+		return;
+	foreach(cell, window_chatbots())
 	{
 		Chatbot    *chatbot = lfirst(cell);
-		Datum		value;
+		char	   *reason;
 
 		if (chatbot->has_row)
 			continue;
 		begin_pass();
-		value = CStringGetTextDatum(chatbot->id);
-		outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
+		exit_without_extension();
+		(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_OVERRIDE,
+								 GUC_ACTION_LOCAL, true, 0, false);
+		chatbot->has_row = enqueue_try(add_chatbot, chatbot, &reason);
 		end_pass();
-		chatbot->has_row = true;
+		if (!chatbot->has_row)
+			next_try_at = shared_clock() + BEHIND_MS * INT64CONST(1000);
 	}
 }
 
