@@ -210,7 +210,8 @@ add_chatbots(void)
 			continue;
 		begin_pass();
 		exit_without_extension();
-		(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_OVERRIDE,
+		/* Not PGC_S_OVERRIDE: that would outlive the transaction. */
+		(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
 		chatbot->has_row = enqueue_try(add_chatbot, chatbot, &reason);
 		end_pass();
