@@ -115,19 +115,24 @@ bench_drain()
 	compare worker 'by hand' at-least 2.5
 }
 
-# hot_share: prints the share of the outbox's updates that were HOT.
+# hot_share N FILLFACTOR SMALL: drains N contacts; prints the share of the
+# outbox's updates that were HOT, and what became its size.
 hot_share()
 {
-	cluster_psql -At <<'SQL'
-SELECT pg_stat_force_next_flush() \g /dev/null
-SELECT round(n_tup_hot_upd::numeric / n_tup_upd, 4) FROM pg_stat_user_tables
-WHERE relid = 'contacts_push.outbox'::regclass;
+	database_new
+	cluster_psql -c "ALTER TABLE contacts_push.outbox SET (fillfactor = $2)"
+	fill "$1" "$3"
+	drain "$1" >/dev/null
+	until_or 120 statistics_have "$1"
+	cluster_psql -At -F ' HOT, ' -v rows="$1" <<'SQL'
+SELECT round(n_tup_hot_upd::numeric / n_tup_upd, 4),
+	pg_relation_size(relid) / :rows || ' bytes'
+FROM pg_stat_user_tables WHERE relid = 'contacts_push.outbox'::regclass;
 SQL
 }
 
-# The worker's numbers reach the statistics when it next has something to do or
-# after a while; all its updates have to be in them.
-hot_share_is_known()
+# statistics_have N: the worker's updates reach the statistics a while later.
+statistics_have()
 {
 	[ "$(cluster_psql -At -c "SELECT n_tup_upd >= $1 FROM pg_stat_user_tables
 		WHERE relid = 'contacts_push.outbox'::regclass")" = t ]
@@ -145,7 +150,7 @@ wal_of()
 		"$before" "$(wal_position)" "$rows")"
 }
 
-# wal_whole NAME: samples the sum of what was sampled last of both steps.
+# wal_whole NAME: samples the sum of the two last samples.
 wal_whole()
 {
 	sample "$1" "$(tail -n 2 "$SAMPLES" | awk '{ sum += $NF } END { print sum }')"
@@ -153,7 +158,7 @@ wal_whole()
 
 bench_wal()
 {
-	local rows=$((100000 / scale)) round fillfactor
+	local rows=$((100000 / scale)) round fillfactor name
 
 	say "wal: bytes a contact, $rows contacts; plain: bench/sql/plain_outbox.sql with bench/batcher.c"
 	samples_new
@@ -173,13 +178,7 @@ bench_wal()
 	compare outbox plain at-most 0.6
 	say "  share of HOT updates of the outbox, and its size a contact, by fillfactor:"
 	for fillfactor in 100 70 60 55 50 45 40; do
-		database_new
-		cluster_psql -c "ALTER TABLE contacts_push.outbox SET (fillfactor = $fillfactor)"
-		fill "$rows"
-		drain "$rows" >/dev/null
-		until_or 120 hot_share_is_known "$rows"
-		say "    $fillfactor $(hot_share) $(cluster_psql -At -c \
-			"SELECT pg_relation_size('contacts_push.outbox') / $rows || ' bytes'")"
+		say "    $fillfactor: $(hot_share "$rows" "$fillfactor" off); small contacts: $(hot_share "$rows" "$fillfactor" on)"
 	done
 }
 
@@ -216,11 +215,10 @@ bench_memory()
 		say "    after about $((rows * tenth / 10)): $((now - start)) kB more"
 	done
 	samples_new
-	sample 'grown, MB' "$(perl -e 'print(($ARGV[0] - $ARGV[1]) / 1024)' "$now" "$start")"
-	sample one 1
+	sample grown "$(perl -e 'print(($ARGV[0] - $ARGV[1]) / 1024)' "$now" "$start")"
 	sample 'last tenth' "$now"
 	sample 'first tenth' "$first"
-	compare 'grown, MB' one at-most 64
+	show grown MB at-most 64
 	# flat: what the allocator keeps may differ by a few per cent
 	compare 'last tenth' 'first tenth' at-most 1.1
 }

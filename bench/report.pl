@@ -1,9 +1,10 @@
 #!/usr/bin/perl
 #
-# bench/report.pl FILE show NAME UNIT
+# bench/report.pl FILE show NAME UNIT [at-least|at-most TARGET]
 # bench/report.pl FILE compare A B [at-least|at-most TARGET]
 #	Prints medians of samples.  FILE has a line "name<TAB>number" a sample, one a
-#	name and round.  Exit status 3: the median ratio misses the target.
+#	name and round; A and B are names.  Exit status 3: the median, or that of the
+#	ratios of each round, misses the target.
 use strict;
 use warnings;
 
@@ -39,33 +40,46 @@ sub shown
 	return sprintf '%.0f', $number;
 }
 
-sub show
+# Prints a line about numbers and whether their median meets the target; returns
+# the exit status.
+sub judge
 {
-	my ($samples, $name, $unit) = @_;
-	my @values = @{ $samples->{$name} // die "no samples of $name\n" };
+	my ($title, $unit, $numbers, $direction, $target) = @_;
+	my @sorted = sort { $a <=> $b } @$numbers;
+	my $median = median(@sorted);
+	my $met = !defined $direction
+		|| ($direction eq 'at-least' ? $median >= $target : $median <= $target);
 
-	printf "    %-44s %10s %s  (%s to %s, %d)\n", $name, shown(median(@values)), $unit,
-		map({ shown($_) } (sort { $a <=> $b } @values)[ 0, -1 ]), scalar @values;
-	return 0;
-}
-
-sub compare
-{
-	my ($samples, $name, $base, $direction, $target) = @_;
-	my @values = @{ $samples->{$name} // die "no samples of $name\n" };
-	my @bases = @{ $samples->{$base} // die "no samples of $base\n" };
-
-	die "$name and $base have not as many samples\n" if @values != @bases;
-	my @ratios = map { $values[$_] / $bases[$_] } 0 .. $#values;
-	my $ratio = median(@ratios);
-	my $met = !defined $direction || ($direction eq 'at-least' ? $ratio >= $target : $ratio <= $target);
-
-	printf "    %-44s %10.3f    (%.3f to %.3f, %d pairs)%s\n", "$name : $base", $ratio,
-		(sort { $a <=> $b } @ratios)[ 0, -1 ], scalar @ratios,
+	printf "    %-36s %9s %-11s (%s to %s, %d rounds)%s\n", $title, shown($median), $unit,
+		shown($sorted[0]), shown($sorted[-1]), scalar @sorted,
 		defined $direction
 		? sprintf('  %s %s: %s', $direction =~ tr/-/ /r, $target, $met ? 'met' : 'MISSED')
 		: '';
 	return $met ? 0 : 3;
+}
+
+sub values_of
+{
+	my ($samples, $name) = @_;
+
+	return @{ $samples->{$name} // die "no samples of $name\n" };
+}
+
+sub show
+{
+	my ($samples, $name, $unit, @target) = @_;
+
+	return judge($name, $unit, [ values_of($samples, $name) ], @target);
+}
+
+sub compare
+{
+	my ($samples, $name, $base, @target) = @_;
+	my @values = values_of($samples, $name);
+	my @bases = values_of($samples, $base);
+
+	die "$name and $base have not as many samples\n" if @values != @bases;
+	return judge("$name : $base", '', [ map { $values[$_] / $bases[$_] } 0 .. $#values ], @target);
 }
 
 my ($file, $what, @arguments) = @ARGV;
