@@ -118,6 +118,12 @@ pacing_take(PacingBudget *budget, double rate, int64_t now)
 	budget->next_at = later(now, budget->next_at) + (int64_t) (MICROSECONDS / current);
 }
 
+void
+pacing_return(PacingBudget *budget, double rate)
+{
+	budget->next_at -= (int64_t) (MICROSECONDS / current_rate(budget, rate));
+}
+
 /* The rate after so many seconds of recovery. */
 static double
 recovered_rate(const PacingBudget *budget, double seconds)

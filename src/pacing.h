@@ -45,6 +45,9 @@ extern int64_t pacing_delay(const PacingBudget *budget, double rate, int64_t now
 /* A request leaves now, whether pacing_delay() says so or not. */
 extern void pacing_take(PacingBudget *budget, double rate, int64_t now);
 
+/* The last request taken does not leave after all. */
+extern void pacing_return(PacingBudget *budget, double rate);
+
 /* An answer other than 429 has come for a request of this budget. */
 extern void pacing_answered(PacingBudget *budget, double rate, int64_t now);
 

@@ -425,12 +425,14 @@ plan_request(Chatbot *chatbot)
 		return false;
 	}
 	key_hash = shared_key_hash(key);
-	if (!has_come(shared_clock() + shared_budget_delay(key_hash)))
+	if (!has_come(shared_clock() + shared_budget_try(key_hash)))
 		return false;
 	request = next_request(chatbot);
 	if (request == NULL)
+	{
+		shared_budget_return(key_hash);
 		return false;
-	shared_budget_take(key_hash);
+	}
 	request->key = MemoryContextStrdup(worker.context, key);
 	request->key_hash = key_hash;
 	write_intent(request);

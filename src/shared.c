@@ -532,14 +532,25 @@ unlock_budget(void)
 		LWLockRelease(shared->lock);
 }
 
+/* One section: two workers must not both find the budget free. */
 int64
-shared_budget_delay(uint64 key_hash)
+shared_budget_try(uint64 key_hash)
 {
 	PacingBudget *budget = lock_budget(key_hash);
-	int64		delay = pacing_delay(budget, settings_requests_per_second, shared_clock());
+	int64		now = shared_clock();
+	int64		delay = pacing_delay(budget, settings_requests_per_second, now);
 
+	if (delay == 0)
+		pacing_take(budget, settings_requests_per_second, now);
 	unlock_budget();
 	return delay;
+}
+
+void
+shared_budget_return(uint64 key_hash)
+{
+	pacing_return(lock_budget(key_hash), settings_requests_per_second);
+	unlock_budget();
 }
 
 void

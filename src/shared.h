@@ -114,8 +114,11 @@ extern uint64 shared_key_hash(const char *key);
 extern int64 shared_clock(void);
 
 /* As the functions of pacing.h, on the budget of the key. */
-extern int64 shared_budget_delay(uint64 key_hash);
 extern void shared_budget_take(uint64 key_hash);
+extern void shared_budget_return(uint64 key_hash);
+
+/* Takes a request if one may leave now; else microseconds until one may. */
+extern int64 shared_budget_try(uint64 key_hash);
 extern void shared_budget_answered(uint64 key_hash);
 extern void shared_budget_throttled(uint64 key_hash, int64 left_at, int64 told_us);
 extern double shared_budget_rate(uint64 key_hash);

@@ -320,6 +320,10 @@ test_throttling(void)
 	int64_t		now = NOW + 10 * SECOND;
 	double		slowed;
 
+	pacing_take(&budget, 10, now);
+	pacing_return(&budget, 10);
+	is_int(pacing_delay(&budget, 10, now), 0, "what is given back can be taken again");
+
 	pacing_throttled(&budget, 10, now - 40 * MS, 7 * SECOND, 0.5, now);
 	slowed = budget.rate;
 	is_int(pacing_delay(&budget, 10, now), 7 * SECOND, "a 429 is obeyed");
