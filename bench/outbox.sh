@@ -131,9 +131,11 @@ FROM pg_stat_user_tables WHERE relid = 'contacts_push.outbox'::regclass;
 SQL
 }
 
-# statistics_have N: the worker's updates reach the statistics a while later.
+# statistics_have N: the worker reports what it has updated when it has next been
+# awake, a second later at the earliest.
 statistics_have()
 {
+	cluster_psql -c 'SELECT contacts_push.wake()' >/dev/null
 	[ "$(cluster_psql -At -c "SELECT n_tup_upd >= $1 FROM pg_stat_user_tables
 		WHERE relid = 'contacts_push.outbox'::regclass")" = t ]
 }
