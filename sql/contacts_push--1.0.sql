@@ -43,7 +43,7 @@ COMMENT ON COLUMN contacts_push.contact.updated_at IS 'when Chatbase last change
 -- Every settle leaves a new version of its row: free space in the page keeps it
 -- there (HOT), so no index but the small partial one is touched.  Rows shrink when
 -- they are settled, those of small contacts least: with 60 a fifth of the settles of
--- contacts with just an e-mail is not HOT, with 55 none is (bench/run wal).
+-- contacts with just an e-mail is not HOT, with 55 hardly any (bench/run wal).
 CREATE TABLE contacts_push.outbox (
 	seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	chatbot_id text NOT NULL
