@@ -19,8 +19,10 @@ use constant LIMIT => 20;
 # Contacts a request, so that the limit is what takes time.
 use constant BATCH => 10;
 
-# Requests: enough for 30 seconds.
-use constant REQUESTS => 30 * LIMIT;
+# Seconds that a limit is to be kept for; and where it has to be found first, which
+# no user sees again for as long as the server runs.
+use constant KEEPING => 30;
+use constant FINDING => 60;
 
 my $second_key = KEY . '-2';
 my $fake = FakeChatbase->start('--key', KEY, '--key', $second_key, '--limit', LIMIT, '--window', 1000);
@@ -32,7 +34,8 @@ sub check_pace
 {
 	my ($what, $setting, @databases) = @_;
 	my $chatbot = $what =~ s/\W/_/gr;
-	my $contacts = REQUESTS * BATCH / @databases;
+	my $requests = LIMIT * ($setting > LIMIT ? FINDING : KEEPING);
+	my $contacts = $requests * BATCH / @databases;
 
 	# Forgets requests, statistics and what was learnt of the key's budget.
 	$fake->reset;
