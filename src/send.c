@@ -327,6 +327,23 @@ next_request(Chatbot *chatbot)
 	return request;
 }
 
+/* A request that asks for the chatbot's witness. */
+static Request *
+witness_request(Chatbot *chatbot)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	Request    *request = palloc0(sizeof(Request));
+
+	request->chatbot = chatbot;
+	request->asks_witness = true;
+	request->contacts = palloc(sizeof(Contact *));
+	initStringInfo(&request->body);
+	witness_fill_body(chatbot, &request->body);
+	MemoryContextSwitchTo(old);
+	chatbot->ask_witness = false;
+	return request;
+}
+
 static int
 compare_seqs(const void *a, const void *b)
 {
@@ -413,7 +430,8 @@ plan_request(Chatbot *chatbot)
 	char	   *why;
 	char	   *key;
 
-	if (isolation_waiting(chatbot->isolation) == 0 || is_being_probed(chatbot) ||
+	if ((isolation_waiting(chatbot->isolation) == 0 && !witness_is_wanted(chatbot)) ||
+		is_being_probed(chatbot) ||
 		(chatbot->pause != PAUSE_NONE && !has_come(chatbot->paused_until)) ||
 		!has_come(chatbot->backoff.until))
 		return false;
@@ -427,7 +445,7 @@ plan_request(Chatbot *chatbot)
 	key_hash = shared_key_hash(key);
 	if (!has_come(shared_clock() + shared_budget_try(key_hash)))
 		return false;
-	request = next_request(chatbot);
+	request = witness_is_wanted(chatbot) ? witness_request(chatbot) : next_request(chatbot);
 	if (request == NULL)
 	{
 		shared_budget_return(key_hash);

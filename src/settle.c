@@ -146,6 +146,7 @@ on_created(Request *request, const ReadAnswer *answer)
 {
 	settle_named(request, answer);
 	check_answered(isolation_clean(request->chatbot->isolation, request->token));
+	witness_note(request->chatbot, request->contacts[0]->external_id_utf8);
 	clear_trouble(request);
 	forget_refusals(request->chatbot);
 }
@@ -366,11 +367,18 @@ charge_contact(Contact *contact, int http_status, const char *why)
 	outcome_add(contact, OUTCOME_FAILED, http_status, why);
 }
 
+/* True if nothing else is there to show whether the chatbot answers. */
+static bool
+is_without_company(const Chatbot *chatbot)
+{
+	return chatbot->contacts == 1 && chatbot->waiting.n == 0;
+}
+
 /*
  * A contact that was alone has failed.  With others taken in between that is
- * charged to it.  If there are no others, nobody can tell; but where it has failed
- * before, it alone waits, so that one that comes now finds the chatbot free and
- * out whether that is well.  True if that settles the matter.
+ * charged to it.  If there are no others, a witness is asked for next time; and
+ * where it has failed before, it alone waits, so that one that comes now finds the
+ * chatbot free and out whether that is well.  True if that settles the matter.
  */
 static bool
 on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *answer)
@@ -379,10 +387,12 @@ on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *an
 	Chatbot    *chatbot = request->chatbot;
 	bool		drop = true;
 
+	if (is_without_company(chatbot))
+		witness_ask(chatbot);
 	if (is_its_own(contact))
 		charge_contact(contact, result->status, answer->message);
 	else if (contact->tried_at >= 0 && answer->judgement.wait_ms < 0 &&
-			 chatbot->contacts == 1 && chatbot->waiting.n == 0)
+			 is_without_company(chatbot))
 		put_off(contact, result->status, answer->message);
 	else
 	{
@@ -410,14 +420,21 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 	return marked;
 }
 
+void
+settle_pause(Request *request, PauseKind kind, const HttpResult *result,
+		  const ReadAnswer *answer)
+{
+	send_pause(request->chatbot, kind,
+			   answer->from_api ? psprintf("%d %s", result->status, answer->message)
+			   : psprintf("%s", answer->message));
+}
+
 static void
 on_paused(Request *request, PauseKind kind, const HttpResult *result,
 		  const ReadAnswer *answer)
 {
 	give_back(request);
-	send_pause(request->chatbot, kind,
-			   answer->from_api ? psprintf("%d %s", result->status, answer->message)
-			   : psprintf("%s", answer->message));
+	settle_pause(request, kind, result, answer);
 }
 
 /* What the answer tells about the budget of the key. */
@@ -507,14 +524,17 @@ settle_request(Request *request)
 	const char **external_ids = palloc(request->n * sizeof(char *));
 	ReadAnswer	answer;
 	Verdict		verdict;
-	bool		marked;
+	bool		marked = true;
 
 	for (int i = 0; i < request->n; i++)
 		external_ids[i] = request->contacts[i]->external_id_utf8;
 	answer_read(&answer, result, request->key, external_ids, request->n);
 	verdict = answer.judgement.verdict;
 	keep_pace(request, &answer);
-	marked = act_on(request, result, &answer);
+	if (request->asks_witness)
+		witness_answered(request, result, &answer);
+	else
+		marked = act_on(request, result, &answer);
 	settle_finish_request(request->id, result->status, verdict_name(verdict),
 						  verdict == VERDICT_CREATED ? NULL : answer.message,
 						  result->duration_ms, marked);

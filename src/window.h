@@ -67,6 +67,14 @@ typedef struct Chatbot
 	bool		pause_unwritten;	/* contacts_push.chatbot does not say so yet */
 	uint64		paused_with;	/* hash of the key and URL that led to it */
 
+	/*
+	 * A contact that was seen to exist: asked for again, it shows whether the
+	 * chatbot answers, where no other contact is there to show it.
+	 */
+	char	   *witness;		/* its external_id in UTF-8; NULL: none */
+	int64		witness_seen_at;	/* shared_clock() */
+	bool		ask_witness;
+
 	/* refusals of single contacts, in a row and in the same words */
 	int			refusals;
 	int64		refused[REFUSALS_IN_A_ROW];

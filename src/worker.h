@@ -11,6 +11,7 @@
 #ifndef CONTACTS_PUSH_WORKER_H
 #define CONTACTS_PUSH_WORKER_H
 
+#include "answer.h"
 #include "http.h"
 #include "lib/stringinfo.h"
 #include "window.h"
@@ -24,6 +25,7 @@ typedef struct Request
 	int64		id;				/* contacts_push.request */
 	Chatbot    *chatbot;
 	HttpRequest *http;			/* NULL: has not left yet */
+	bool		asks_witness;	/* carries none of the contacts; n is 0 */
 	int			token;			/* of the chatbot's isolation */
 	int			n;
 	Contact   **contacts;
@@ -101,6 +103,24 @@ extern bool intents_are_noted(void);
 /* Decides on all noted contacts. */
 extern void intents_look(void);
 
+/* ---- witness.c ---- */
+
+/* Has the chatbot asked for a contact that exists; nothing if none is known. */
+extern void witness_ask(Chatbot *chatbot);
+
+/* This contact is known to exist. */
+extern void witness_note(Chatbot *chatbot, const char *external_id_utf8);
+
+/* True if the chatbot is to be asked, and of whom. */
+extern bool witness_is_wanted(const Chatbot *chatbot);
+
+/* The body of the question. */
+extern void witness_fill_body(const Chatbot *chatbot, StringInfo body);
+
+/* The answer to the question: all that counts is whether it is a definite one. */
+extern void witness_answered(Request *request, const HttpResult *result,
+							 const ReadAnswer *answer);
+
 /* ---- send.c ---- */
 
 /* Decides on requests and writes their intents; true if one will leave. */
@@ -151,6 +171,10 @@ extern bool outcome_is_behind(void);
 
 /* Takes in the answers that have come; true if any. */
 extern bool settle_answers(void);
+
+/* Pauses the chatbot of a request with the answer's words as the reason. */
+extern void settle_pause(Request *request, PauseKind kind, const HttpResult *result,
+						 const ReadAnswer *answer);
 
 /* chatbot->answers when the row last was put off for failing alone; -1: not known. */
 extern int64 settle_failed_at(const Contact *contact);
