@@ -128,8 +128,7 @@ CALL contacts_push.backfill('shop.users');
 SELECT * FROM shop.took_place();
 SELECT external_id FROM test.take_outbox();
 
--- Another's table as a "part" of one's own: the mapping of that name for its rows runs
--- as its author, who may not read it.
+-- Another's table is no "part" of one's own, and another's table is not to be backfilled.
 CREATE TABLE private (secret text);
 INSERT INTO private VALUES ('secret');
 SET SESSION AUTHORIZATION regress_contacts_push_owner;
@@ -137,7 +136,7 @@ SET search_path = shop;
 SELECT contacts_push.unwatch('users');
 CREATE FUNCTION climb(p public.private) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('mapping of another''s rows'))$$;
 SELECT contacts_push.watch('users', 'bot', contact => 'climb');
-\set VERBOSITY terse
+\set VERBOSITY sqlstate
 SELECT * FROM contacts_push.backfill_look('users', 'public.private', 'bot', 0, 10);
 SELECT contacts_push.backfill_blocks('users', 'public.private', 'bot', 0, 10, 10);
 \set VERBOSITY default
@@ -146,6 +145,62 @@ SET search_path = public;
 SELECT * FROM shop.took_place();
 SELECT count(*) FROM test.take_outbox();
 DROP FUNCTION shop.climb(private);
+-- Nor one's own table a part of another's, with a cast into the other's row type.
+CREATE TABLE watched (id integer PRIMARY KEY);
+SELECT contacts_push.watch('watched', 'bot');
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+CREATE TABLE shop.evil (id integer);
+INSERT INTO shop.evil VALUES (1);
+CREATE FUNCTION shop.evil_as_watched(shop.evil) RETURNS public.watched LANGUAGE sql AS
+	$$SELECT CASE WHEN shop.spring('cast to another''s row type') IS NOT NULL THEN ROW(1)::public.watched END$$;
+CREATE CAST (shop.evil AS public.watched) WITH FUNCTION shop.evil_as_watched(shop.evil) AS IMPLICIT;
+SELECT * FROM contacts_push.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64);
+SELECT contacts_push.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, 1);
+SELECT * FROM contacts_push.backfill_look('public.watched', 'public.watched', 'bot', 0, 64);
+RESET SESSION AUTHORIZATION;
+\set VERBOSITY sqlstate
+SELECT * FROM contacts_push.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64);
+SELECT contacts_push.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, 1);
+SELECT * FROM contacts_push.backfill_look('public.watched', 'public.watched_pkey', 'bot', 0, 64);
+SELECT * FROM contacts_push.backfill_look('public.watched', 0, 'bot', 0, 64);
+\set VERBOSITY default
+SELECT * FROM shop.took_place();
+DROP TABLE watched, shop.evil CASCADE;
+-- A partition of somebody else's, who has made such a cast and an overload of the mapping
+-- for its rows: they are mapped as those of the parent, by its own mapping.
+CREATE TABLE parted (dropped text, id integer PRIMARY KEY, "No" integer, born varchar(20)) PARTITION BY LIST (id);
+CREATE TABLE shop.evil (born varchar(20), "No" integer, id integer NOT NULL);
+ALTER TABLE parted DROP COLUMN dropped;
+ALTER TABLE parted ATTACH PARTITION shop.evil DEFAULT;
+INSERT INTO parted VALUES (1, 10, '2001-01-01'), (2, 20, 'once');
+ALTER TABLE shop.evil OWNER TO regress_contacts_push_owner;
+SELECT contacts_push.watch('parted', 'bot', name => '"No"', custom_attributes => 'jsonb_build_object(''born'', born::date)');
+GRANT CREATE ON SCHEMA public TO regress_contacts_push_owner;
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+CREATE FUNCTION shop.evil_as_parted(shop.evil) RETURNS public.parted LANGUAGE sql AS
+	$$SELECT CASE WHEN shop.spring('cast to the parent''s row type') IS NOT NULL THEN ROW(7, 7, '')::public.parted END$$;
+CREATE CAST (shop.evil AS public.parted) WITH FUNCTION shop.evil_as_parted(shop.evil) AS IMPLICIT;
+CREATE FUNCTION public.parted_contact(shop.evil) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('overload of the mapping'))$$;
+RESET SESSION AUTHORIZATION;
+CALL contacts_push.backfill('parted');
+SELECT * FROM shop.took_place();
+SELECT external_id, contact FROM test.take_outbox();
+-- And with a policy on it, which would be asked as the parent's owner.
+ALTER TABLE parted OWNER TO regress_contacts_push_app;
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+CREATE POLICY spy ON shop.evil USING (shop.spring('policy') IS NOT NULL);
+ALTER TABLE shop.evil ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON shop.evil TO regress_contacts_push_app;
+RESET SESSION AUTHORIZATION;
+ALTER FUNCTION parted_contact(parted) OWNER TO regress_contacts_push_app;
+\set VERBOSITY terse
+CALL contacts_push.backfill('parted');
+\set VERBOSITY default
+SELECT * FROM shop.took_place();
+SELECT count(*) FROM test.take_outbox();
+DROP FUNCTION parted_contact(shop.evil);
+DROP TABLE parted CASCADE;
+REVOKE CREATE ON SCHEMA public FROM regress_contacts_push_owner;
 -- A partition that belongs to somebody else doesn't lend its owner's rights either.
 CREATE TABLE shop.parted (id integer PRIMARY KEY) PARTITION BY LIST (id);
 CREATE TABLE shop.part PARTITION OF shop.parted DEFAULT;

@@ -5,7 +5,8 @@
  * Layer 3.  contacts_push.backfill() calls this for each chunk and commits.  The
  * mapping is run as the owner of the watched table, who chose it, as the server's own
  * maintenance commands do: it must not run with the rights of whoever backfills,
- * nor with those of somebody who owns a partition.
+ * nor with those of somebody who owns a partition.  And nothing that such a somebody
+ * made must run at all: no cast or overload for the partition's row type, no policy.
  *
  * No row is locked, so that nobody who writes the table waits for a backfill.
  * What keeps an outdated contact from becoming the newest intent is the order: the
@@ -17,10 +18,13 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
 #include "compat.h"
 #include "enqueue.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "outbox.h"
 #include "storage/lmgr.h"
@@ -37,6 +41,7 @@ typedef struct Chunk
 {
 	const char *chatbot_id;
 	const char *mapping;		/* quoted */
+	const char *row;			/* t, as a row of the watched table */
 	const char *table;			/* quoted */
 	char	   *condition;		/* which rows */
 	Tuplestorestate *rows;		/* their contacts */
@@ -48,7 +53,7 @@ static void
 map_chunk(void *arg)
 {
 	Chunk	   *chunk = arg;
-	char	   *call = psprintf("%s(t)", chunk->mapping);
+	char	   *call = psprintf("%s(%s)", chunk->mapping, chunk->row);
 	char	   *from = psprintf(" FROM ONLY %s t WHERE %s", chunk->table, chunk->condition);
 
 	outbox_run_mapping_once(psprintf(ENQUEUE_MAPPED, call, from), chunk->rows);
@@ -76,8 +81,18 @@ map_each(Chunk *chunk)
 	}
 }
 
+/*
+ * A policy on somebody else's partition is an error rather than code of theirs.
+ */
 static void
-map_as_owner(Chunk *chunk, Oid owner)
+forbid_policies(void)
+{
+	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
+static void
+map_as_owner(Chunk *chunk, Oid owner, Oid part_owner)
 {
 	int			nest = NewGUCNestLevel();
 	Oid			user;
@@ -86,47 +101,97 @@ map_as_owner(Chunk *chunk, Oid owner)
 
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
+	if (part_owner != owner)
+		forbid_policies();
 	if (!enqueue_try(map_chunk, chunk, &reason))
 		map_each(chunk);
 	AtEOXact_GUC(false, nest);
 	SetUserIdAndSecContext(user, context);
 }
 
-static Oid
-owner_of(Oid relation)
+/*
+ * Raises unless the current user owns the watched table and the part is that table,
+ * or one of its partitions that hold rows.
+ */
+static void
+check_part(Oid watched, Oid part)
 {
-	Relation	watched = table_open(relation, AccessShareLock);
-	Oid			owner = watched->rd_rel->relowner;
+	if (!compat_owns_relation(watched, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(watched));
+	if (get_rel_relkind(part) != RELKIND_RELATION ||
+		(part != watched && !list_member_oid(get_partition_ancestors(part), watched)))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("relation with OID %u holds no rows of table \"%s\"",
+						part, get_rel_name(watched))));
+}
 
-	table_close(watched, AccessShareLock);
-	return owner;
+/*
+ * The row t of a partition as one of the watched table, palloc'd.  A record is made
+ * into a row type column by column, whatever casts there are, and a partition's
+ * columns have the types of its parent's.
+ */
+static char *
+row_of(Relation watched)
+{
+	TupleDesc	desc = RelationGetDescr(watched);
+	const char *separator = "";
+	StringInfoData row;
+
+	initStringInfo(&row);
+	appendStringInfoString(&row, "ROW(");
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (column->attisdropped)
+			continue;
+		appendStringInfo(&row, "%st.%s", separator, quote_identifier(NameStr(column->attname)));
+		separator = ", ";
+	}
+	appendStringInfo(&row, ")::%s",
+					 format_type_extended(watched->rd_rel->reltype, -1,
+										  FORMAT_TYPE_FORCE_QUALIFY));
+	return row.data;
+}
+
+static const char *
+mapping_of(Relation watched, const char *chatbot_id)
+{
+	const char *mapping = outbox_find_mapping(RelationGetRelid(watched), chatbot_id);
+
+	if (mapping == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table \"%s\" is not watched for chatbot \"%s\"",
+						RelationGetRelationName(watched), chatbot_id)));
+	return enqueue_quote_mapping(mapping);
 }
 
 /* Maps some blocks: arguments 0 to 4 of both of the functions below. */
 static void
 map_blocks(Chunk *chunk, FunctionCallInfo fcinfo)
 {
-	Oid			watched = PG_GETARG_OID(0);
-	const char *mapping;
+	Relation	watched;
 	Relation	part;
 
-	chunk->chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	mapping = outbox_find_mapping(watched, chunk->chatbot_id);
-	if (mapping == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table \"%s\" is not watched for chatbot \"%s\"",
-						get_rel_name(watched), chunk->chatbot_id)));
+	/* Before a lock, which is nothing for those who may not have it, and with it. */
+	check_part(PG_GETARG_OID(0), PG_GETARG_OID(1));
+	watched = table_open(PG_GETARG_OID(0), AccessShareLock);
 	part = table_open(PG_GETARG_OID(1), AccessShareLock);
-	chunk->mapping = enqueue_quote_mapping(mapping);
+	check_part(RelationGetRelid(watched), RelationGetRelid(part));
+	chunk->chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(2));
+	chunk->mapping = mapping_of(watched, chunk->chatbot_id);
+	chunk->row = row_of(watched);
 	chunk->table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(part)),
 											  RelationGetRelationName(part));
 	chunk->condition = psprintf("t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT ",0)'"
 								" AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'",
 								PG_GETARG_INT64(3), PG_GETARG_INT64(4));
 	chunk->rows = outbox_rows_create();
-	map_as_owner(chunk, owner_of(watched));
+	map_as_owner(chunk, watched->rd_rel->relowner, part->rd_rel->relowner);
 	table_close(part, AccessShareLock);
+	table_close(watched, AccessShareLock);
 }
 
 static void
@@ -195,6 +260,7 @@ contacts_push_backfill_blocks(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("contacts_push.backfill_blocks() must be called at the isolation level READ COMMITTED")));
+	check_part(PG_GETARG_OID(0), PG_GETARG_OID(1));
 	numbers = outbox_draw(PG_GETARG_INT64(5));
 	wait_for_writers(PG_GETARG_OID(1));
 	map_blocks(&chunk, fcinfo);

@@ -7,6 +7,7 @@
 #ifndef CONTACTS_PUSH_COMPAT_H
 #define CONTACTS_PUSH_COMPAT_H
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -48,9 +49,13 @@
 #if PG_VERSION_NUM >= 160000
 #define compat_owns_database(database, role) \
 	object_ownercheck(DatabaseRelationId, (database), (role))
+#define compat_owns_relation(relation, role) \
+	object_ownercheck(RelationRelationId, (relation), (role))
 #else
 #define compat_owns_database(database, role) \
 	pg_database_ownercheck((database), (role))
+#define compat_owns_relation(relation, role) \
+	pg_class_ownercheck((relation), (role))
 #endif
 
 /* Number of a process in ProcGlobal->allProcs. */
