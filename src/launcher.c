@@ -46,6 +46,7 @@ typedef struct Database
 	bool		exists;			/* found by the last look */
 	bool		wanted;			/* a worker is to run */
 	BackgroundWorkerHandle *handle; /* NULL: none was started, or it has ended */
+	bool		adopted;		/* an earlier launcher's worker runs */
 	int64		started_at;
 	int64		start_at;		/* not before, shared_clock() */
 	int			failures;		/* ends without a word, in a row */
@@ -159,12 +160,25 @@ put_off(Database *database)
 		pacing_pause(database->failures, FIRST_RESTART_US, LONGEST_RESTART_US);
 }
 
+/* Launchers may end and come back; their workers stay. */
+static bool
+adopt_worker(Database *database)
+{
+	SharedReport report;
+
+	database->adopted = shared_get_report(database->oid, &report) && report.pid != 0;
+	return database->adopted;
+}
+
 static void
 start_worker(Database *database)
 {
 	BackgroundWorker bgworker = {0};
 	int64		hold = shared_hold_left(database->oid);
 
+	database->started_at = shared_clock();
+	if (adopt_worker(database))
+		return;
 	if (hold > 0)
 	{
 		/* By then it may be gone, or have another name. */
@@ -188,7 +202,6 @@ start_worker(Database *database)
 	strlcpy(bgworker.bgw_type, "contacts_push worker", sizeof(bgworker.bgw_type));
 	bgworker.bgw_main_arg = ObjectIdGetDatum(database->oid);
 	bgworker.bgw_notify_pid = MyProcPid;
-	database->started_at = shared_clock();
 	if (RegisterDynamicBackgroundWorker(&bgworker, &database->handle))
 		return;
 	database->handle = NULL;
@@ -202,19 +215,33 @@ start_worker(Database *database)
 	put_off(database);
 }
 
+static bool
+has_worker(const Database *database)
+{
+	return database->handle || database->adopted;
+}
+
 /* Takes note of a worker's end. */
 static void
 reap_worker(Database *database)
 {
 	pid_t		pid;
 
-	if (GetBackgroundWorkerPid(database->handle, &pid) != BGWH_STOPPED)
-		return;
-	pfree(database->handle);
-	database->handle = NULL;
-	switch (shared_release_worker(database->oid))
+	if (database->handle)
 	{
+		if (GetBackgroundWorkerPid(database->handle, &pid) != BGWH_STOPPED)
+			return;
+		pfree(database->handle);
+		database->handle = NULL;
+	}
+	database->adopted = false;
+	switch (shared_worker_ended(database->oid))
+	{
+		case SHARED_EXIT_OTHER_RUNS:
+			database->adopted = true;
+			break;
 		case SHARED_EXIT_NO_EXTENSION:
+			shared_release_worker(database->oid);
 			database->wanted = false;
 			database->failures = 0;
 			break;
@@ -245,17 +272,19 @@ manage_workers(void)
 	{
 		int64		now = shared_clock();
 
-		if (database->handle)
+		if (has_worker(database))
 			reap_worker(database);
-		if (database->handle || !database->wanted || !database->exists)
+		if (has_worker(database))
+			continue;
+		if (!database->exists)
 		{
-			if (!database->exists && !database->handle)
-				hash_search(databases, &database->oid, HASH_REMOVE, NULL);
+			shared_release_worker(database->oid);
+			hash_search(databases, &database->oid, HASH_REMOVE, NULL);
 			continue;
 		}
-		if (database->start_at <= now)
+		if (database->wanted && database->start_at <= now)
 			start_worker(database);
-		if (!database->handle && database->wanted)
+		if (database->wanted && !has_worker(database))
 			next = Min(next, Max(database->start_at - now, 0));
 	}
 	return (long) (next / 1000) + 1;

@@ -1,8 +1,9 @@
 /*
  * shared.c
- *		Shared memory: who works for which database, and the budgets of the keys.
+ *		Shared memory: who works for which database.
  *
- * Layer 2.  One lightweight lock covers everything: all sections are short, the
+ * Layer 2.  The budgets lie here, too; what is done with them is in
+ * shared_budget.c.  One lightweight lock covers everything: all sections are short, the
  * busiest caller is a commit that looks its database's worker up among a handful.
  * No pointer and no descriptor may enter the structures.
  */
@@ -11,14 +12,11 @@
 #include <signal.h>
 #include <time.h>
 
-#include "common/hashfn.h"
-#include "common/pg_prng.h"
 #include "compat.h"
 #include "miscadmin.h"
-#include "pacing.h"
 #include "pgstat.h"
-#include "settings.h"
 #include "shared.h"
+#include "shared_budget.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -35,14 +33,12 @@
 /* A worker's grace period and what its exit takes, ms. */
 #define STOP_MS 3000
 
-/* Keys with a budget of their own; the one unused for longest makes room. */
-#define MAX_BUDGETS 64
-
 typedef struct Worker
 {
 	Oid			database;		/* InvalidOid: the slot is free */
 	int			procno;			/* of the worker, -1: not attached */
 	SharedExit	exit;
+	bool		ended;			/* the slot is kept for the next one, unless it is needed */
 	bool		resumed;		/* contacts_push.resume() was called */
 	uint64		flush_wanted;
 	uint64		flush_done;
@@ -57,13 +53,6 @@ typedef struct Hold
 	int64		until;			/* shared_clock() */
 } Hold;
 
-typedef struct Budget
-{
-	uint64		key_hash;		/* 0: free */
-	int64		used_at;
-	PacingBudget pacing;
-} Budget;
-
 typedef struct Shared
 {
 	LWLock	   *lock;			/* in shared memory at one address for all */
@@ -73,16 +62,13 @@ typedef struct Shared
 	Oid			installations[MAX_INSTALLATIONS];
 	Hold		holds[MAX_HOLDS];
 	int			next_hold;		/* to be overwritten next */
-	Budget		budgets[MAX_BUDGETS];
+	SharedBudget budgets[SHARED_MAX_BUDGETS];
 	int			nworkers;
 	Worker		workers[FLEXIBLE_ARRAY_MEMBER];
 } Shared;
 
 static Shared *shared = NULL;
 static Worker *my_worker = NULL;
-
-/* Budgets of a process without shared memory: they pace nobody, but count. */
-static Budget local_budgets[MAX_BUDGETS];
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -125,6 +111,7 @@ shared_shmem_startup(void)
 			ConditionVariableInit(&shared->workers[i].flushed);
 		}
 	}
+	shared_budget_attach(shared->budgets, shared->lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -229,17 +216,27 @@ shared_stop_worker(Oid database)
 	}
 }
 
-int64
-shared_hold_left(Oid database)
+/* The lock must be held. */
+static int64
+hold_left(Oid database)
 {
 	int64		until = 0;
 
-	LWLockAcquire(shared->lock, LW_SHARED);
 	for (int i = 0; i < MAX_HOLDS; i++)
 		if (shared->holds[i].database == database)
 			until = Max(until, shared->holds[i].until);
-	LWLockRelease(shared->lock);
 	return Max(until - shared_clock(), 0);
+}
+
+int64
+shared_hold_left(Oid database)
+{
+	int64		left;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	left = hold_left(database);
+	LWLockRelease(shared->lock);
+	return left;
 }
 
 static void
@@ -255,6 +252,10 @@ shared_attach_launcher(void)
 {
 	before_shmem_exit(detach_launcher, (Datum) 0);
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	/* What an earlier launcher reserved and nobody has attached to. */
+	for (int i = 0; i < shared->nworkers; i++)
+		if (shared->workers[i].report.pid == 0)
+			shared->workers[i].database = InvalidOid;
 	shared->launcher_procno = compat_my_proc_number();
 	LWLockRelease(shared->lock);
 }
@@ -276,43 +277,74 @@ shared_take_installations(Oid *databases, int max)
 	return n;
 }
 
+/* The slot to give to a database, NULL: none; the lock must be held. */
+static Worker *
+choose_slot(Oid database)
+{
+	Worker	   *worker = find_worker(database);
+
+	if (worker == NULL)
+		worker = find_worker(InvalidOid);
+	for (int i = 0; worker == NULL && i < shared->nworkers; i++)
+		if (shared->workers[i].ended)
+			worker = &shared->workers[i];
+	return worker;
+}
+
 bool
 shared_reserve_worker(Oid database)
 {
 	Worker	   *worker;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	worker = find_worker(database);
-	if (worker == NULL)
-		worker = find_worker(InvalidOid);
+	worker = choose_slot(database);
+	if (worker && worker->database != database)
+	{
+		memset(worker, 0, offsetof(Worker, flushed));
+		worker->database = database;
+		worker->procno = -1;
+	}
 	if (worker)
 	{
-		worker->database = database;
 		worker->exit = SHARED_EXIT_UNTOLD;
+		worker->ended = false;
 	}
 	LWLockRelease(shared->lock);
 	return worker != NULL;
 }
 
 SharedExit
-shared_release_worker(Oid database)
+shared_worker_ended(Oid database)
 {
 	SharedExit	why = SHARED_EXIT_UNTOLD;
 	Worker	   *worker;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	worker = find_worker(database);
-	if (worker)
+	if (worker && worker->report.pid != 0)
+		why = SHARED_EXIT_OTHER_RUNS;
+	else if (worker)
 	{
 		why = worker->exit;
-		worker->database = InvalidOid;
-		worker->procno = -1;
-		worker->report.last_error[0] = '\0';
+		worker->ended = true;
 	}
 	LWLockRelease(shared->lock);
 	return why;
 }
 
+void
+shared_release_worker(Oid database)
+{
+	Worker	   *worker;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker && worker->report.pid == 0)
+		worker->database = InvalidOid;
+	LWLockRelease(shared->lock);
+}
+
+/* The launcher may be another than the one that would be told by the postmaster. */
 static void
 detach_worker(int code, Datum arg)
 {
@@ -320,35 +352,35 @@ detach_worker(int code, Datum arg)
 	my_worker->procno = -1;
 	my_worker->report.pid = 0;
 	my_worker->report.requests_in_flight = 0;
+	set_latch_of(shared->launcher_procno);
 	LWLockRelease(shared->lock);
 	ConditionVariableBroadcast(&my_worker->flushed);
 	my_worker = NULL;
 }
 
-void
+bool
 shared_attach_worker(Oid database)
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	my_worker = find_worker(database);
-	if (my_worker)
-	{
-		char		error[SHARED_ERROR_BYTES];
+	Worker	   *worker;
 
-		/* The last error survives a restart: it is likely its reason. */
-		strlcpy(error, my_worker->report.last_error, sizeof(error));
-		memset(&my_worker->report, 0, sizeof(my_worker->report));
-		strlcpy(my_worker->report.last_error, error, sizeof(error));
-		my_worker->report.pid = MyProcPid;
-		my_worker->report.started_at = GetCurrentTimestamp();
-		my_worker->report.last_activity_at = my_worker->report.started_at;
-		my_worker->procno = compat_my_proc_number();
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker && worker->report.pid == 0 && hold_left(database) > 0)
+		worker->exit = SHARED_EXIT_RESTART;
+	else if (worker && worker->report.pid == 0)
+	{
+		/* All but the last error, which is likely the reason of a restart. */
+		memset(&worker->report, 0, offsetof(SharedReport, last_error));
+		worker->report.pid = MyProcPid;
+		worker->report.started_at = GetCurrentTimestamp();
+		worker->report.last_activity_at = worker->report.started_at;
+		worker->procno = compat_my_proc_number();
+		my_worker = worker;
 	}
 	LWLockRelease(shared->lock);
-	if (my_worker == NULL)
-		ereport(FATAL,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("no slot was reserved for the worker of database %u", database)));
-	before_shmem_exit(detach_worker, (Datum) 0);
+	if (my_worker)
+		before_shmem_exit(detach_worker, (Datum) 0);
+	return my_worker != NULL;
 }
 
 void
@@ -474,14 +506,6 @@ shared_get_report(Oid database, SharedReport *report)
 	return worker != NULL;
 }
 
-uint64
-shared_key_hash(const char *key)
-{
-	uint64		hash = hash_bytes_extended((const unsigned char *) key, strlen(key), 0);
-
-	return hash ? hash : 1;
-}
-
 int64
 shared_clock(void)
 {
@@ -489,100 +513,4 @@ shared_clock(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
-}
-
-/* The budget of a key, made if need be; the lock must be held exclusively. */
-static PacingBudget *
-find_budget(uint64 key_hash)
-{
-	Budget	   *budgets = shared ? shared->budgets : local_budgets;
-	Budget	   *oldest = &budgets[0];
-
-	for (int i = 0; i < MAX_BUDGETS; i++)
-	{
-		if (budgets[i].key_hash == key_hash)
-		{
-			oldest = &budgets[i];
-			break;
-		}
-		if (budgets[i].used_at < oldest->used_at)
-			oldest = &budgets[i];
-	}
-	if (oldest->key_hash != key_hash)
-	{
-		memset(oldest, 0, sizeof(*oldest));
-		oldest->key_hash = key_hash;
-	}
-	oldest->used_at = shared_clock();
-	return &oldest->pacing;
-}
-
-static PacingBudget *
-lock_budget(uint64 key_hash)
-{
-	if (shared)
-		LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	return find_budget(key_hash);
-}
-
-static void
-unlock_budget(void)
-{
-	if (shared)
-		LWLockRelease(shared->lock);
-}
-
-/* One section: two workers must not both find the budget free. */
-int64
-shared_budget_try(uint64 key_hash)
-{
-	PacingBudget *budget = lock_budget(key_hash);
-	int64		now = shared_clock();
-	int64		delay = pacing_delay(budget, settings_requests_per_second, now);
-
-	if (delay == 0)
-		pacing_take(budget, settings_requests_per_second, now);
-	unlock_budget();
-	return delay;
-}
-
-void
-shared_budget_return(uint64 key_hash)
-{
-	pacing_return(lock_budget(key_hash), settings_requests_per_second);
-	unlock_budget();
-}
-
-void
-shared_budget_take(uint64 key_hash)
-{
-	pacing_take(lock_budget(key_hash), settings_requests_per_second, shared_clock());
-	unlock_budget();
-}
-
-void
-shared_budget_answered(uint64 key_hash)
-{
-	pacing_answered(lock_budget(key_hash), settings_requests_per_second, shared_clock());
-	unlock_budget();
-}
-
-void
-shared_budget_throttled(uint64 key_hash, int64 left_at, int64 told_us)
-{
-	double		random = pg_prng_double(&pg_global_prng_state);
-
-	pacing_throttled(lock_budget(key_hash), settings_requests_per_second, left_at,
-					 told_us, random, shared_clock());
-	unlock_budget();
-}
-
-double
-shared_budget_rate(uint64 key_hash)
-{
-	PacingBudget *budget = lock_budget(key_hash);
-	double		rate = budget->rate > 0 ? budget->rate : settings_requests_per_second;
-
-	unlock_budget();
-	return rate;
 }

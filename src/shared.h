@@ -19,7 +19,8 @@ typedef enum SharedExit
 {
 	SHARED_EXIT_UNTOLD,			/* it did not say: an error or a crash */
 	SHARED_EXIT_NO_EXTENSION,	/* the database does not have the extension */
-	SHARED_EXIT_RESTART			/* start it again at once */
+	SHARED_EXIT_RESTART,		/* start it again at once */
+	SHARED_EXIT_OTHER_RUNS		/* none has: another process works there */
 } SharedExit;
 
 /* What contacts_push.worker shows of a worker; a copy. */
@@ -32,7 +33,7 @@ typedef struct SharedReport
 	int64		requests;		/* finished since the start */
 	int64		contacts;		/* settled since the start */
 	double		rate;			/* requests a second its budget allows now */
-	char		last_error[SHARED_ERROR_BYTES];
+	char		last_error[SHARED_ERROR_BYTES]; /* of the last worker, too; stays last */
 } SharedReport;
 
 /* Asks for the memory; called once, from _PG_init() while preloading. */
@@ -75,13 +76,24 @@ extern int	shared_take_installations(Oid *databases, int max);
 /* Reserves a slot for a worker.  False: none is free. */
 extern bool shared_reserve_worker(Oid database);
 
-/* Frees it, after the worker has ended; returns what the worker told. */
-extern SharedExit shared_release_worker(Oid database);
+/*
+ * What the worker told that has ended, or that one runs, which may be an earlier
+ * launcher's.  The slot stays the database's while no other needs it.
+ */
+extern SharedExit shared_worker_ended(Oid database);
+
+/* Frees the slot, if no worker is attached to it. */
+extern void shared_release_worker(Oid database);
 
 /* ---- the worker's side ---- */
 
-/* Makes the calling process the worker of the database; undone at its exit. */
-extern void shared_attach_worker(Oid database);
+/*
+ * Makes the calling process the worker of the database; undone at its exit.
+ * False: another one is, or none is wanted now; the caller has to end.  To be
+ * called before the database is connected to: what is undone at exit is undone in
+ * reverse, so that whoever finds the slot without a process finds no fence either.
+ */
+extern bool shared_attach_worker(Oid database);
 extern void shared_tell_exit(SharedExit why);
 extern void shared_report(int in_flight, int64 requests, int64 contacts, double rate);
 extern void shared_report_error(const char *error);

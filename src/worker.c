@@ -365,7 +365,8 @@ contacts_push_worker_main(Datum main_arg)
 	pqsignal(SIGTERM, handle_sigterm);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
-	shared_attach_worker(database);
+	if (!shared_attach_worker(database))
+		proc_exit(0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	settle_session();
 
