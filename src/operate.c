@@ -24,9 +24,6 @@ PG_FUNCTION_INFO_V1(contacts_push_wake);
 PG_FUNCTION_INFO_V1(contacts_push_worker_report);
 PG_FUNCTION_INFO_V1(contacts_push_worker_trouble);
 
-/* While no worker runs, its start is looked for that often, ms. */
-#define RETRY_MS 100
-
 /* An interval as milliseconds; months count 30 days as they do in EXTRACT. */
 static int64
 interval_to_ms(const Interval *interval)
@@ -47,20 +44,10 @@ interval_to_ms(const Interval *interval)
 Datum
 contacts_push_flush(PG_FUNCTION_ARGS)
 {
-	int64		until = shared_clock() + interval_to_ms(PG_GETARG_INTERVAL_P(0)) * 1000;
+	int64		timeout_ms = interval_to_ms(PG_GETARG_INTERVAL_P(0));
 	uint64		ticket = shared_flush_begin();
 
-	while (ticket == 0 && shared_available() && shared_clock() < until)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 RETRY_MS, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		ticket = shared_flush_begin();
-	}
-	if (ticket == 0)
-		PG_RETURN_BOOL(false);
-	PG_RETURN_BOOL(shared_flush_wait(ticket, Max((until - shared_clock()) / 1000, 0)));
+	PG_RETURN_BOOL(ticket != 0 && shared_flush_wait(ticket, timeout_ms));
 }
 
 /* contacts_push.validate(contact jsonb) RETURNS text */

@@ -40,10 +40,8 @@ typedef struct Worker
 	SharedExit	exit;
 	bool		ended;			/* the slot is kept for the next one, unless it is needed */
 	bool		resumed;		/* contacts_push.resume() was called */
-	uint64		flush_wanted;
-	uint64		flush_done;
+	uint64		flush_done;		/* the highest ticket answered for the database */
 	SharedReport report;
-	ConditionVariable flushed;
 } Worker;
 
 /* A database in which somebody wants to be alone for a while. */
@@ -63,6 +61,8 @@ typedef struct Shared
 	Hold		holds[MAX_HOLDS];
 	int			next_hold;		/* to be overwritten next */
 	SharedBudget budgets[SHARED_MAX_BUDGETS];
+	uint64		flush_drawn;	/* the last ticket; one count, as slots change hands */
+	ConditionVariable flushed;	/* some flush_done has changed */
 	int			nworkers;
 	Worker		workers[FLEXIBLE_ARRAY_MEMBER];
 } Shared;
@@ -104,12 +104,10 @@ shared_shmem_startup(void)
 		memset(shared, 0, shared_size());
 		shared->lock = &GetNamedLWLockTranche("contacts_push")->lock;
 		shared->launcher_procno = -1;
+		ConditionVariableInit(&shared->flushed);
 		shared->nworkers = max_worker_processes;
 		for (int i = 0; i < shared->nworkers; i++)
-		{
 			shared->workers[i].procno = -1;
-			ConditionVariableInit(&shared->workers[i].flushed);
-		}
 	}
 	shared_budget_attach(shared->budgets, shared->lock);
 	LWLockRelease(AddinShmemInitLock);
@@ -300,7 +298,7 @@ shared_reserve_worker(Oid database)
 	worker = choose_slot(database);
 	if (worker && worker->database != database)
 	{
-		memset(worker, 0, offsetof(Worker, flushed));
+		memset(worker, 0, sizeof(*worker));
 		worker->database = database;
 		worker->procno = -1;
 	}
@@ -354,7 +352,6 @@ detach_worker(int code, Datum arg)
 	my_worker->report.requests_in_flight = 0;
 	set_latch_of(shared->launcher_procno);
 	LWLockRelease(shared->lock);
-	ConditionVariableBroadcast(&my_worker->flushed);
 	my_worker = NULL;
 }
 
@@ -429,7 +426,7 @@ shared_flush_wanted(void)
 	uint64		ticket;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
-	ticket = my_worker->flush_wanted;
+	ticket = shared->flush_drawn;
 	LWLockRelease(shared->lock);
 	return ticket;
 }
@@ -444,49 +441,50 @@ shared_flush_done(uint64 ticket)
 	my_worker->flush_done = ticket;
 	LWLockRelease(shared->lock);
 	if (news)
-		ConditionVariableBroadcast(&my_worker->flushed);
+		ConditionVariableBroadcast(&shared->flushed);
 }
 
 uint64
 shared_flush_begin(void)
 {
-	uint64		ticket = 0;
+	uint64		ticket;
 	Worker	   *worker;
 
 	if (shared == NULL)
 		return 0;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	ticket = ++shared->flush_drawn;
 	worker = find_worker(MyDatabaseId);
 	if (worker)
-	{
-		ticket = ++worker->flush_wanted;
 		set_latch_of(worker->procno);
-	}
 	LWLockRelease(shared->lock);
 	return ticket;
 }
 
-bool
-shared_flush_wait(uint64 ticket, long timeout_ms)
+static bool
+is_flushed(uint64 ticket)
 {
-	int64		until = shared_clock() + (int64) timeout_ms * 1000;
-	bool		done = false;
+	Worker	   *worker;
+	bool		done;
 
-	/* The slot may move to another database's worker: looked up each time. */
-	for (;;)
-	{
-		Worker	   *worker;
-		int64		left;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	worker = find_worker(MyDatabaseId);
+	done = worker && worker->flush_done >= ticket;
+	LWLockRelease(shared->lock);
+	return done;
+}
 
-		LWLockAcquire(shared->lock, LW_SHARED);
-		worker = find_worker(MyDatabaseId);
-		done = worker && worker->flush_done >= ticket;
-		LWLockRelease(shared->lock);
-		left = (until - shared_clock()) / 1000;
-		if (done || worker == NULL || left <= 0)
-			break;
-		ConditionVariableTimedSleep(&worker->flushed, Min(left, 100), PG_WAIT_EXTENSION);
-	}
+/* A worker that comes only now answers the ticket with its first passes. */
+bool
+shared_flush_wait(uint64 ticket, int64 timeout_ms)
+{
+	int64		until = shared_clock() + timeout_ms * 1000;
+	int64		left;
+	bool		done;
+
+	ConditionVariablePrepareToSleep(&shared->flushed);
+	while (!(done = is_flushed(ticket)) && (left = (until - shared_clock()) / 1000) > 0)
+		ConditionVariableTimedSleep(&shared->flushed, left, PG_WAIT_EXTENSION);
 	ConditionVariableCancelSleep();
 	return done;
 }

@@ -101,7 +101,7 @@ extern void shared_report_error(const char *error);
 /* True if somebody has called contacts_push.resume() since the last call. */
 extern bool shared_take_resumed(void);
 
-/* The highest ticket of contacts_push.flush() drawn so far. */
+/* The last ticket of contacts_push.flush() drawn so far, in any database. */
 extern uint64 shared_flush_wanted(void);
 
 /* All that was committed before this ticket was drawn is settled or paused. */
@@ -109,11 +109,14 @@ extern void shared_flush_done(uint64 ticket);
 
 /* ---- contacts_push.flush() and the views ---- */
 
-/* Draws a ticket and wakes the worker; 0: no worker is running. */
+/* Draws a ticket and wakes the worker if there is one; 0: no shared memory. */
 extern uint64 shared_flush_begin(void);
 
-/* Waits at most timeout_ms for it; true when it is done. Interruptible. */
-extern bool shared_flush_wait(uint64 ticket, long timeout_ms);
+/*
+ * Waits at most timeout_ms (up to INT_MAX) for it, for a worker to come as well;
+ * true when it is done.  Interruptible.
+ */
+extern bool shared_flush_wait(uint64 ticket, int64 timeout_ms);
 
 /* False if the database has no worker's slot. */
 extern bool shared_get_report(Oid database, SharedReport *report);
