@@ -431,7 +431,7 @@ BEGIN
 	EXECUTE format('CREATE FUNCTION %s(%s %s) RETURNS jsonb LANGUAGE sql STABLE RETURN %s',
 				   mapping, parameter, relation, body);
 	EXECUTE format('ALTER FUNCTION %s(%s) OWNER TO %I',
-				   mapping, relation, class.relowner::regrole::text);
+				   mapping, relation, pg_get_userbyid(class.relowner));
 	EXECUTE format('COMMENT ON FUNCTION %s(%s) IS %L', mapping, relation,
 				   contacts_push.mapping_comment());
 	-- The mapping runs as whoever writes the table.
@@ -865,16 +865,20 @@ COMMENT ON COLUMN contacts_push.contact_status.enqueued_at IS 'start of the tran
 COMMENT ON COLUMN contacts_push.contact_status.settled_at IS 'when it was settled';
 
 -- Pending rows are found where the worker says that they can be, so the cost does
--- not depend on how many are settled.
+-- not depend on how many are settled.  OFFSET 0 keeps the planner, whose statistics of
+-- a queue are always stale, from reading all of the outbox once for all ranges.
 CREATE VIEW contacts_push.pending AS
 	SELECT o.seq, o.chatbot_id, o.external_id, o.enqueued_at
 	FROM contacts_push.worker_state w
 	CROSS JOIN LATERAL pg_catalog.unnest(w.unsettled) AS r(span)
-	JOIN contacts_push.outbox o
-		ON o.seq OPERATOR(pg_catalog.>=) COALESCE(pg_catalog.lower(r.span), 1)
-		AND o.seq OPERATOR(pg_catalog.<) COALESCE(pg_catalog.upper(r.span), 9223372036854775807)
-	WHERE o.status OPERATOR(pg_catalog.=) 'pending'
-	AND NOT o.unconfirmed AND o.next_attempt_at IS NULL
+	CROSS JOIN LATERAL (
+		SELECT p.seq, p.chatbot_id, p.external_id, p.enqueued_at
+		FROM contacts_push.outbox p
+		WHERE p.seq OPERATOR(pg_catalog.>=) COALESCE(pg_catalog.lower(r.span), 1)
+		AND p.seq OPERATOR(pg_catalog.<) COALESCE(pg_catalog.upper(r.span), 9223372036854775807)
+		AND p.status OPERATOR(pg_catalog.=) 'pending'
+		AND NOT p.unconfirmed AND p.next_attempt_at IS NULL
+		OFFSET 0) AS o
 	UNION ALL
 	SELECT o.seq, o.chatbot_id, o.external_id, o.enqueued_at
 	FROM contacts_push.outbox o

@@ -180,6 +180,11 @@ SET SESSION AUTHORIZATION regress_contacts_push_owner;
 CREATE FUNCTION shop.evil_as_parted(shop.evil) RETURNS public.parted LANGUAGE sql AS
 	$$SELECT CASE WHEN shop.spring('cast to the parent''s row type') IS NOT NULL THEN ROW(7, 7, '')::public.parted END$$;
 CREATE CAST (shop.evil AS public.parted) WITH FUNCTION shop.evil_as_parted(shop.evil) AS IMPLICIT;
+RESET SESSION AUTHORIZATION;
+CALL contacts_push.backfill('parted');
+SELECT * FROM shop.took_place();
+SELECT external_id, contact FROM test.take_outbox();
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
 CREATE FUNCTION public.parted_contact(shop.evil) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('overload of the mapping'))$$;
 RESET SESSION AUTHORIZATION;
 CALL contacts_push.backfill('parted');
@@ -232,6 +237,15 @@ SET search_path = public;
 SELECT external_id, contact ->> 'name' AS name FROM test.take_outbox();
 SELECT * FROM shop.took_place();
 DROP TABLE pg_temp.contacts_push_rows, pg_temp.outbox;
+
+-- An owner whose name has to be quoted owns the mapping like any other.
+CREATE ROLE "regress_contacts_push ""Owner""";
+CREATE TABLE shop.quoted (id integer PRIMARY KEY, email text);
+ALTER TABLE shop.quoted OWNER TO "regress_contacts_push ""Owner""";
+SELECT contacts_push.watch('shop.quoted', 'bot');
+SELECT pg_get_userbyid(proowner) AS owner FROM pg_proc WHERE oid = 'shop.quoted_contact'::regproc;
+DROP TABLE shop.quoted CASCADE;
+DROP ROLE "regress_contacts_push ""Owner""";
 
 -- The application: it writes the table, and has no other right.
 SET SESSION AUTHORIZATION regress_contacts_push_app;
