@@ -137,6 +137,9 @@ take_fence(void)
 static void
 serve_interrupts(void)
 {
+	/* Between passes the loop ends in its own way, wherever the signal came. */
+	if (ShutdownRequestPending)
+		ProcDiePending = false;
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
@@ -280,18 +283,35 @@ has_answer(void)
 	return false;
 }
 
-/* Lets what is under way finish, for a short while, and records it. */
+static bool
+waits_for_answer(void)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http && !http_is_done(worker.requests[i]->http))
+			return true;
+	return false;
+}
+
+/*
+ * Lets what is under way finish, for a short while, and records it, waiting for
+ * nobody's lock any longer than that either.
+ */
 static void
 shut_down(void)
 {
 	int64		until = shared_clock() + GRACE_MS * INT64CONST(1000);
 
-	while (worker.nrequests > 0 && !has_answer() && shared_clock() < until)
+	while (waits_for_answer() && shared_clock() < until)
+	{
 		(void) wait_for_http(worker.pool, (until - shared_clock()) / 1000);
+		serve_interrupts();
+	}
 	if (has_answer())
 	{
 		ShutdownRequestPending = false;
+		set("lock_timeout", psprintf("%d", GRACE_MS));
 		begin_pass();
+		exit_without_extension();
 		settle_answers();
 		outcome_write();
 		end_pass();
