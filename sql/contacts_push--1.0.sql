@@ -438,7 +438,11 @@ BEGIN
 	FOR grantee IN
 		SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'
 			ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS name
-		FROM aclexplode(class.relacl) a
+		FROM (SELECT class.relacl AS acl
+			  UNION ALL
+			  SELECT c.attacl FROM pg_attribute c
+			  WHERE c.attrelid = relation AND NOT c.attisdropped) r
+		CROSS JOIN LATERAL aclexplode(r.acl) a
 		WHERE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
 	LOOP
 		EXECUTE format('GRANT EXECUTE ON FUNCTION %s(%s) TO %s',

@@ -247,6 +247,26 @@ SELECT pg_get_userbyid(proowner) AS owner FROM pg_proc WHERE oid = 'shop.quoted_
 DROP TABLE shop.quoted CASCADE;
 DROP ROLE "regress_contacts_push ""Owner""";
 
+-- Who may write some columns may have the rows mapped; who may only read them may not.
+ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
+CREATE ROLE regress_contacts_push_columns;
+CREATE ROLE regress_contacts_push_reader;
+GRANT USAGE ON SCHEMA shop TO regress_contacts_push_columns;
+CREATE TABLE shop.some_columns (id integer PRIMARY KEY, email text, secret text);
+GRANT INSERT (id, email) ON shop.some_columns TO regress_contacts_push_columns;
+GRANT SELECT (id) ON shop.some_columns TO regress_contacts_push_reader;
+SELECT contacts_push.watch('shop.some_columns', 'bot');
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+SELECT r, has_function_privilege(r, 'shop.some_columns_contact(shop.some_columns)', 'EXECUTE')
+FROM unnest(ARRAY['regress_contacts_push_columns', 'regress_contacts_push_reader']) r;
+SET SESSION AUTHORIZATION regress_contacts_push_columns;
+INSERT INTO shop.some_columns (id, email) VALUES (1, 'some@example.com');
+RESET SESSION AUTHORIZATION;
+SELECT external_id, contact ->> 'email' AS email FROM test.take_outbox();
+DROP TABLE shop.some_columns CASCADE;
+DROP OWNED BY regress_contacts_push_columns, regress_contacts_push_reader;
+DROP ROLE regress_contacts_push_columns, regress_contacts_push_reader;
+
 -- The application: it writes the table, and has no other right.
 SET SESSION AUTHORIZATION regress_contacts_push_app;
 INSERT INTO shop.users VALUES (4, NULL, 'four@example.com');
