@@ -99,6 +99,32 @@ SELECT * FROM test.take_outbox();
 DROP TABLE users CASCADE;
 DROP TABLE seen;
 
+-- Row by row, it takes no more memory for many rows than for a few: an early row and
+-- the last one look at how much there is.
+CREATE TABLE users (id integer PRIMARY KEY);
+CREATE TABLE memory (id integer, bytes numeric);
+CREATE FUNCTION own(users) RETURNS jsonb LANGUAGE plpgsql AS $$
+BEGIN
+	IF $1.id % 2 = 1 THEN
+		RAISE EXCEPTION 'an odd row';
+	END IF;
+	IF $1.id IN (20, 20000) THEN
+		INSERT INTO memory SELECT $1.id, sum(total_bytes) FROM pg_backend_memory_contexts;
+	END IF;
+	RETURN jsonb_build_object('external_id', $1.id::text);
+END
+$$;
+SELECT contacts_push.watch('users', 'bot', contact => 'own');
+-- what is to be kept goes to a file beyond that
+SET work_mem = '64kB';
+INSERT INTO users SELECT generate_series(1, 20000);
+RESET work_mem;
+-- 20,000 rows at 50 bytes each would be a megabyte
+SELECT count(*), CASE WHEN max(bytes) - min(bytes) < 1000000 THEN 'bounded' ELSE (max(bytes) - min(bytes))::text END AS memory FROM memory;
+SELECT count(*) FROM test.take_outbox();
+DROP TABLE users CASCADE;
+DROP TABLE memory;
+
 -- What is no failure of the mapping stays what it is: cancel and class 40.
 CREATE TABLE users (id integer PRIMARY KEY, state text);
 CREATE FUNCTION own(users) RETURNS jsonb LANGUAGE plpgsql AS $$

@@ -203,10 +203,32 @@ map_one(Firing *firing, HeapTuple tuple)
 	return pass.rows;
 }
 
-/* Row by row, because some row makes the mapping raise. */
+/* Maps the row in the slot; what that takes is allocated in row_context. */
+static void
+map_slot(Firing *firing, TupleTableSlot *slot, Tuplestorestate *rows,
+		 MemoryContext row_context)
+{
+	MemoryContext context = MemoryContextSwitchTo(row_context);
+	bool		free_tuple;
+	Pass		pass = {firing, ExecFetchSlotHeapTuple(slot, true, &free_tuple), rows};
+	char	   *reason;
+	bool		mapped = enqueue_try(map_row, &pass, &reason);
+
+	MemoryContextSwitchTo(context);
+	if (!mapped)
+		count_failure(firing, 1, reason);
+}
+
+/*
+ * Row by row, because some row makes the mapping raise.  What a row takes is freed
+ * before the next: the trigger's memory lasts until all of them are through.
+ */
 static void
 map_each(Firing *firing, Tuplestorestate *table, Tuplestorestate *rows)
 {
+	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext,
+													  "contacts_push row",
+													  ALLOCSET_DEFAULT_SIZES);
 	TupleDesc	desc = RelationGetDescr(firing->trigger->tg_relation);
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
 	int			reader = tuplestore_alloc_read_pointer(table, EXEC_FLAG_REWIND);
@@ -215,19 +237,14 @@ map_each(Firing *firing, Tuplestorestate *table, Tuplestorestate *rows)
 	tuplestore_rescan(table);
 	while (tuplestore_gettupleslot(table, true, false, slot))
 	{
-		bool		free_tuple;
-		Pass		pass = {firing, ExecFetchSlotHeapTuple(slot, true, &free_tuple), rows};
-		char	   *reason;
-
 		CHECK_FOR_INTERRUPTS();
-		if (!enqueue_try(map_row, &pass, &reason))
-			count_failure(firing, 1, reason);
-		if (free_tuple)
-			heap_freetuple(pass.tuple);
+		map_slot(firing, slot, rows, row_context);
+		MemoryContextReset(row_context);
 		tuplestore_select_read_pointer(table, reader);
 	}
 	tuplestore_select_read_pointer(table, 0);
 	ExecDropSingleTupleTableSlot(slot);
+	MemoryContextDelete(row_context);
 }
 
 static Tuplestorestate *
