@@ -1,0 +1,207 @@
+# Launchers and workers come and go independently of each other: a database has
+# one worker whatever ends, commits and commands find it, and what a session
+# waits for outlives it.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use ContactsPushTest;
+use FakeChatbase;
+use List::Util qw(any);
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+use Time::HiRes qw(time);
+
+# What is told to a worker takes effect long before it would look by itself,
+# which is once a minute; seconds.
+use constant WELL_BELOW_THE_POLL => 30;
+
+# A worker that is to end waits at most a second for answers.  These come within
+# that, one after the other, unless the machine is too busy: then it is tried again.
+use constant EARLIER_MS => 300;
+use constant LATER_MS => 600;
+use constant TRIES => 20;
+
+# No worker lasts so long; seconds.
+use constant FOR_EVER => 3600;
+
+my $fake = FakeChatbase->start;
+my $node = new_cluster('launcher', $fake, extra => <<'END');
+log_min_messages = debug1
+contacts_push.request_timeout = 1h
+END
+
+sub launcher_pid
+{
+	return $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'contacts_push launcher'});
+}
+
+# The worker that reports itself; '' if none does.
+sub reported_pid
+{
+	my ($database) = @_;
+	return $node->safe_psql($database // 'postgres', 'SELECT pid FROM contacts_push.worker');
+}
+
+# How often a worker was started for a database so far.
+sub starts
+{
+	my ($database) = @_;
+	my $oid = $node->safe_psql('postgres', "SELECT oid FROM pg_database WHERE datname = '$database'");
+	my $log = slurp_file($node->logfile);
+	return scalar(() = $log =~ /starting background worker process "contacts_push worker for database $oid"/g);
+}
+
+# Ends the launcher, and waits until another one has been through all databases:
+# it has when it has started a worker in one that was made after it had come.
+sub next_launcher
+{
+	my ($round) = @_;
+	my $pid = launcher_pid();
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	ok($node->poll_query_until('postgres',
+			"SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'contacts_push launcher' AND pid <> $pid"),
+		"$round: another launcher comes");
+	add_database($node, "made_$round");
+	ok(worker_runs($node, "made_$round"), "$round: and starts workers");
+	return;
+}
+
+# Ends a database's worker, and waits for the next one.
+sub next_worker
+{
+	my ($what, $database) = @_;
+	my $pid = worker_pid($node, $database);
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
+	ok(wait_until(sub { my $now = reported_pid($database); $now ne '' && $now ne $pid }), "$what: another worker comes");
+	return;
+}
+
+# A commit wakes the worker; each time, as it may be awake for another reason.
+sub commits_wake
+{
+	my ($chatbot) = @_;
+	for my $try (1 .. 5)
+	{
+		insert_users($node, $chatbot, "w$try-", 1, 1);
+		my $start = time;
+		ok(wait_until(sub { outcomes($node, $chatbot) eq "created $try" }), "$chatbot: a commit is served, $try");
+		cmp_ok(time - $start, '<', WELL_BELOW_THE_POLL, "$chatbot: because it wakes the worker, $try");
+	}
+	return;
+}
+
+# Begins flush() in a session of its own; what it returned comes into a table.
+sub begin_flush
+{
+	my ($what, $database) = @_;
+	my $session = $node->background_psql($database);
+	$session->query_until(qr/^begun$/m,
+		"\\echo begun\nINSERT INTO flushed SELECT '$what', contacts_push.flush('1 hour');\n");
+	ok($node->poll_query_until($database,
+			q{SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^INSERT INTO flushed' AND wait_event = 'Extension'}),
+		"$what: flush() waits");
+	return $session;
+}
+
+ok(worker_runs($node), 'a worker runs');
+add_database($node, 'dropped');
+ok(worker_runs($node, 'dropped'), 'and one in another database');
+
+# the launcher ends, twice: the workers stay, and stay the only ones
+my $pid = worker_pid($node);
+my $starts = starts('postgres');
+for my $round ('first', 'second')
+{
+	next_launcher($round);
+	is(worker_pid($node), $pid, "$round: the worker goes on");
+	is(starts('postgres'), $starts, "$round: no other one was started");
+	is(reported_pid(), $pid, "$round: it is the one that is reported");
+	commits_wake($round);
+}
+
+# those that were adopted are restarted, found and ended like any other
+next_worker('adopted', 'postgres');
+is(worker_pid($node), reported_pid(), 'adopted: and is the only one');
+commits_wake('restarted');
+$node->safe_psql('postgres', 'DROP DATABASE dropped');
+pass('DROP DATABASE finds a worker that was adopted');
+$pid = worker_pid($node, 'made_first');
+$node->safe_psql('made_first', 'DROP EXTENSION contacts_push');
+ok(wait_until(sub { worker_pid($node, 'made_first') eq '' }), 'DROP EXTENSION ends it');
+$node->safe_psql('made_first', 'CREATE EXTENSION contacts_push');
+ok(worker_runs($node, 'made_first'), 'CREATE EXTENSION brings another one');
+
+# flush() waits through the worker's end, and for its own database's rows; the
+# slot of another, who has answered more often, is free when the worker restarts
+for my $database ('postgres', 'made_second')
+{
+	$node->safe_psql($database, 'CREATE TABLE flushed (what text, done boolean)');
+}
+is($node->safe_psql('postgres', 'SELECT contacts_push.flush()'), 't', "flush(), $_") for 1 .. 3;
+$fake->always(hang => FakeChatbase::true);
+insert_users($node, 'flush', 'f', 1, 10, 'made_second');
+ok(wait_until(sub { $fake->in_flight == 1 }), 'a request is under way');
+my $session = begin_flush('restart', 'made_second');
+$node->safe_psql('postgres', 'DROP EXTENSION contacts_push CASCADE');
+ok(wait_until(sub { worker_pid($node) eq '' }), 'the other database has no worker any more');
+next_worker('flush', 'made_second');
+ok(wait_until(sub { $fake->in_flight == 1 }), 'the next worker sends again');
+is($node->safe_psql('made_second', 'SELECT count(*) FROM flushed'), '0', 'and flush() waits on');
+is($node->safe_psql('made_second', q{SELECT contacts_push.flush('50 ms')}), 'f', 'as another one does');
+$fake->faults();
+$node->safe_psql('postgres', 'CREATE EXTENSION contacts_push');
+next_worker('answered', 'made_second');
+ok(settled($node, 'made_second'), 'all is settled');
+ok($node->poll_query_until('made_second', 'SELECT count(*) = 1 FROM flushed WHERE done'), 'and flush() says so');
+$session->quit;
+
+# the last error is there after a restart: it may be its reason
+ok(worker_runs($node), 'a worker runs');
+$fake->faults({ match => { chatbot => 'refused' }, action => { status => 401, message => 'Invalid API key' } });
+insert_users($node, 'refused', 'r', 1, 1);
+ok($node->poll_query_until('postgres', q{SELECT last_error ~ 'Invalid API key' FROM contacts_push.worker}),
+	'the last error is reported');
+next_worker('error', 'postgres');
+like($node->safe_psql('postgres', 'SELECT last_error FROM contacts_push.worker'), qr/Invalid API key/,
+	'and is by the next worker');
+$fake->faults();
+
+# SIGTERM: what is nearly done is recorded, not only the first of it
+sub both_recorded
+{
+	my ($try) = @_;
+	my $worker = worker_pid($node);
+	$fake->faults(
+		{ match => { chatbot => "earlier$try" }, action => { delay_ms => EARLIER_MS } },
+		{ match => { chatbot => "later$try" }, action => { delay_ms => LATER_MS } });
+	insert_users($node, "$_$try", 'x', 1, 5) for qw(earlier later);
+	wait_until(sub { $fake->in_flight == 2 || outcomes($node, "later$try") =~ /created/ });
+	kill 'TERM', $worker;
+	wait_until(sub { my $now = reported_pid(); $now ne '' && $now ne $worker });
+	return $node->safe_psql('postgres',
+		"SELECT string_agg(outcome, ',') FROM contacts_push.request WHERE chatbot_id IN ('earlier$try', 'later$try')") eq 'created,created';
+}
+ok((any { both_recorded($_) } 1 .. TRIES),
+	'SIGTERM: two requests that are nearly done are recorded');
+
+# but a lock does not keep it
+$fake->always(delay_ms => EARLIER_MS);
+$pid = worker_pid($node);
+insert_users($node, 'locked', 'l', 1, 5);
+ok(wait_until(sub { $fake->in_flight == 1 }), 'a request is under way');
+$session = $node->background_psql('postgres');
+$session->query_safe('BEGIN; LOCK contacts_push.outbox, contacts_push.request');
+is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, " . FOR_EVER . ' * 1000)'), 't',
+	'SIGTERM ends it in spite of a lock');
+$session->query_safe('ROLLBACK');
+$session->quit;
+$fake->faults();
+ok(settled($node), 'and nothing is lost');
+
+unlike(slurp_file($node->logfile), qr/PANIC:|TRAP:|terminated by signal (4|6|7|8|11)\b/, 'no process has crashed');
+$node->stop;
+done_testing();
