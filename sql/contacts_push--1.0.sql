@@ -517,6 +517,7 @@ DECLARE
 	alias text;
 	mapping text;
 	columns name[];
+	not_computed name;
 BEGIN
 	PERFORM contacts_push.check_watchable(relation, chatbot_id);
 	IF contact IS NOT NULL THEN
@@ -553,6 +554,18 @@ BEGIN
 				phonenumber, stripe_accounts, custom_attributes));
 		columns := contacts_push.used_columns(relation, VARIADIC array_remove(
 			ARRAY[external_id, name, email, phonenumber, stripe_accounts, custom_attributes], NULL));
+	END IF;
+	-- Since PostgreSQL 18.  A mapping of the user's own gets the whole row.
+	SELECT a.attname INTO not_computed FROM pg_attribute a
+	WHERE a.attrelid = relation AND a.attgenerated = 'v' AND NOT a.attisdropped
+	AND (columns IS NULL OR a.attname = ANY (columns))
+	ORDER BY a.attnum LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'cannot watch "%" by its virtual generated column "%"', relation, not_computed
+			USING ERRCODE = 'feature_not_supported',
+				DETAIL = CASE WHEN columns IS NULL THEN 'The mapping gets the whole row. ' ELSE '' END ||
+					'Virtual generated columns are not computed in triggers.',
+				HINT = 'Write the column''s own expression, or make it a stored one.';
 	END IF;
 	PERFORM contacts_push.create_triggers(relation, chatbot_id, mapping, columns);
 END

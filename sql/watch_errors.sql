@@ -109,6 +109,22 @@ SET ROLE regress_contacts_push;
 CALL refuses('users');
 RESET ROLE;
 
+-- Columns that triggers see no value of (virtual, since PostgreSQL 18): the catalog says
+-- so of one that it can't be made of in all versions.
+CREATE TABLE virtual_column (id integer PRIMARY KEY, email text, shout text GENERATED ALWAYS AS (upper(email)) STORED);
+CREATE FUNCTION own(virtual_column) RETURNS jsonb LANGUAGE sql AS $$SELECT jsonb_build_object('external_id', $1.id)$$;
+BEGIN;
+SELECT contacts_push.watch('virtual_column', 'stored', name => 'shout');
+SET LOCAL allow_system_table_mods = on;
+UPDATE pg_attribute SET attgenerated = 'v' WHERE attrelid = 'virtual_column'::regclass AND attname = 'shout';
+CALL test.fails($$SELECT contacts_push.watch('virtual_column', 'bot', name => 'lower(shout)')$$);
+CALL test.fails($$SELECT contacts_push.watch('virtual_column', 'bot', custom_attributes => 'to_jsonb(virtual_column)')$$);
+CALL test.fails($$SELECT contacts_push.watch('virtual_column', 'bot', contact => 'own')$$);
+SELECT contacts_push.watch('virtual_column', 'bot', name => 'upper(email)');
+SELECT DISTINCT chatbot_id FROM contacts_push.watched_trigger ORDER BY 1;
+ROLLBACK;
+DROP TABLE virtual_column CASCADE;
+
 -- Nothing is left of any of these.
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'users'::regclass;
 SELECT count(*) FROM pg_proc WHERE proname LIKE '%\_contact%' AND pronamespace = 'public'::regnamespace AND proname <> 'chatbase_create_contacts';
