@@ -139,10 +139,16 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 {
 	NewContact	new = {0};
 	bool		isnull;
-	JsonbContainer *json = &DatumGetJsonbP(outbox_get(i, OUTBOX_CONTACT, &isnull))->root;
-	char	   *why = contact_check(json, "", external_id);
+	Datum		value = outbox_get(i, OUTBOX_CONTACT, &isnull);
+	JsonbContainer *json;
+	char	   *why;
 	Contact    *contact;
 
+	/* A withdrawal is never sent, whatever was written into its row by hand. */
+	if (isnull)
+		return;
+	json = &DatumGetJsonbP(value)->root;
+	why = contact_check(json, "", external_id);
 	new.seq = outbox_get_int64(i, OUTBOX_SEQ);
 	new.chatbot = chatbot;
 	new.external_id = external_id;
@@ -455,6 +461,8 @@ claim_timeout_ms(void)
 	int64		left;
 	ListCell   *cell;
 
+	if (!settings_enabled)
+		return -1;
 	if (locked_rows != NIL)
 		at = Min(at, locked_retry_at);
 	foreach(cell, window_chatbots())
@@ -472,7 +480,8 @@ claim_all_settled(void)
 	bool		all_paused = true;
 	ListCell   *cell;
 
-	if (!settings_enabled || locked_rows != NIL || next_due_at != PG_INT64_MAX)
+	if (!settings_enabled || locked_rows != NIL || next_due_at != PG_INT64_MAX ||
+		intents_are_noted())
 		return false;
 	foreach(cell, window_chatbots())
 	{
@@ -555,5 +564,6 @@ claim_prune(void)
 	outbox_run(OUTBOX_REQUEST_PRUNE, requests, NULL);
 	outbox_run(OUTBOX_UNSENT_PRUNE, rows, NULL);
 	outbox_run(OUTBOX_FOLD_FAILURES, NULL, NULL);
+	outbox_run(OUTBOX_REQUEST_CLOSE, NULL, NULL);
 	prune_from = prune_from + PRUNE_SPAN > mark ? 1 : prune_from + PRUNE_SPAN;
 }

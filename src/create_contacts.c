@@ -213,8 +213,6 @@ sqlstate_of(const HttpResult *result, const Judgement *judgement)
 			return ERRCODE_UNDEFINED_OBJECT;
 		case 409:
 			return ERRCODE_UNIQUE_VIOLATION;
-		case 413:
-			return ERRCODE_PROGRAM_LIMIT_EXCEEDED;
 		case 429:
 			return ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 		default:

@@ -37,6 +37,7 @@ typedef struct Decisions
 	List	   *load;			/* of int64 *: seqs to be taken up */
 	List	   *unsent;			/* of Unsent * */
 	List	   *superseded;		/* of int64 *: refused rows */
+	List	   *doubtful;		/* of int64 *: rows that are unconfirmed from the start */
 } Decisions;
 
 typedef struct Unsent
@@ -95,6 +96,7 @@ decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
 	if (contact)
 	{
 		isolation_remove(chatbot->isolation, contact->seq);
+		settle_forget(contact);
 		window_remove(contact);
 	}
 	unsent->seq = intent->seq;
@@ -118,16 +120,21 @@ decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
 	const Intent *open = NULL;
 	int64		newest_refused = 0;
 	bool		exists = false;
+	bool		doubtful = false;	/* an earlier version failed: it may exist */
 
 	for (int i = 0; i < n; i++)
 	{
 		if (intents[i].is_pending)
 			newest = &intents[i];
 		else if (intents[i].is_refused)
+		{
 			newest_refused = intents[i].seq;
+			doubtful |= intents[i].unconfirmed;
+		}
 		else
 			exists = true;
-		if (intents[i].is_pending && intents[i].unconfirmed && open == NULL)
+		if (intents[i].is_pending && intents[i].unconfirmed && !intents[i].withdrawal &&
+			open == NULL)
 			open = &intents[i];
 	}
 	if (newest == NULL)
@@ -155,8 +162,13 @@ decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
 			decide_unsent(decisions, chatbot, &intents[i], "withdrawn");
 		else if (&intents[i] != newest || newest_refused > newest->seq)
 			decide_unsent(decisions, chatbot, &intents[i], "superseded");
-		else if (window_find(newest->seq) == NULL)
-			decisions->load = lappend(decisions->load, copy_seq(newest->seq));
+		else
+		{
+			if (window_find(newest->seq) == NULL)
+				decisions->load = lappend(decisions->load, copy_seq(newest->seq));
+			if (doubtful)
+				decisions->doubtful = lappend(decisions->doubtful, copy_seq(newest->seq));
+		}
 	}
 }
 
@@ -277,6 +289,9 @@ intents_look(void)
 		write_unsent(decisions.unsent);
 	if (decisions.superseded)
 		write_superseded(decisions.superseded);
+	if (decisions.doubtful)
+		(void) settle_mark_unconfirmed(seqs_of(decisions.doubtful), list_length(decisions.doubtful),
+									   0, "an earlier version of it failed, and may have been created");
 	if (decisions.load)
 		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load));
 	free_keys(looked_at);

@@ -136,14 +136,16 @@ static const struct
 		" AND o.status = 'pending' ORDER BY o.seq LIMIT $5",
 	5, {TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, INT8OID}},
 
-	/* the first $2 pending rows whose next attempt is due, not of $1 */
+	/* of each chatbot but $1 the first $2 pending rows whose next attempt is due */
 	[OUTBOX_READ_DUE] = {
-		READ_COLUMNS "FROM contacts_push.outbox o"
-		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
-		" AND o.next_attempt_at <= now()"
-		" AND o.status = 'pending'"
-		" AND o.chatbot_id <> ALL ($1)"
-		" ORDER BY o.next_attempt_at LIMIT $2",
+		READ_COLUMNS "FROM contacts_push.chatbot c CROSS JOIN LATERAL ("
+		"SELECT d.* FROM contacts_push.outbox d"
+		" WHERE (d.unconfirmed OR d.next_attempt_at IS NOT NULL)"
+		" AND d.next_attempt_at <= now()"
+		" AND d.status = 'pending'"
+		" AND d.chatbot_id = c.chatbot_id"
+		" ORDER BY d.next_attempt_at LIMIT $2) AS o"
+		" WHERE c.chatbot_id <> ALL ($1)",
 	2, {TEXTARRAYOID, INT8OID}},
 
 	/* the pending rows among $2 */
@@ -208,16 +210,22 @@ static const struct
 	[OUTBOX_SETTLE_CREATED] = {
 		"UPDATE contacts_push.outbox o SET status = 'created', contact = NULL, error = NULL,"
 		" contact_id = v.id, http_status = 200," SETTLED_NOW " FROM "
-		LOCK_PENDING("v.seq, v.id", "unnest($1, $2) AS v(seq, id)"),
+		LOCK_PENDING("v.seq, v.id", "unnest($1, $2) AS v(seq, id)") " RETURNING o.seq",
 	2, {INT8ARRAYOID, TEXTARRAYOID}},
 
-	/* $1[i] becomes $2[i] by an answer $3[i] (0: none), for the reason $4[i] */
+	/*
+	 * $1[i] becomes $2[i] by an answer $3[i] (0: none), for the reason $4[i]; one that
+	 * failed may exist all the same
+	 */
 	[OUTBOX_SETTLE_REFUSED] = {
 		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
 		" contact = CASE v.status WHEN 'present' THEN NULL ELSE o.contact END,"
 		" http_status = nullif(v.http_status, 0), error = v.error,"
-		" attempts = o.attempts + (v.status = 'failed')::int4," SETTLED_NOW " FROM "
-		LOCK_PENDING("v.*", "unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)"),
+		" attempts = o.attempts + (v.status = 'failed')::int4,"
+		" settled_at = clock_timestamp(), next_attempt_at = NULL,"
+		" unconfirmed = v.status = 'failed' FROM "
+		LOCK_PENDING("v.*", "unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)")
+		" RETURNING o.seq",
 	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
 
 	/* $1[i] becomes $2[i] without having been sent */
@@ -230,7 +238,7 @@ static const struct
 	/* refused rows $1 make way for a newer intent; returns chatbot and old status */
 	[OUTBOX_SETTLE_SUPERSEDED] = {
 		"UPDATE contacts_push.outbox o SET status = 'superseded', contact = NULL,"
-		" settled_at = clock_timestamp()"
+		" unconfirmed = false, settled_at = clock_timestamp()"
 		" FROM (SELECT l.seq, l.status::text FROM contacts_push.outbox l"
 		" WHERE l.seq = ANY ($1)"
 		" AND l.status = ANY ('{conflict,rejected,failed}')"
@@ -251,7 +259,7 @@ static const struct
 		" next_attempt_at = now() +"
 		" make_interval(secs => $3::float8 / 1000),"
 		" http_status = $4, error = $5 FROM "
-		LOCK_PENDING("v.seq", "(SELECT $1 AS seq) AS v"),
+		LOCK_PENDING("v.seq", "(SELECT $1 AS seq) AS v") " RETURNING o.seq",
 	5, {INT8OID, INT4OID, INT8OID, INT4OID, TEXTOID}},
 
 	/* rejected rows $1 were the chatbot's fault: pending again */
@@ -278,6 +286,20 @@ static const struct
 		" WHERE id = $1",
 	6, {INT8OID, INT4OID, TEXTOID, TEXTOID, INT8OID, BOOLOID}},
 
+	/* requests $1 are not over: outcomes of theirs could not be written yet */
+	[OUTBOX_REQUEST_REOPEN] = {
+		"UPDATE contacts_push.request SET finished_at = NULL WHERE id = ANY ($1)",
+	1, {INT8ARRAYOID}},
+
+	/* answered requests are over whose pending rows are all known to be in doubt */
+	[OUTBOX_REQUEST_CLOSE] = {
+		"UPDATE contacts_push.request q SET finished_at = clock_timestamp()"
+		" WHERE q.finished_at IS NULL AND q.outcome IS NOT NULL"
+		" AND NOT EXISTS (SELECT FROM unnest(q.seqs) AS r(span)"
+		" JOIN contacts_push.outbox o ON o.seq >= lower(r.span) AND o.seq < upper(r.span)"
+		" WHERE o.chatbot_id = q.chatbot_id AND o.status = 'pending' AND NOT o.unconfirmed)",
+	0},
+
 	/* requests that an earlier worker left, and their rows that are pending */
 	[OUTBOX_REQUESTS_UNFINISHED] = {
 		"SELECT q.id, o.seq FROM contacts_push.request q"
@@ -296,7 +318,8 @@ static const struct
 		" WHERE q.finished_at <"
 		" now() - make_interval(secs => $1)"
 		" AND q.id <= (SELECT min(f.id) + $2"
-		" FROM contacts_push.request f) ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED))",
+		" FROM contacts_push.request f WHERE f.finished_at IS NOT NULL)"
+		" ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED))",
 	2, {FLOAT8OID, INT8OID}},
 
 	/* rows that were not sent, settled more than $1 seconds ago, among seqs $2 to $3 */
@@ -397,7 +420,7 @@ static const struct
 	[OUTBOX_PENDING_UNCONFIRMED] = {
 		"UPDATE contacts_push.outbox SET unconfirmed = true,"
 		" error = 'restored, copied or on a new timeline: it may have been sent elsewhere'"
-		" WHERE status = 'pending' AND NOT unconfirmed",
+		" WHERE status = 'pending' AND NOT unconfirmed AND contact IS NOT NULL",
 	0},
 };
 

@@ -120,6 +120,57 @@ add_to_batch(Batch *batch, Contact *contact)
 	batch->n++;
 }
 
+/* Those that the last statement, which returned their seqs, has not written. */
+static List *
+find_unwritten(Batch *batch, uint64 written)
+{
+	List	   *still = NIL;
+	Datum		value = outbox_int8_array(batch->seqs, batch->n);
+	uint64		n;
+
+	for (uint64 i = 0; i < written; i++)
+		window_find(outbox_get_int64(i, 1))->written = true;
+	if (written == (uint64) batch->n)
+		return NIL;
+	n = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		Contact    *contact = window_find(outbox_get_int64(i, 1));
+
+		if (!contact->written)
+			still = lappend(still, contact);
+	}
+	return still;
+}
+
+/*
+ * Their requests are not over: if this worker ended now, the next one would have
+ * to know that they were sent.
+ */
+static void
+keep_for_later(List *contacts)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	int64	   *ids = palloc(list_length(contacts) * sizeof(int64));
+	int			n = 0;
+	Datum		value;
+	ListCell   *cell;
+
+	foreach(cell, contacts)
+	{
+		Contact    *contact = lfirst(cell);
+
+		settling = lappend(settling, contact);
+		if (contact->request_id != 0)
+			ids[n++] = contact->request_id;
+	}
+	behind = true;
+	MemoryContextSwitchTo(old);
+	value = outbox_int8_array(ids, n);
+	pfree(ids);
+	outbox_run(OUTBOX_REQUEST_REOPEN, &value, NULL);
+}
+
 /*
  * Lets go of what was written.  written less than the batch: somebody holds rows
  * locked, which are tried again, or has changed them by hand, which is fine.
@@ -127,34 +178,24 @@ add_to_batch(Batch *batch, Contact *contact)
 static void
 let_go(Batch *batch, uint64 written)
 {
-	List	   *still = NIL;
+	List	   *still = find_unwritten(batch, written);
 
-	if (written < (uint64) batch->n)
-	{
-		Datum		value = outbox_int8_array(batch->seqs, batch->n);
-		uint64		n = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
-
-		for (uint64 i = 0; i < n; i++)
-			still = lappend(still, window_find(outbox_get_int64(i, 1)));
-	}
 	for (int i = 0; i < batch->n; i++)
 	{
 		Contact    *contact = batch->contacts[i];
 
 		if (still != NIL && list_member_ptr(still, contact))
-		{
-			MemoryContext old = MemoryContextSwitchTo(worker.context);
-
-			settling = lappend(settling, contact);
-			behind = true;
-			MemoryContextSwitchTo(old);
 			continue;
-		}
-		count(contact);
+		if (contact->written)
+			count(contact);
 		if (contact->look_again)
 			intents_note(contact->chatbot, contact->external_id);
+		if (contact->outcome != OUTCOME_PUT_OFF)
+			settle_forget(contact);
 		window_remove(contact);
 	}
+	if (still != NIL)
+		keep_for_later(still);
 }
 
 static void

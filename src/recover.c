@@ -42,10 +42,12 @@ recover_requests(void)
 		nseqs = seqs[from] > 0 ? to - from : 0;
 		settle_mark_unconfirmed(&seqs[from], nseqs, 0, why);
 		settle_finish_request(ids[from], 0, "interrupted",
-							  "the worker ended before the answer was recorded", -1, true);
+							  "the worker ended before the answer was recorded", -1, false);
 		if (nseqs > 0)
 			claim_by_seq(&seqs[from], nseqs);
 	}
+	/* All but those of which somebody holds a row that could not be marked. */
+	outbox_run(OUTBOX_REQUEST_CLOSE, NULL, NULL);
 }
 
 /*

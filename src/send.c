@@ -68,6 +68,9 @@ write_pause(Chatbot *chatbot)
 	Datum		values[3] = {CStringGetTextDatum(chatbot->id), Int64GetDatum(left_ms), (Datum) 0};
 	char		nulls[3] = {' ', ' ', ' '};
 
+	/* An operator's stands there already. */
+	if (chatbot->paused_until == PG_INT64_MAX)
+		return;
 	if (chatbot->pause == PAUSE_NONE)
 		nulls[1] = nulls[2] = 'n';
 	else
@@ -84,11 +87,15 @@ set_pause_reason(Chatbot *chatbot, const char *reason)
 }
 
 void
-send_pause(Chatbot *chatbot, PauseKind kind, const char *reason)
+send_pause(Chatbot *chatbot, PauseKind kind, int64 left_at, const char *reason)
 {
+	if (chatbot->paused_until == PG_INT64_MAX ||
+		(send_is_paused(chatbot) && left_at <= chatbot->paused_at))
+		return;
 	chatbot->pause = kind;
 	chatbot->pauses++;
-	chatbot->paused_until = shared_clock() +
+	chatbot->paused_at = shared_clock();
+	chatbot->paused_until = chatbot->paused_at +
 		pacing_pause(chatbot->pauses, FIRST_PAUSE_US, LONGEST_PAUSE_US);
 	chatbot->paused_with = current_key_and_url(chatbot);
 	set_pause_reason(chatbot, reason);
@@ -156,7 +163,11 @@ static void
 take_pause(Chatbot *chatbot, int64 left_ms, const char *reason)
 {
 	if (left_ms < 0)
+	{
+		/* It takes the place of one of ours. */
 		chatbot->paused_until = PG_INT64_MAX;
+		chatbot->pause_unwritten = false;
+	}
 	else if (!send_is_paused(chatbot))
 		chatbot->paused_until = shared_clock() + left_ms * 1000;
 	else
@@ -282,7 +293,10 @@ check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
 		if (gone[i] && contact->look_again)
 			intents_note(chatbot, contact->external_id);
 		if (gone[i])
+		{
+			settle_forget(contact);
 			window_remove(contact);
+		}
 	}
 	return false;
 }
@@ -408,14 +422,16 @@ has_come(int64 time)
 static bool
 is_being_probed(const Chatbot *chatbot)
 {
-	if (chatbot->backoff.failures == 0)
+	int64		since = Max(chatbot->failed_at, chatbot->paused_at);
+
+	if (chatbot->backoff.failures == 0 && chatbot->pauses == 0)
 		return false;
 	for (int i = 0; i < worker.nrequests; i++)
 	{
 		const Request *request = worker.requests[i];
 
 		if (request->chatbot == chatbot &&
-			(request->http == NULL || request->left_at > chatbot->failed_at))
+			(request->http == NULL || request->left_at > since))
 			return true;
 	}
 	return false;
@@ -427,6 +443,7 @@ plan_request(Chatbot *chatbot)
 {
 	Request    *request;
 	uint64		key_hash;
+	int64		delay;
 	char	   *why;
 	char	   *key;
 
@@ -438,13 +455,17 @@ plan_request(Chatbot *chatbot)
 	key = settings_find_key(chatbot->id, &why);
 	if (key == NULL)
 	{
-		send_pause(chatbot, PAUSE_KEY, why);
+		send_pause(chatbot, PAUSE_KEY, shared_clock(), why);
 		has_come(chatbot->paused_until);
 		return false;
 	}
 	key_hash = shared_key_hash(key);
-	if (!has_come(shared_clock() + shared_budget_try(key_hash)))
+	delay = shared_budget_try(key_hash);
+	if (delay > 0)
+	{
+		next_departure = Min(next_departure, shared_clock() + delay);
 		return false;
+	}
 	request = witness_is_wanted(chatbot) ? witness_request(chatbot) : next_request(chatbot);
 	if (request == NULL)
 	{

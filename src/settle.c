@@ -58,8 +58,8 @@ settle_failed_at(const Contact *contact)
 	return charge ? charge->answers : -1;
 }
 
-static void
-forget_charge(const Contact *contact)
+void
+settle_forget(const Contact *contact)
 {
 	if (contact->tried_at >= 0)
 		(void) find_charge(contact->seq, HASH_REMOVE, NULL);
@@ -259,7 +259,7 @@ take_back_run(Request *request, const char *message)
 	chatbot->tally.rejected -= n;
 	chatbot->refusals = 0;
 	give_back(request);
-	send_pause(chatbot, PAUSE_REFUSALS,
+	send_pause(chatbot, PAUSE_REFUSALS, request->left_at,
 			   psprintf("%d contacts in a row were refused with: %s",
 						REFUSALS_IN_A_ROW, message));
 }
@@ -363,7 +363,6 @@ charge_contact(Contact *contact, int http_status, const char *why)
 		put_off(contact, http_status, why);
 		return;
 	}
-	forget_charge(contact);
 	outcome_add(contact, OUTCOME_FAILED, http_status, why);
 }
 
@@ -424,7 +423,7 @@ void
 settle_pause(Request *request, PauseKind kind, const HttpResult *result,
 		  const ReadAnswer *answer)
 {
-	send_pause(request->chatbot, kind,
+	send_pause(request->chatbot, kind, request->left_at,
 			   answer->from_api ? psprintf("%d %s", result->status, answer->message)
 			   : psprintf("%s", answer->message));
 }
@@ -527,7 +526,10 @@ settle_request(Request *request)
 	bool		marked = true;
 
 	for (int i = 0; i < request->n; i++)
+	{
 		external_ids[i] = request->contacts[i]->external_id_utf8;
+		request->contacts[i]->request_id = request->id;
+	}
 	answer_read(&answer, result, request->key, external_ids, request->n);
 	verdict = answer.judgement.verdict;
 	keep_pace(request, &answer);

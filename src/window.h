@@ -64,6 +64,7 @@ typedef struct Chatbot
 	int64		paused_until;	/* shared_clock(); INT64_MAX: until resume() */
 	int			pauses;			/* in a row, of this worker's making */
 	char	   *pause_reason;
+	int64		paused_at;		/* shared_clock() when it was decided on */
 	bool		pause_unwritten;	/* contacts_push.chatbot does not say so yet */
 	uint64		paused_with;	/* hash of the key and URL that led to it */
 
@@ -124,6 +125,8 @@ typedef struct Contact
 	int64		tried_at;		/* chatbot->answers when it failed alone; -1: has not */
 
 	/* while CONTACT_SETTLING */
+	int64		request_id;		/* that was answered; 0: it was not sent */
+	bool		written;
 	OutcomeKind outcome;
 	int			http_status;	/* 0: none */
 	char	   *text;			/* contact id, or error */

@@ -135,8 +135,12 @@ extern int64 send_timeout_ms(void);
 /* Pauses and resumes as contacts_push.chatbot says. */
 extern void send_read_pauses(void);
 
-/* Pauses a chatbot of our own accord. */
-extern void send_pause(Chatbot *chatbot, PauseKind kind, const char *reason);
+/*
+ * Pauses a chatbot of our own accord, for what came of a request that left then
+ * (shared_clock()).  One from before the pause that there is changes nothing.
+ */
+extern void send_pause(Chatbot *chatbot, PauseKind kind, int64 left_at,
+					   const char *reason);
 
 /*
  * After a reload: ends the worker's pauses, those for a quota or for refusals only
@@ -178,6 +182,9 @@ extern void settle_pause(Request *request, PauseKind kind, const HttpResult *res
 
 /* chatbot->answers when the row last was put off for failing alone; -1: not known. */
 extern int64 settle_failed_at(const Contact *contact);
+
+/* The contact leaves the window: its failures are of no more interest. */
+extern void settle_forget(const Contact *contact);
 
 /*
  * Marks pending rows unconfirmed, for a status (0: none) and a reason; returns
