@@ -9,7 +9,13 @@ CREATE ROLE regress_contacts_push_owner;
 CREATE ROLE regress_contacts_push_app;
 GRANT USAGE ON SCHEMA contacts_push TO regress_contacts_push_owner;
 GRANT SELECT ON contacts_push.watched_trigger TO regress_contacts_push_owner;
-GRANT EXECUTE ON ALL ROUTINES IN SCHEMA contacts_push TO regress_contacts_push_owner;
+GRANT EXECUTE ON ROUTINE
+    contacts_push.watch, contacts_push.watch_qualified, contacts_push.unwatch, contacts_push.backfill,
+    contacts_push.backfill_look, contacts_push.backfill_blocks, contacts_push.enqueue_rows,
+    contacts_push.check_watchable, contacts_push.qualify, contacts_push.used_columns,
+    contacts_push.primary_key_column, contacts_push.first_column, contacts_push.free_mapping_name,
+    contacts_push.mapping_expression, contacts_push.create_mapping, contacts_push.mapping_comment,
+    contacts_push.create_triggers TO regress_contacts_push_owner;
 CREATE SCHEMA shop AUTHORIZATION regress_contacts_push_owner;
 GRANT USAGE ON SCHEMA shop TO regress_contacts_push_app;
 
@@ -79,6 +85,13 @@ INSERT INTO shop.users VALUES (2, ROW('two'), 'two@example.com');
 SELECT current_user, session_user;
 RESET SESSION AUTHORIZATION;
 SET search_path = public;
+SELECT * FROM shop.took_place();
+SELECT external_id, contact ->> 'email' AS email FROM test.take_outbox();
+
+-- And backfills.
+SET SESSION AUTHORIZATION regress_contacts_push_owner;
+CALL contacts_push.backfill('shop.users');
+RESET SESSION AUTHORIZATION;
 SELECT * FROM shop.took_place();
 SELECT external_id, contact ->> 'email' AS email FROM test.take_outbox();
 
