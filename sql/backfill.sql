@@ -88,6 +88,17 @@ CALL contacts_push.backfill('users');
 SELECT external_id FROM enqueued();
 DROP TABLE users CASCADE;
 
+-- Nothing is left in the session of rows that fail.
+CREATE TABLE users (id integer PRIMARY KEY);
+CREATE FUNCTION own(users) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'none'; END$$;
+SELECT contacts_push.watch('users', 'bot', contact => 'own');
+SET session_replication_role = replica;
+INSERT INTO users SELECT generate_series(1, 500);
+RESET session_replication_role;
+CALL contacts_push.backfill('users');
+SELECT count(*) AS plans FROM pg_backend_memory_contexts WHERE name LIKE 'CachedPlan%' AND ident LIKE '%own(ROW(%';
+DROP TABLE users CASCADE;
+
 -- What no trigger has seen: TRUNCATE of the outbox, replication's apply, a trigger that was disabled.
 TRUNCATE contacts_push.outbox;
 CREATE TABLE users (id integer PRIMARY KEY, name text);

@@ -44,6 +44,7 @@ typedef struct Chunk
 	const char *row;			/* t, as a row of the watched table */
 	const char *table;			/* quoted */
 	char	   *condition;		/* which rows */
+	OutboxPlan	plan;			/* of the last try */
 	Tuplestorestate *rows;		/* their contacts */
 	int64		failures;		/* rows that could not be mapped */
 	const char *reason;			/* why the first could not; NULL: none */
@@ -56,7 +57,18 @@ map_chunk(void *arg)
 	char	   *call = psprintf("%s(%s)", chunk->mapping, chunk->row);
 	char	   *from = psprintf(" FROM ONLY %s t WHERE %s", chunk->table, chunk->condition);
 
-	outbox_run_mapping_once(psprintf(ENQUEUE_MAPPED, call, from), chunk->rows);
+	chunk->plan = outbox_plan_mapping(psprintf(ENQUEUE_MAPPED, call, from), NULL, InvalidOid);
+	outbox_run_mapping(chunk->plan, NULL, NULL, chunk->rows);
+}
+
+/* Lets go of the plan, which the session would keep. */
+static bool
+try_chunk(Chunk *chunk, char **reason)
+{
+	bool		mapped = enqueue_try(map_chunk, chunk, reason);
+
+	outbox_forget_plan(&chunk->plan);
+	return mapped;
 }
 
 /* Row by row, because the mapping raises for some. */
@@ -74,7 +86,7 @@ map_each(Chunk *chunk)
 
 		CHECK_FOR_INTERRUPTS();
 		chunk->condition = psprintf("t.ctid OPERATOR(pg_catalog.=) '%s'", tids[i]);
-		if (enqueue_try(map_chunk, chunk, &reason))
+		if (try_chunk(chunk, &reason))
 			continue;
 		if (chunk->failures++ == 0)
 			chunk->reason = reason;
@@ -103,7 +115,7 @@ map_as_owner(Chunk *chunk, Oid owner, Oid part_owner)
 	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
 	if (part_owner != owner)
 		forbid_policies();
-	if (!enqueue_try(map_chunk, chunk, &reason))
+	if (!try_chunk(chunk, &reason))
 		map_each(chunk);
 	AtEOXact_GUC(false, nest);
 	SetUserIdAndSecContext(user, context);
