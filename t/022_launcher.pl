@@ -25,9 +25,6 @@ use constant EARLIER_MS => 300;
 use constant LATER_MS => 600;
 use constant TRIES => 20;
 
-# No worker lasts so long; seconds.
-use constant FOR_EVER => 3600;
-
 my $fake = FakeChatbase->start;
 my $node = new_cluster('launcher', $fake, extra => <<'END');
 log_min_messages = debug1
@@ -195,7 +192,7 @@ insert_users($node, 'locked', 'l', 1, 5);
 ok(wait_until(sub { $fake->in_flight == 1 }), 'a request is under way');
 $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN; LOCK contacts_push.outbox, contacts_push.request');
-is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, " . FOR_EVER . ' * 1000)'), 't',
+is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, " . PATIENCE . ' * 1000)'), 't',
 	'SIGTERM ends it in spite of a lock');
 $session->query_safe('ROLLBACK');
 $session->quit;
