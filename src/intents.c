@@ -49,6 +49,8 @@ typedef struct Unsent
 
 static List *keys = NIL;		/* of Key *, noted and not looked at; in worker.context */
 
+static List *unsuperseded = NIL;	/* of int64 *, refused rows; in worker.context */
+
 static int64 *
 copy_seq(int64 seq)
 {
@@ -254,6 +256,18 @@ write_unsent(List *unsents)
 				claim_locked(((Unsent *) list_nth(unsents, j))->chatbot, seqs[j]);
 }
 
+/* Remembers which of these are still to make way, somebody holds them locked. */
+static void
+keep_unsuperseded(Datum seqs)
+{
+	uint64		n = outbox_run(OUTBOX_STILL_REFUSED, &seqs, NULL);
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+
+	for (uint64 i = 0; i < n; i++)
+		unsuperseded = lappend(unsuperseded, copy_seq(outbox_get_int64(i, 1)));
+	MemoryContextSwitchTo(old);
+}
+
 /* Refused rows make way, and are no longer counted as refused. */
 static void
 write_superseded(List *superseded)
@@ -273,6 +287,27 @@ write_superseded(List *superseded)
 		else
 			tally->failed--;
 	}
+	if (n < (uint64) list_length(superseded))
+		keep_unsuperseded(value);
+}
+
+bool
+intents_are_behind(void)
+{
+	return unsuperseded != NIL;
+}
+
+/* Tries again what was found locked. */
+static void
+supersede_again(void)
+{
+	List	   *again = unsuperseded;
+
+	if (again == NIL)
+		return;
+	unsuperseded = NIL;
+	write_superseded(again);
+	list_free_deep(again);
 }
 
 void
@@ -281,6 +316,7 @@ intents_look(void)
 	Decisions	decisions = {0};
 	List	   *looked_at = keys;
 
+	supersede_again();
 	if (looked_at == NIL)
 		return;
 	keys = NIL;

@@ -206,6 +206,13 @@ static const struct
 		" WHERE o.status = 'pending'",
 	1, {INT8ARRAYOID}},
 
+	/* which of $1 are refused */
+	[OUTBOX_STILL_REFUSED] = {
+		"SELECT o.seq FROM unnest($1) AS v(seq)"
+		" JOIN contacts_push.outbox o ON o.seq = v.seq"
+		" WHERE o.status = ANY ('{conflict,rejected,failed}')",
+	1, {INT8ARRAYOID}},
+
 	/* $1[i] is created, with the contact id $2[i] */
 	[OUTBOX_SETTLE_CREATED] = {
 		"UPDATE contacts_push.outbox o SET status = 'created', contact = NULL, error = NULL,"

@@ -131,6 +131,7 @@ clear_trouble(Request *request)
 	chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
 												  settings_batch_size);
 	chatbot->answers++;
+	chatbot->ask_witness = false;
 	send_pause_is_over(chatbot);
 }
 

@@ -263,7 +263,7 @@ pass(bool prune)
 		shared_flush_done(ticket);
 	if (more || (settings_enabled && intents_are_noted()))
 		return 0;
-	if (outcome_is_behind())
+	if (outcome_is_behind() || intents_are_behind())
 		timeout = BEHIND_MS;
 	next = send_timeout_ms();
 	if (next >= 0)

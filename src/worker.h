@@ -103,6 +103,9 @@ extern bool intents_are_noted(void);
 /* Decides on all noted contacts. */
 extern void intents_look(void);
 
+/* True if refused rows that are to make way are held locked by somebody. */
+extern bool intents_are_behind(void);
+
 /* ---- witness.c ---- */
 
 /* Has the chatbot asked for a contact that exists; nothing if none is known. */
