@@ -187,7 +187,7 @@ map_blocks(Chunk *chunk, FunctionCallInfo fcinfo)
 	Relation	watched;
 	Relation	part;
 
-	/* Before a lock, which is nothing for those who may not have it, and with it. */
+	/* Before the locks, which are not for everybody to take, and again under them. */
 	check_part(PG_GETARG_OID(0), PG_GETARG_OID(1));
 	watched = table_open(PG_GETARG_OID(0), AccessShareLock);
 	part = table_open(PG_GETARG_OID(1), AccessShareLock);
