@@ -289,15 +289,6 @@ outbox_run_mapping(OutboxPlan plan, TriggerData *trigger, const Datum *argument,
 	outbox_disconnect();
 }
 
-void
-outbox_run_mapping_once(const char *sql, Tuplestorestate *rows)
-{
-	OutboxPlan	plan = outbox_plan_mapping(sql, NULL, InvalidOid);
-
-	outbox_run_mapping(plan, NULL, NULL, rows);
-	SPI_freeplan(plan);
-}
-
 char **
 outbox_find_tids(const char *sql, int *n)
 {

@@ -167,9 +167,6 @@ extern int64 outbox_count_invalid(Tuplestorestate *rows);
 /* The mapping of a watched table, palloc'd; NULL: it is not watched. */
 extern char *outbox_find_mapping(Oid relation, const char *chatbot_id);
 
-/* Runs SQL that yields rows, as outbox_run_mapping() does, once. */
-extern void outbox_run_mapping_once(const char *sql, Tuplestorestate *rows);
-
 /* Runs SQL that yields one column of tid; palloc'd, as text. */
 extern char **outbox_find_tids(const char *sql, int *n);
 
