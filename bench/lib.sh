@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2034 # what the parts use is set here
 #
 # bench/lib.sh
 #	What the benchmarks share: the cluster, databases, draining, samples.  To be

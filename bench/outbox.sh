@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # set in bench/lib.sh
 #
 # bench/outbox.sh
 #	Benchmarks of what the worker does with the outbox.  To be sourced, by

@@ -1,4 +1,5 @@
 # shellcheck shell=bash
+# shellcheck disable=SC2154 # set in bench/lib.sh
 #
 # bench/watched.sh
 #	Benchmarks of what a watched table costs those who write it, and of how soon
