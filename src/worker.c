@@ -75,6 +75,14 @@ set(const char *name, const char *value)
 	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
+/* An intent must be on disk before its request leaves, whatever is configured. */
+static void
+flush_commits(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		set("synchronous_commit", "on");
+}
+
 /*
  * The worker's statements must mean the same whatever is set for the database.
  * A queue's statistics are always stale, and every statement is one that an index
@@ -95,9 +103,7 @@ settle_session(void)
 	set("enable_hashjoin", "off");
 	set("enable_mergejoin", "off");
 	set("session_replication_role", "origin");
-	/* An intent must be on disk before its request leaves. */
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		set("synchronous_commit", "on");
+	flush_commits();
 }
 
 static void
@@ -145,6 +151,7 @@ serve_interrupts(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		flush_commits();
 		worker.reloaded = true;
 	}
 }
