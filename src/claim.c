@@ -56,6 +56,8 @@ typedef struct LockedRow
 static int64 mark = 0;			/* everything up to here has been read or passed */
 static bool tail_read = false;	/* nothing was visible above it */
 static Ranges recovered;		/* seqs that others may have sent */
+static int64 *doubtful;			/* of them, what the read under way has found */
+static int	ndoubtful;
 static List *loaded_unconfirmed = NIL;	/* of Contact *, by the read under way */
 static List *locked_rows = NIL; /* of LockedRow * */
 static int64 locked_retry_at = 0;
@@ -153,8 +155,13 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 	new.chatbot = chatbot;
 	new.external_id = external_id;
 	new.external_id_utf8 = contact_to_utf8(external_id);
-	new.unconfirmed = outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED) ||
-		ranges_contain(&recovered, new.seq);
+	new.unconfirmed = outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED);
+	if (!new.unconfirmed &&
+		(recover_is_in_doubt() || ranges_contain(&recovered, new.seq)))
+	{
+		new.unconfirmed = true;
+		doubtful[ndoubtful++] = new.seq;
+	}
 	new.attempts = outbox_get_int(i, OUTBOX_ATTEMPTS);
 	if (why == NULL)
 		new.json = contact_to_json(json, external_id, &new.length);
@@ -258,9 +265,14 @@ hand_over_unconfirmed(void)
 static void
 take_rows(uint64 n, bool looked_at)
 {
+	doubtful = palloc(Max(n, 1) * sizeof(int64));
+	ndoubtful = 0;
 	for (uint64 i = 0; i < n; i++)
 		take_row(i, looked_at);
 	hand_over_unconfirmed();
+	/* The next worker has to know it, too. */
+	(void) settle_mark_unconfirmed(doubtful, ndoubtful, 0,
+								   "it may have been sent from elsewhere, or by an earlier worker");
 }
 
 /* ---- reads ---- */

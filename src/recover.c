@@ -11,8 +11,15 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "outbox.h"
+#include "shared.h"
 #include "utils/builtins.h"
 #include "worker.h"
+
+/* A dump's tables are restored within that, one after the other. */
+#define RESTORE_US (INT64CONST(3600) * 1000 * 1000)
+
+/* shared_clock() until which everything taken up is in doubt; 0: it is not. */
+static int64 foreign_until = 0;
 
 /*
  * Requests that have no answer in the table may have been applied.  Their contacts
@@ -50,26 +57,62 @@ recover_requests(void)
 	outbox_run(OUTBOX_REQUEST_CLOSE, NULL, NULL);
 }
 
+/* True if the outbox was worked off anywhere but here. */
+static bool
+is_foreign(Datum *here)
+{
+	here[0] = Int64GetDatum((int64) GetSystemIdentifier());
+	here[1] = Int32GetDatum((int32) GetWALInsertionTimeLine());
+	here[2] = ObjectIdGetDatum(MyDatabaseId);
+	outbox_run(OUTBOX_LINEAGE_IS_FOREIGN, here, NULL);
+	return outbox_get_bool(0, 1);
+}
+
 /*
  * After a restore, in a copy or on another timeline, what has been settled since
- * the two parted is not known here: everything pending may have been sent.
+ * the two parted is not known here: everything pending may have been sent.  A
+ * restore brings its rows table by table, this one's first, so what is taken up in
+ * the next while is in doubt, too.
  */
 static void
 check_lineage(void)
 {
-	Datum		here[3] = {
-		Int64GetDatum((int64) GetSystemIdentifier()),
-		Int32GetDatum((int32) GetWALInsertionTimeLine()),
-		ObjectIdGetDatum(MyDatabaseId)
-	};
+	Datum		here[3];
 
-	outbox_run(OUTBOX_LINEAGE_IS_FOREIGN, here, NULL);
-	if (outbox_get_bool(0, 1))
+	if (is_foreign(here))
 	{
 		outbox_run(OUTBOX_PENDING_UNCONFIRMED, NULL, NULL);
-		outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
+		foreign_until = shared_clock() + RESTORE_US;
+		return;
 	}
 	outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
+}
+
+bool
+recover_is_in_doubt(void)
+{
+	return foreign_until > 0;
+}
+
+bool
+recover_is_due(void)
+{
+	Datum		here[3];
+
+	return foreign_until == 0 && is_foreign(here);
+}
+
+void
+recover_end_doubt(void)
+{
+	Datum		here[3];
+
+	if (foreign_until == 0 || foreign_until > shared_clock())
+		return;
+	outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
+	(void) is_foreign(here);
+	outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
+	foreign_until = 0;
 }
 
 void

@@ -242,6 +242,13 @@ pass(bool prune)
 
 	begin_pass();
 	exit_without_extension();
+	if (recover_is_due())
+	{
+		/* A dump is being restored here. */
+		shared_tell_exit(SHARED_EXIT_RESTART);
+		outbox_commit();
+		proc_exit(0);
+	}
 	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
 	send_read_pauses();
 	if (shared_take_resumed())
@@ -255,7 +262,10 @@ pass(bool prune)
 	outcome_write();
 	send_plan();
 	if (prune)
+	{
 		claim_prune();
+		recover_end_doubt();
+	}
 	claim_write_position();
 	idle = claim_all_settled();
 	end_pass();

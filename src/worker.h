@@ -63,6 +63,15 @@ extern PGDLLEXPORT void contacts_push_worker_main(Datum main_arg);
 /* Makes up for an earlier worker: what it had under way is unconfirmed. */
 extern void recover(void);
 
+/* True if what is taken up may have been sent from elsewhere. */
+extern bool recover_is_in_doubt(void);
+
+/* True if that has turned out since recover(): it is to be done again. */
+extern bool recover_is_due(void);
+
+/* Ends the doubt when its time is over. */
+extern void recover_end_doubt(void);
+
 /* ---- claim.c ---- */
 
 /* Begins behind everything that exists; finds what is pending of it. */
