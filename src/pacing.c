@@ -26,6 +26,12 @@
 #define SLOWEST_RATE 0.1
 
 /*
+ * No slower than that part of the setting: a server whose 429s come at random, and
+ * not for the rate, must not bring the budget down for ever.
+ */
+#define LEAST_OF_SETTING 0.01
+
+/*
  * The rate after a 429 is at most this part of the rate before it: so far below
  * the ceiling that jitter of 50 ms a second does no harm.
  */
@@ -182,8 +188,11 @@ slow_down(PacingBudget *budget, double rate, int64_t now)
 	double		before = current_rate(budget, rate);
 	double		after = budget->accepted / accepted_during(budget, now);
 	bool		at_once = now - later(budget->slowed_at, budget->held_until) < AT_ONCE;
+	double		slowest = usable(rate) * LEAST_OF_SETTING;
 	double		most = before * (at_once ? MOST_LEFT_AT_ONCE : MOST_LEFT);
 
+	if (slowest < SLOWEST_RATE)
+		slowest = SLOWEST_RATE;
 	if (budget->accepted > 0)
 	{
 		budget->ceiling = before;
@@ -191,8 +200,10 @@ slow_down(PacingBudget *budget, double rate, int64_t now)
 			budget->ceiling = after * CEILING_ABOVE_ACCEPTED;
 		if (after > most)
 			after = most;
-		if (after < SLOWEST_RATE)
-			after = before < SLOWEST_RATE ? before : SLOWEST_RATE;
+		if (after < slowest)
+			after = before < slowest ? before : slowest;
+		if (budget->ceiling < after)
+			budget->ceiling = after;
 		budget->start = after;
 		budget->rate = after;
 		budget->recovery = 0;
