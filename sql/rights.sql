@@ -70,7 +70,7 @@ SELECT * FROM shop.took_place();
 -- progress, retry, pause and resume on that path.
 SELECT count(*) FROM contacts_push.progress;
 SELECT contacts_push.retry('bot'), contacts_push.pause('bot'), contacts_push.resume('bot');
-SELECT count(*) FROM contacts_push.contact_status, contacts_push.worker, contacts_push.pending WHERE false;
+SELECT count(*) FROM contacts_push.contact_status, contacts_push.worker WHERE false;
 SELECT * FROM shop.took_place();
 
 -- The owner watches.  What the application writes runs the mapping as the application.
@@ -290,7 +290,7 @@ SELECT * FROM contacts_push.request;
 SELECT * FROM contacts_push.chatbot;
 SELECT * FROM contacts_push.progress;
 SELECT * FROM contacts_push.contact_status;
-SELECT * FROM contacts_push.pending;
+SELECT * FROM contacts_push.count_pending();
 SELECT * FROM contacts_push.worker;
 SELECT * FROM contacts_push.enqueue_failure;
 SELECT * FROM contacts_push.watched_trigger;

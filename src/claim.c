@@ -511,8 +511,8 @@ claim_all_settled(void)
 /* ---- the position ---- */
 
 /*
- * Writes down where pending rows can be, for contacts_push.pending.  Rows that wait
- * for another attempt are left out: the index finds them.
+ * Writes down where pending rows can be, for contacts_push.count_pending().  Rows that
+ * wait for another attempt are left out: the index finds them.
  */
 void
 claim_write_position(void)
