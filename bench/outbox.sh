@@ -185,6 +185,65 @@ bench_wal()
 	done
 }
 
+# progress_ms NAME: samples what contacts_push.progress takes.
+progress_ms()
+{
+	local round
+
+	for ((round = 0; round < 15; round++)); do
+		sample "$1" "$(cluster_psql -At -c 'EXPLAIN (ANALYZE, TIMING OFF) SELECT * FROM contacts_push.progress' |
+			awk '/^Execution Time:/ { print $3 }')"
+	done
+	show "$1" ms at-most 50
+}
+
+# new_worker: has the worker end, and waits for the next one to have looked at the
+# outbox; all chatbots are paused.
+new_worker()
+{
+	cluster_psql -At -c 'SELECT pg_terminate_backend(pid, 60000) FROM contacts_push.worker' >/dev/null
+	until_or 60 worker_runs
+	[ "$(cluster_psql -At -c "SELECT contacts_push.flush('10 minutes')")" = t ]
+}
+
+# is_pending N
+is_pending()
+{
+	[ "$(cluster_psql -At -c 'SELECT pending FROM contacts_push.progress')" = "$1" ]
+}
+
+bench_progress()
+{
+	local settled=$((10000000 / scale)) pending=$((100000 / scale))
+
+	say "progress: one look at it, with $settled settled rows"
+	database_new
+	cluster_psql -v rows="$settled" -v chatbot="$chatbot" -f - <"$CLONE/bench/sql/settled.sql"
+	cluster_psql -c "SELECT contacts_push.pause('$chatbot')" >/dev/null
+	set_up contacts_push.enabled on
+	new_worker
+	samples_new
+	progress_ms 'nothing pending'
+	fill "$pending"
+	is_pending "$pending"
+	progress_ms "$pending pending, paused"
+	# one that begins anew knows as well where they are
+	new_worker
+	progress_ms "$pending pending, after a restart"
+	fake_post /_admin/faults '[{"action": {"delay_ms": 60000}}]'
+	cluster_psql -c "SELECT contacts_push.resume('$chatbot')" >/dev/null
+	until_or 60 requests_under_way
+	is_pending "$pending"
+	progress_ms "$pending pending, being sent"
+	set_up contacts_push.enabled off
+	fake_post /_admin/faults '[]'
+}
+
+requests_under_way()
+{
+	[ "$(cluster_psql -At -c 'SELECT requests_in_flight FROM contacts_push.worker')" -gt 0 ]
+}
+
 # worker_memory: prints the worker's own memory in kB: without the shared
 # buffers, which it has in common with all others.
 worker_memory()
