@@ -9,7 +9,11 @@ CREATE VIEW objects AS
 	FROM pg_depend d
 	JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
 	CROSS JOIN LATERAL pg_identify_object(d.classid, d.objid, d.objsubid) i
-	WHERE e.extname = 'contacts_push' AND d.deptype = 'e';
+	LEFT JOIN pg_type t ON d.classid = 'pg_type'::regclass AND t.oid = d.objid
+	LEFT JOIN pg_class c ON c.oid = t.typrelid
+	WHERE e.extname = 'contacts_push' AND d.deptype = 'e'
+	-- from PostgreSQL 17 on, types that come with a relation or another type are members, too
+	AND COALESCE(c.relkind, 'c') = 'c' AND COALESCE(t.typcategory, 'X') <> 'A';
 
 -- Every object, with what belongs to it: columns, triggers, indexes other than a constraint's.
 CREATE VIEW parts AS
@@ -121,5 +125,7 @@ DROP SCHEMA elsewhere;
 
 -- Its schema has to be its own.
 CREATE SCHEMA contacts_push;
+\set VERBOSITY terse
 CREATE EXTENSION contacts_push;
+\set VERBOSITY default
 DROP SCHEMA contacts_push;

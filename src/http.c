@@ -404,6 +404,10 @@ create_multi(HttpPool *pool, int max_connections)
 		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_TIMERDATA, pool) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long) CURLPIPE_NOTHING) != CURLM_OK ||
+#if LIBCURL_VERSION_NUM >= 0x081400
+	/* since 8.20.0 the resolver's threads belong to the pool: freeing it waits for none */
+		curl_multi_setopt(multi, CURLMOPT_QUICK_EXIT, 1L) != CURLM_OK ||
+#endif
 		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) max_connections) != CURLM_OK)
 	{
 		curl_multi_cleanup(multi);

@@ -16,6 +16,9 @@
 /* Far beyond what all of it takes, under valgrind as well. */
 #define WATCHDOG_SECONDS 300
 
+/* Between two looks at what the server has seen, of which the pool is not told, ms. */
+#define LOOK_MS 10
+
 /* Valid until the next call. */
 static inline const char *
 server_url(int port, const char *scheme)
@@ -42,10 +45,11 @@ params_for(const char *url)
 	return params;
 }
 
-/* Waits for something to happen and lets the pool go on. */
+/* Waits at most so many ms (-1: however long the pool says) and lets the pool go on. */
 static inline void
-turn(HttpPool *pool)
+turn_at_most(HttpPool *pool, int most)
 {
+	int			timeout = (int) http_timeout_ms(pool);
 	struct pollfd fds[64];
 	unsigned long generation;
 	int			n;
@@ -56,7 +60,9 @@ turn(HttpPool *pool)
 		fds[i].fd = sockets[i].fd;
 		fds[i].events = (sockets[i].readable ? POLLIN : 0) | (sockets[i].writable ? POLLOUT : 0);
 	}
-	if (poll(fds, n, (int) http_timeout_ms(pool)) == 0)
+	if (most >= 0 && (timeout < 0 || timeout > most))
+		timeout = most;
+	if (poll(fds, n, timeout) == 0 && http_timeout_ms(pool) == 0)
 		http_step(pool, -1, 0);
 	for (int i = 0; i < n; i++)
 	{
@@ -66,6 +72,13 @@ turn(HttpPool *pool)
 					  (fds[i].revents & POLLOUT ? HTTP_STEP_WRITABLE : 0) |
 					  (fds[i].revents & (POLLERR | POLLHUP) ? HTTP_STEP_ERROR : 0));
 	}
+}
+
+/* Waits for something to happen and lets the pool go on. */
+static inline void
+turn(HttpPool *pool)
+{
+	turn_at_most(pool, -1);
 }
 
 static inline HttpRequest *

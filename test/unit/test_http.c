@@ -476,10 +476,10 @@ test_end(void)
 	params = params_for(server_url(server.port, "http"));
 	first = http_begin(pool, &params);
 	while (server_count(&server, &server.arrived) < 1)
-		turn(pool);
+		turn_at_most(pool, LOOK_MS);
 	second = http_begin(pool, &params);
 	while (server_count(&server, &server.arrived) < 2)
-		turn(pool);
+		turn_at_most(pool, LOOK_MS);
 	http_end(first);
 	server_wait(&server, &server.hangups, 1);
 	ok(!http_is_done(second), "one is ended, its connection closed, the other goes on");
