@@ -2,8 +2,8 @@
  * reply.c
  *		The body of an answer of the API, as plain structs.
  *
- * The bytes come from the network, so they are scanned before json-c sees them:
- * json-c lets pass what neither JSON nor PostgreSQL does (overlong UTF-8, NaN,
+ * The bytes come from the network, so reply_ascii.c checks their encoding and they
+ * are scanned before json-c sees them: json-c lets pass what JSON does not (NaN,
  * single quotes), alters integers that do not fit 64 bits, and needs up to 400
  * bytes of memory for a byte of input.  The scan takes care of these; the
  * grammar is json-c's.
@@ -12,6 +12,7 @@
  * throws, and all memory is malloc'd and freed on every path.
  */
 #include "reply.h"
+#include "reply_ascii.h"
 
 #include <limits.h>
 #include <math.h>
@@ -70,46 +71,6 @@ typedef struct Scan
 	bool		out_of_memory;
 } Scan;
 
-/* Steps over one character of more than a byte; false: not UTF-8 (RFC 3629). */
-static bool
-scan_multibyte(Scan *scan)
-{
-	const unsigned char *p = scan->at;
-	size_t		left = scan->end - p;
-	int			n;
-	unsigned char low = 0x80;
-	unsigned char high = 0xBF;
-
-	if (p[0] >= 0xC2 && p[0] <= 0xDF)
-		n = 2;
-	else if (p[0] >= 0xE0 && p[0] <= 0xEF)
-		n = 3;
-	else if (p[0] >= 0xF0 && p[0] <= 0xF4)
-		n = 4;
-	else
-		return false;
-
-	/* overlong forms, surrogates and what lies above U+10FFFF */
-	if (p[0] == 0xE0)
-		low = 0xA0;
-	else if (p[0] == 0xED)
-		high = 0x9F;
-	else if (p[0] == 0xF0)
-		low = 0x90;
-	else if (p[0] == 0xF4)
-		high = 0x8F;
-
-	if (left < (size_t) n || p[1] < low || p[1] > high)
-		return false;
-	for (int i = 2; i < n; i++)
-	{
-		if ((p[i] & 0xC0) != 0x80)
-			return false;
-	}
-	scan->at += n;
-	return true;
-}
-
 /* Steps over a string, its opening quote at hand. */
 static bool
 scan_string(Scan *scan)
@@ -119,19 +80,13 @@ scan_string(Scan *scan)
 	{
 		unsigned char c = *scan->at;
 
-		if (c >= 0x80)
-		{
-			if (!scan_multibyte(scan))
-				return false;
-			continue;
-		}
 		scan->at++;
 		if (c == '"')
 			return true;
 		if (c < 0x20)
 			return false;
 		/* the byte escaped may be a quote; any other is json-c's affair */
-		if (c == '\\' && scan->at < scan->end && *scan->at < 0x80)
+		if (c == '\\' && scan->at < scan->end)
 			scan->at++;
 	}
 	return false;
@@ -256,20 +211,14 @@ parse_pieces(struct json_tokener *tokener, const char *body, size_t len, const S
 	return root;
 }
 
-/*
- * The document, owned by the caller; NULL if the body is not one JSON object or
- * when out of memory, which *out_of_memory tells as far as json-c does.
- */
+/* The document of a body in ASCII, owned by the caller; NULL as parse_object(). */
 static struct json_object *
-parse_object(const char *body, size_t len, bool *out_of_memory)
+parse_ascii(const char *body, size_t len, bool *out_of_memory)
 {
 	Scan		scan = {0};
 	struct json_tokener *tokener;
 	struct json_object *root = NULL;
 
-	/* json-c counts in int */
-	if (len == 0 || len > INT_MAX)
-		return NULL;
 	scan.at = (const unsigned char *) body;
 	scan.end = scan.at + len;
 	if (scan_body(&scan))
@@ -277,7 +226,7 @@ parse_object(const char *body, size_t len, bool *out_of_memory)
 		tokener = json_tokener_new_ex(MAX_DEPTH);
 		if (tokener != NULL)
 		{
-			json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
+			json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
 			root = parse_pieces(tokener, body, len, &scan);
 			json_tokener_free(tokener);
 		}
@@ -286,7 +235,24 @@ parse_object(const char *body, size_t len, bool *out_of_memory)
 	}
 	*out_of_memory = scan.out_of_memory;
 	free(scan.breaks);
+	return root;
+}
 
+/*
+ * The document, owned by the caller; NULL if the body is not one JSON object or
+ * when out of memory, which *out_of_memory tells as far as json-c does.
+ */
+static struct json_object *
+parse_object(const char *body, size_t len, bool *out_of_memory)
+{
+	struct json_object *root = NULL;
+	size_t		ascii_len;
+	char	   *ascii = reply_to_ascii(body, len, &ascii_len, out_of_memory);
+
+	/* json-c counts in int */
+	if (ascii != NULL && ascii_len > 0 && ascii_len <= INT_MAX)
+		root = parse_ascii(ascii, ascii_len, out_of_memory);
+	free(ascii);
 	if (root != NULL && !json_object_is_type(root, json_type_object))
 	{
 		json_object_put(root);

@@ -14,9 +14,32 @@ build/unit/%: test/unit/%.c $(PURE_SRCS) $(wildcard src/*.h test/unit/*.h)
 	@mkdir -p build/unit
 	$(CC) $(UNIT_CFLAGS) -o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
 
-.PHONY: unit fake simulate
-unit: $(UNIT_TESTS)
-	@failed=; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || failed=1; done; test -z "$$failed"
+# Fuzz targets, run over what was found worth keeping.
+FUZZ_TARGETS = $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
+FUZZ_REPLAYS = $(FUZZ_TARGETS:%=build/unit/fuzz_%)
+
+build/unit/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_SRCS) $(wildcard src/*.h)
+	@mkdir -p build/unit
+	$(CC) $(UNIT_CFLAGS) -DREPLAY -o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
+
+.PHONY: unit fuzz fake simulate
+unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
+	@failed=; for t in $(UNIT_TESTS); do echo "# $$t"; $$t || failed=1; done; \
+	for t in $(FUZZ_TARGETS); do echo "# build/unit/fuzz_$$t"; \
+		build/unit/fuzz_$$t test/fuzz/corpus_$$t/* || failed=1; done; test -z "$$failed"
+
+# Looks for more, with clang's libFuzzer (Debian: clang, libclang-rt-dev).  What is new
+# stays below build/; what fails is written to build/ and belongs into the corpus.
+FUZZ_SECONDS ?= 60
+build/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_SRCS) $(wildcard src/*.h)
+	@mkdir -p build
+	clang -std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined \
+		-fno-sanitize-recover=all -Isrc $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) \
+		-o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
+fuzz: $(FUZZ_TARGETS:%=build/fuzz_%)
+	@for t in $(FUZZ_TARGETS); do mkdir -p build/corpus_$$t && \
+		build/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/ \
+			build/corpus_$$t test/fuzz/corpus_$$t || exit; done
 
 fake:
 	$(MAKE) -C test/fake_chatbase PKG_CONFIG='$(PKG_CONFIG)'

@@ -1,29 +1,12 @@
 /*
  * fuzz_reply.c
  *		Whatever the bytes, reply.c neither crashes nor breaks what reply.h says.
- *
- * With clang and -fsanitize=fuzzer,address,undefined: a libFuzzer target.  With
- * -DREPLAY and any compiler: a program that runs the files that it is given, so that
- * what was once found stays tested.
  */
+#include "fuzz.h"
 #include "reply.h"
 
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-
-int			LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-/* abort() is what both libFuzzer and a shell notice. */
-static void
-require(bool condition, const char *what)
-{
-	if (condition)
-		return;
-	fprintf(stderr, "broken: %s\n", what);
-	abort();
-}
 
 /* A string is NULL, or ends and is UTF-8 as far as a lead byte can tell. */
 static void
@@ -105,49 +88,3 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	reply_free(reply);
 	return 0;
 }
-
-#ifdef REPLAY
-/* The whole file, malloc'd, of exactly its length. */
-static uint8_t *
-read_file(const char *path, size_t *size)
-{
-	FILE	   *file = fopen(path, "rb");
-	uint8_t    *data = NULL;
-	long		end;
-
-	if (file != NULL && fseek(file, 0, SEEK_END) == 0 && (end = ftell(file)) >= 0)
-	{
-		rewind(file);
-		*size = end;
-		data = malloc(*size > 0 ? *size : 1);
-		if (data != NULL && fread(data, 1, *size, file) != *size)
-		{
-			free(data);
-			data = NULL;
-		}
-	}
-	if (file != NULL)
-		fclose(file);
-	return data;
-}
-
-int
-main(int argc, char **argv)
-{
-	for (int i = 1; i < argc; i++)
-	{
-		size_t		size;
-		uint8_t    *data = read_file(argv[i], &size);
-
-		if (data == NULL)
-		{
-			perror(argv[i]);
-			return 1;
-		}
-		LLVMFuzzerTestOneInput(data, size);
-		free(data);
-	}
-	printf("%d files\n", argc - 1);
-	return argc > 1 ? 0 : 1;
-}
-#endif

@@ -161,6 +161,33 @@ test_refused(void)
 	ok(is_refused(within, sizeof(within) - 1), "a NUL within a string");
 }
 
+/* What UTF-8 can write comes back as it was, in values and in names of members. */
+static void
+test_utf8(void)
+{
+	static const char *const texts[] = {
+		"\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf", "\xee\x80\x80", "\xef\xbf\xbf",
+		"\xf0\x90\x80\x80", "\xf0\x9f\x98\x80", "\xf4\x8f\xbf\xbf", "a\xe4\xb8\xad\xc3\xa4z",
+	};
+
+	for (size_t i = 0; i < LENGTH(texts); i++)
+	{
+		char		body[256];
+		char		attributes[64];
+		Reply	   *reply;
+
+		snprintf(body, sizeof(body), "{\"data\":[{\"id\":\"%s\",\"custom_attributes\":{\"%s\":1}}]}",
+				 texts[i], texts[i]);
+		snprintf(attributes, sizeof(attributes), "{\"%s\":1}", texts[i]);
+		reply = parse(body);
+		is_str(reply->ncontacts == 1 ? reply->contacts[0].id : NULL, texts[i], "UTF-8 in a value");
+		is_str(reply_contact_json(reply, 0, REPLY_CUSTOM_ATTRIBUTES), attributes,
+			   "UTF-8 in the name of a member");
+		ok(reply_has_attribute(reply, 0, texts[i]), "and it is found by it");
+		reply_free(reply);
+	}
+}
+
 static void
 test_cuts(void)
 {
@@ -430,6 +457,7 @@ main(void)
 	test_whole();
 	test_shapes();
 	test_refused();
+	test_utf8();
 	test_cuts();
 	test_types();
 	test_times();
