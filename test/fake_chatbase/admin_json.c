@@ -25,7 +25,7 @@ admin_json_read(const char *text, size_t len, struct json_object **document)
 	tokener = json_tokener_new();
 	if (tokener == NULL)
 		return false;
-	json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
+	/* not strict: json-c 0.18 then refuses every character that is not ASCII */
 	*document = json_tokener_parse_ex(tokener, text, (int) len);
 	whole = json_tokener_get_error(tokener) == json_tokener_success &&
 		json_tokener_get_parse_end(tokener) == len;
