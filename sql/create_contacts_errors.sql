@@ -138,7 +138,7 @@ DECLARE
 	hint text;
 BEGIN
 	PERFORM chatbase_create_contacts('bot', users::jsonb);
-EXCEPTION WHEN io_error THEN
+EXCEPTION WHEN io_error OR invalid_authorization_specification THEN
 	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT, detail = PG_EXCEPTION_DETAIL;
 	RAISE INFO USING MESSAGE = SQLSTATE || ': ' || SQLERRM,
 		DETAIL = CASE WHEN detail = '' THEN 'none' ELSE 'some' END, HINT = hint;
@@ -191,12 +191,23 @@ CALL refuses('{"external_id": "a"}');
 CALL test.fault('{"status": 429}');
 CALL refuses('{"external_id": "a"}');
 
+-- A refusal whose answer was cut is one all the same.
+CALL test.fault('{"status": 401, "cut_body": 5}');
+CALL unanswered('{"external_id": "a"}');
+
 \set ECHO none
 ALTER SYSTEM RESET contacts_push.api_key;
 \i sql/include/reload.psql
 \set ECHO all
--- No key.
+-- No key.  Why, and where it is looked for, is for those who may see the settings.
 CALL refuses('{"external_id": "a"}');
+CREATE ROLE regress_contacts_push;
+GRANT EXECUTE ON FUNCTION chatbase_create_contacts TO regress_contacts_push;
+SET ROLE regress_contacts_push;
+SELECT chatbase_create_contacts('bot', '{"external_id": "a"}');
+RESET ROLE;
+DROP OWNED BY regress_contacts_push;
+DROP ROLE regress_contacts_push;
 
 -- None of all this has made the session unusable.
 \set ECHO none
@@ -209,6 +220,17 @@ SELECT chatbase_create_contacts('bot', '{"external_id": "a"}');
 RESET statement_timeout;
 CALL test.no_fault();
 SELECT external_id FROM chatbase_create_contacts('bot', '{"external_id": "at last"}');
+
+-- A type that was altered is noticed before anything is sent.
+BEGIN;
+ALTER TYPE contacts_push.contact ADD ATTRIBUTE more text;
+CALL refuses('{"external_id": "altered"}');
+ROLLBACK;
+BEGIN;
+ALTER TYPE contacts_push.contact ALTER ATTRIBUTE created_at TYPE text;
+CALL refuses('{"external_id": "altered"}');
+ROLLBACK;
+SELECT external_id FROM chatbase_create_contacts('bot', '{"external_id": "altered"}');
 
 -- Who may call it is said by a GRANT.
 CREATE ROLE regress_contacts_push;

@@ -61,6 +61,10 @@ CALL test.fails($$SELECT chatbase_create_contacts('bot', '{"external_id": "a"}')
 CALL run('mkdir -m 700 regress_key_file');
 SELECT key_of('bot');
 CALL run('rmdir regress_key_file');
+-- one that would wait for a writer for ever
+CALL run('mkfifo -m 600 regress_key_file');
+SELECT key_of('bot');
+CALL run('rm regress_key_file');
 CALL write_file(repeat('x', 1024 * 1024 + 1));
 SELECT key_of('bot');
 

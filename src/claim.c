@@ -15,6 +15,7 @@
 #include "contact.h"
 #include "gaps.h"
 #include "outbox.h"
+#include "reply.h"
 #include "settings.h"
 #include "shared.h"
 #include "utils/builtins.h"
@@ -27,6 +28,13 @@
 
 /* JSON kept in memory; with the bodies under way it stays below 64 MB. */
 #define MAX_WINDOW_BYTES (16 * 1024 * 1024)
+
+/*
+ * A contact of so few bytes costs nothing to speak of to read in an answer: none can
+ * cost more than 360 bytes a byte (an empty object and its comma), and so 1000 of them
+ * no more than a third of REPLY_MAX_COST.
+ */
+#define CHEAP_BYTES 256
 
 /* Batches taken up in advance for each request that may be under way. */
 #define BATCHES_A_SLOT 2
@@ -175,6 +183,8 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 		outcome_add(window_add(&new), OUTCOME_REJECTED, 0, why);
 		return;
 	}
+	if (new.length > CHEAP_BYTES)
+		new.cost = reply_cost(new.json, new.length);
 	new.email = outbox_get_text(i, OUTBOX_EMAIL);
 	new.attributes = window_attributes(chatbot, json);
 	contact = window_add(&new);

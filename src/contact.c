@@ -8,6 +8,7 @@
 
 #include "catalog/namespace.h"
 #include "compat.h"
+#include "common/string.h"
 #include "contact.h"
 #include "mb/pg_wchar.h"
 #include "utils/fmgrprotos.h"
@@ -190,7 +191,7 @@ to_utf8(char *text, int length, int *utf8_length)
 	Oid			conversion;
 
 	*utf8_length = length;
-	if (encoding == PG_UTF8)
+	if (encoding == PG_UTF8 || pg_is_ascii(text))
 		return text;
 	if (encoding == PG_SQL_ASCII)
 		return pg_verify_mbstr(PG_UTF8, text, length, true) ? text : NULL;

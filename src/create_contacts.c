@@ -10,6 +10,8 @@
 #include <math.h>
 
 #include "answer.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "contact.h"
 #include "fmgr.h"
@@ -18,6 +20,8 @@
 #include "miscadmin.h"
 #include "settings.h"
 #include "shared.h"
+#include "storage/fd.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -45,6 +49,9 @@ static HttpPool *pool = NULL;
 
 /* The wait that is named where a 429 names none: the longest window in common use. */
 #define RATE_WINDOW_SECONDS 60
+
+/* Of contacts_push.contact. */
+#define CONTACT_COLUMNS 9
 
 #define HINT_UNCONFIRMED \
 	"The contacts may or may not have been created. If this repeats, look the external_ids up before sending them again."
@@ -146,6 +153,19 @@ read_arguments(FunctionCallInfo fcinfo, Call *call)
 	contact_body_end(&call->body);
 }
 
+/* What failed, which reads on behind a colon elsewhere, as a DETAIL: a sentence. */
+static char *
+sentence(const char *words)
+{
+	char	   *text = psprintf("%s%s", words, words[strlen(words) - 1] == '.' ? "" : ".");
+
+	/* but the name of a setting stays what it is */
+	if (strncmp(text, "contacts_push.", strlen("contacts_push.")) != 0)
+		text[0] = pg_toupper((unsigned char) text[0]);
+	return text;
+}
+
+/* Where the key file is is told to those only who may see the setting. */
 static char *
 find_key(const char *chatbot_id)
 {
@@ -156,22 +176,40 @@ find_key(const char *chatbot_id)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no API key is configured for chatbot \"%s\"", chatbot_id),
-				 errdetail_internal("%s", why),
-				 errhint("Set contacts_push.api_key_file (or contacts_push.api_key) in postgresql.conf and reload the configuration.")));
+				 has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS) ?
+				 errdetail_internal("%s", sentence(why)) :
+				 errdetail_log("%s", sentence(why)),
+				 errhint("Set contacts_push.api_key_file (or contacts_push.api_key) in postgresql.conf, see to it that the server can read the file, and reload the configuration.")));
 	return key;
 }
 
+/* The session's pool, made at the first call. */
+static void
+make_pool(void)
+{
+	if (pool != NULL)
+		return;
+	/* for the connection that is kept; both last as long as the session */
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not open a connection to Chatbase: too many files are open in this session"),
+				 errhint("Raise max_files_per_process or the limit of the operating system.")));
+	pool = http_pool_create(SESSION_CONNECTIONS);
+	if (pool == NULL)
+		ReleaseExternalFD();
+}
+
 static HttpRequest *
-begin_request(Call *call)
+begin_request(const Call *call)
 {
 	HttpRequest *request = NULL;
 	HttpParams	params = {0};
-	char	   *url = http_contacts_url(settings_base_url,
-										contact_to_utf8(call->chatbot_id));
+	char	   *url;
 
-	call->key = find_key(call->chatbot_id);
-	if (pool == NULL)
-		pool = http_pool_create(SESSION_CONNECTIONS);
+	make_pool();
+	/* malloc'd: nothing may throw until it is freed */
+	url = http_contacts_url(settings_base_url, contact_to_utf8(call->chatbot_id));
 	if (url && pool)
 	{
 		params.url = url;
@@ -190,17 +228,14 @@ begin_request(Call *call)
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory"),
 				 errdetail("Failed while starting a request.")));
-	call->key_hash = shared_key_hash(call->key);
-	shared_budget_take(call->key_hash);
 	return request;
 }
 
 /* The SQLSTATE of a request that did not create its contacts. */
 static int
-sqlstate_of(const HttpResult *result, const Judgement *judgement)
+sqlstate_of(const HttpResult *result)
 {
-	if (result->outcome != HTTP_ANSWERED)
-		return result->outcome == HTTP_TOO_LARGE ? ERRCODE_SYSTEM_ERROR : ERRCODE_IO_ERROR;
+	/* a refusal stands, whatever became of the rest of its answer */
 	switch (result->status)
 	{
 		case 400:
@@ -216,7 +251,8 @@ sqlstate_of(const HttpResult *result, const Judgement *judgement)
 		case 429:
 			return ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
 		default:
-			return ERRCODE_SYSTEM_ERROR;
+			return result->outcome == HTTP_ANSWERED || result->outcome == HTTP_TOO_LARGE ?
+				ERRCODE_SYSTEM_ERROR : ERRCODE_IO_ERROR;
 	}
 }
 
@@ -248,7 +284,9 @@ hint_for(const HttpResult *result, const Judgement *judgement)
 static const char *
 failure_of(const HttpResult *result, const ReadAnswer *answer)
 {
-	if (result->outcome != HTTP_ANSWERED)
+	bool		refused = result->status >= 400 && result->status < 500;
+
+	if (result->outcome != HTTP_ANSWERED && !refused)
 		return answer_describe(result);
 	switch (answer->judgement.verdict)
 	{
@@ -268,11 +306,11 @@ raise_failure(const Call *call, const HttpResult *result, const ReadAnswer *answ
 	const Judgement *judgement = &answer->judgement;
 
 	ereport(ERROR,
-			(errcode(sqlstate_of(result, judgement)),
+			(errcode(sqlstate_of(result)),
 			 errmsg("could not create contacts in chatbot \"%s\": %s",
 					call->chatbot_id, failure_of(result, answer)),
-			 answer->from_api || *result->error ?
-			 errdetail_internal("%s", answer->message) : 0,
+			 answer->from_api ? errdetail_internal("%s", answer->message) :
+			 *result->error ? errdetail_internal("%s", sentence(answer->message)) : 0,
 			 hint_for(result, judgement)));
 }
 
@@ -324,12 +362,34 @@ time_or_null(bool given, double seconds, bool *isnull)
 	return *isnull ? (Datum) 0 : TimestampTzGetDatum((TimestampTz) rint(usecs));
 }
 
+/*
+ * contacts_push.contact as put_contact() fills it.  Whatever else it has become by hand,
+ * or in a session that has loaded another version's library, is no memory to write to.
+ */
+static void
+check_result_type(TupleDesc desc)
+{
+	static const Oid types[CONTACT_COLUMNS] = {
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,
+		TIMESTAMPTZOID, TIMESTAMPTZOID
+	};
+	bool		same = desc->natts == CONTACT_COLUMNS;
+
+	for (int i = 0; same && i < CONTACT_COLUMNS; i++)
+		same = TupleDescAttr(desc, i)->atttypid == types[i];
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type contacts_push.contact is not what the library expects"),
+				 errhint("Reconnect after an update of the extension. If that does not help, the type was altered: restore it, or drop and create the extension.")));
+}
+
 static void
 put_contact(ReturnSetInfo *rsinfo, const Reply *reply, int i)
 {
 	const ReplyContact *contact = &reply->contacts[i];
-	Datum		values[9];
-	bool		nulls[9];
+	Datum		values[CONTACT_COLUMNS];
+	bool		nulls[CONTACT_COLUMNS];
 
 	values[0] = text_or_null(contact->id, &nulls[0]);
 	values[1] = text_or_null(contact->external_id, &nulls[1]);
@@ -365,7 +425,10 @@ exchange(Call *call, ReturnSetInfo *rsinfo,
 	int64		left_at = shared_clock();
 	const HttpResult *result;
 
+	call->key = find_key(call->chatbot_id);
+	call->key_hash = shared_key_hash(call->key);
 	*request = begin_request(call);
+	shared_budget_take(call->key_hash);
 	while (!http_is_done(*request))
 	{
 		wait_for_http(pool, -1);
@@ -392,6 +455,7 @@ contacts_push_create_contacts(PG_FUNCTION_ARGS)
 	Call		call;
 
 	InitMaterializedSRF(fcinfo, 0);
+	check_result_type(((ReturnSetInfo *) fcinfo->resultinfo)->setDesc);
 	read_arguments(fcinfo, &call);
 	PG_TRY();
 	{

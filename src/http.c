@@ -130,19 +130,25 @@ on_departure(void *arg, char *remote_ip, char *local_ip, int remote_port, int lo
 
 /* Returning less than the size of what has come breaks the transfer off. */
 static size_t
-on_header(char *line, size_t size, size_t n, void *arg)
+on_header(char *line, size_t size, size_t n, void *answer)
 {
-	HttpRequest *request = arg;
-
-	return http_answer_header(&request->answer, line, size * n) ? size * n : 0;
+	return http_answer_header(answer, line, size * n) ? size * n : 0;
 }
 
 static size_t
-on_body(char *data, size_t size, size_t n, void *arg)
+on_body(char *data, size_t size, size_t n, void *answer)
 {
-	HttpRequest *request = arg;
+	return http_answer_body(answer, data, size * n) ? size * n : 0;
+}
 
-	return http_answer_body(&request->answer, data, size * n) ? size * n : 0;
+/* A new socket must not get into the programs that the process starts. */
+static int
+on_new_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
+{
+	(void) arg;
+	(void) purpose;
+	http_system_close_on_exec(fd);
+	return CURL_SOCKOPT_OK;
 }
 
 /* What libcurl calls, and with what. */
@@ -157,9 +163,10 @@ set_callbacks(HttpRequest *request)
 	SETOPT(rc, easy, CURLOPT_PREREQFUNCTION, on_departure);
 	SETOPT(rc, easy, CURLOPT_PREREQDATA, request);
 	SETOPT(rc, easy, CURLOPT_HEADERFUNCTION, on_header);
-	SETOPT(rc, easy, CURLOPT_HEADERDATA, request);
+	SETOPT(rc, easy, CURLOPT_HEADERDATA, &request->answer);
 	SETOPT(rc, easy, CURLOPT_WRITEFUNCTION, on_body);
-	SETOPT(rc, easy, CURLOPT_WRITEDATA, request);
+	SETOPT(rc, easy, CURLOPT_WRITEDATA, &request->answer);
+	SETOPT(rc, easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
 	return rc;
 }
 
@@ -209,7 +216,13 @@ set_security(CURL *easy, const HttpParams *params, bool https)
 	SETOPT(rc, easy, CURLOPT_SSL_VERIFYHOST, 2L);
 	SETOPT(rc, easy, CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
 	if (params->ca_file != NULL && params->ca_file[0] != '\0')
+	{
 		SETOPT(rc, easy, CURLOPT_CAINFO, params->ca_file);
+		/* in its place, not beside the directory that libcurl was built with */
+		SETOPT(rc, easy, CURLOPT_CAPATH, NULL);
+		if (rc == CURLE_NOT_BUILT_IN)
+			rc = CURLE_OK;		/* a TLS library that knows no such directory */
+	}
 	return rc;
 }
 
@@ -263,35 +276,6 @@ set_options(HttpRequest *request, const HttpParams *params)
 
 /* ---- the end of a transfer ---- */
 
-static HttpOutcome
-classify(const HttpRequest *request, CURLcode rc)
-{
-	if (request->departures == 0)
-		return HTTP_NOT_SENT;
-	if (request->answer.too_large)
-		return HTTP_TOO_LARGE;
-	if (rc == CURLE_OPERATION_TIMEDOUT)
-		return HTTP_TIMED_OUT;
-	/* libcurl calls an answer cut within its head a success */
-	if (rc == CURLE_OK && request->answer.headers_complete)
-		return HTTP_ANSWERED;
-	return HTTP_LOST;
-}
-
-static const char *
-failure_words(const HttpRequest *request, CURLcode rc)
-{
-	if (request->answer.too_large)
-		return "the answer is larger than is accepted";
-	if (request->answer.out_of_memory)
-		return "out of memory";
-	if (request->departures > 1)
-		return "the connection broke before an answer arrived";
-	if (rc == CURLE_OK)
-		return "the connection broke within the head of the answer";
-	return request->error[0] != '\0' ? request->error : curl_easy_strerror(rc);
-}
-
 /* Takes the transfer out of the pool and keeps its handle for the next one. */
 static void
 release_handle(HttpRequest *request)
@@ -316,7 +300,8 @@ finish(HttpRequest *request, CURLcode rc)
 	HttpResult *result = &request->result;
 	long		status = 0;
 
-	result->outcome = classify(request, rc);
+	result->outcome = http_answer_outcome(&request->answer, request->departures, rc == CURLE_OK,
+										  rc == CURLE_OPERATION_TIMEDOUT);
 	if (request->departures > 0)
 		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
 	/* an interim answer is none */
@@ -330,9 +315,14 @@ finish(HttpRequest *request, CURLcode rc)
 	if (result->outcome == HTTP_ANSWERED)
 		request->error[0] = '\0';
 	else
-		http_text_reason(request->error, sizeof(request->error),
-						 failure_words(request, rc), request->authorization ?
+	{
+		const char *words = http_answer_words(&request->answer, request->departures, rc == CURLE_OK);
+
+		if (words == NULL)
+			words = request->error[0] != '\0' ? request->error : curl_easy_strerror(rc);
+		http_text_reason(request->error, sizeof(request->error), words, request->authorization ?
 						 request->authorization + strlen(HTTP_TEXT_BEARER) : NULL);
+	}
 	result->error = request->error;
 	result->retry_after = request->answer.retry_after[0] ? request->answer.retry_after : NULL;
 	result->ratelimit_reset = request->answer.ratelimit_reset[0] ?

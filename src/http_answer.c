@@ -111,6 +111,33 @@ http_answer_body(HttpAnswer *answer, const char *data, size_t len)
 	return true;
 }
 
+HttpOutcome
+http_answer_outcome(const HttpAnswer *answer, int departures, bool complete, bool timed_out)
+{
+	if (departures == 0)
+		return HTTP_NOT_SENT;
+	if (answer->too_large)
+		return HTTP_TOO_LARGE;
+	if (timed_out)
+		return HTTP_TIMED_OUT;
+	/* libcurl calls an answer cut within its head a success */
+	return complete && answer->headers_complete ? HTTP_ANSWERED : HTTP_LOST;
+}
+
+const char *
+http_answer_words(const HttpAnswer *answer, int departures, bool complete)
+{
+	if (answer->too_large)
+		return "the answer is larger than is accepted";
+	if (answer->out_of_memory)
+		return "out of memory";
+	if (departures > 1)
+		return "the connection broke before an answer arrived";
+	if (complete)
+		return "the connection broke within the head of the answer";
+	return NULL;
+}
+
 void
 http_answer_free(HttpAnswer *answer)
 {

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "http.h"
+
 /* Room for a header's value: dates and numbers have at most 30 characters. */
 #define HTTP_ANSWER_VALUE_SIZE 256
 
@@ -38,6 +40,16 @@ extern bool http_answer_header(HttpAnswer *answer, const char *line, size_t len)
 
 /* The next piece of the body.  False: too large, or out of memory. */
 extern bool http_answer_body(HttpAnswer *answer, const char *data, size_t len);
+
+/*
+ * How an exchange ended of which this has arrived: departures is how often the request
+ * was about to be sent, complete and timed_out how libcurl says that it ended.
+ */
+extern HttpOutcome http_answer_outcome(const HttpAnswer *answer, int departures,
+									   bool complete, bool timed_out);
+
+/* What failed, a constant; NULL: libcurl knows more about it. */
+extern const char *http_answer_words(const HttpAnswer *answer, int departures, bool complete);
 
 /* Frees what the answer holds, not the answer. */
 extern void http_answer_free(HttpAnswer *answer);

@@ -1,11 +1,12 @@
 /*
  * http_system.c
- *		The clock and the signal mask, as http.c needs them.
+ *		The clock, the signal mask and descriptors, as http.c needs them.
  *
  * A part of http.c that needs no libcurl.
  */
 #include "http_system.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <time.h>
 
@@ -31,4 +32,11 @@ void
 http_system_restore(const sigset_t *saved)
 {
 	pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
+void
+http_system_close_on_exec(int fd)
+{
+	/* best effort: a socket without it works as well */
+	(void) fcntl(fd, F_SETFD, FD_CLOEXEC);
 }

@@ -1,6 +1,6 @@
 /*
  * http_system.h
- *		The clock and the signal mask, as http.c needs them.
+ *		The clock, the signal mask and descriptors, as http.c needs them.
  *
  * Layer 1, a part of http.c that needs no libcurl.
  */
@@ -16,5 +16,8 @@ extern int64_t http_system_ms(void);
 /* Blocks all signals for this thread, and for threads it starts meanwhile. */
 extern void http_system_block(sigset_t *saved);
 extern void http_system_restore(const sigset_t *saved);
+
+/* Has exec() close the descriptor. */
+extern void http_system_close_on_exec(int fd);
 
 #endif							/* CONTACTS_PUSH_HTTP_SYSTEM_H */

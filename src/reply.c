@@ -21,14 +21,8 @@
 
 #include <json-c/json.h>
 
-/* Far more than the API's answers have: 6, custom attributes included. */
-#define MAX_DEPTH 32
-
-/*
- * Bound on what the parsed document may take.  1000 contacts of 16 kB each (the
- * largest answer accepted by default), all of it Stripe accounts, come to 160 MB.
- */
-#define MAX_TREE_BYTES (256 * 1024 * 1024)
+/* Levels of an answer around a contact: the document, data, data.created. */
+#define LEVELS_AROUND 3
 
 /*
  * Memory that json-c 0.16 takes on a 64-bit machine, allocator included, by the
@@ -65,6 +59,8 @@ typedef struct Scan
 	const unsigned char *at;
 	const unsigned char *end;
 	size_t		tree_bytes;		/* what its document may take, roughly */
+	int			depth;			/* of objects and arrays at hand */
+	int			max_depth;		/* of them so far */
 	const unsigned char **breaks;	/* ends of integers of many digits */
 	size_t		nbreaks;
 	size_t		breaks_allocated;
@@ -142,6 +138,16 @@ scan_number(Scan *scan)
 	return !integer || digits <= SAFE_DIGITS || scan_add_break(scan);
 }
 
+/* Keeps count of the levels. */
+static void
+scan_level(Scan *scan, unsigned char c)
+{
+	if ((c == '{' || c == '[') && ++scan->depth > scan->max_depth)
+		scan->max_depth = scan->depth;
+	else if (c == '}' || c == ']')
+		scan->depth--;
+}
+
 /* False: certainly not JSON, too large a document, or out of memory. */
 static bool
 scan_body(Scan *scan)
@@ -170,9 +176,26 @@ scan_body(Scan *scan)
 			scan->tree_bytes += ARRAY_BYTES;
 		else if (c == ',')
 			scan->tree_bytes += VALUE_BYTES;
+		scan_level(scan, c);
 		scan->at++;
 	}
-	return scan->tree_bytes <= MAX_TREE_BYTES;
+	return scan->tree_bytes <= REPLY_MAX_COST;
+}
+
+size_t
+reply_cost(const char *json, size_t len)
+{
+	Scan		scan = {0};
+	bool		legible;
+
+	scan.at = (const unsigned char *) json;
+	scan.end = scan.at + len;
+	legible = scan_body(&scan);
+	free(scan.breaks);
+	/* a value in the innermost one is a level as well */
+	if (!legible || scan.max_depth + 1 + LEVELS_AROUND > REPLY_MAX_DEPTH)
+		return REPLY_MAX_COST;
+	return scan.tree_bytes;
 }
 
 /*
@@ -223,7 +246,7 @@ parse_ascii(const char *body, size_t len, bool *out_of_memory)
 	scan.end = scan.at + len;
 	if (scan_body(&scan))
 	{
-		tokener = json_tokener_new_ex(MAX_DEPTH);
+		tokener = json_tokener_new_ex(REPLY_MAX_DEPTH);
 		if (tokener != NULL)
 		{
 			json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);

@@ -61,12 +61,32 @@ typedef enum ReplyField
 
 /*
  * Parses len bytes.  Never NULL but when out of memory: a body that is not JSON,
- * is cut short, nests deeper than 32 (a value counts as a level), has bytes that
- * are not UTF-8, has something behind the JSON but white space, or would take more
- * than 256 MB when parsed gives a reply with is_json false.  body need not outlive
- * the call.
+ * is cut short, nests deeper than REPLY_MAX_DEPTH, has bytes that are not UTF-8, has
+ * something behind the JSON but white space, or would take more than REPLY_MAX_COST
+ * when parsed gives a reply with is_json false.  body need not outlive the call.
  */
 extern Reply *reply_parse(const char *body, size_t len);
+
+/*
+ * Levels of objects, arrays and values in them.  The API's own answers have 6, custom
+ * attributes included, but it repeats what it was sent, and jsonb takes any depth that
+ * the stack has room for.  Here the stack is what json-c recurses on to free and to
+ * print a document, some 300 bytes a level.
+ */
+#define REPLY_MAX_DEPTH 1000
+
+/*
+ * Bytes that a parsed answer may take.  1000 contacts of 16 kB each (the largest answer
+ * accepted by default), all of it Stripe accounts, come to 160 MB.
+ */
+#define REPLY_MAX_COST (256 * 1024 * 1024)
+
+/*
+ * What of REPLY_MAX_COST an answer takes, roughly, for repeating this JSON, len bytes of
+ * it; REPLY_MAX_COST for what no answer can repeat legibly.  For whoever sends
+ * contacts together: one whose answer can't be read takes it from all of them.
+ */
+extern size_t reply_cost(const char *json, size_t len);
 
 /* Frees the reply and all that was got from it.  NULL is fine. */
 extern void reply_free(Reply *reply);

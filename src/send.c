@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "contact.h"
 #include "outbox.h"
+#include "reply.h"
 #include "settings.h"
 #include "shared.h"
 #include "utils/builtins.h"
@@ -26,11 +27,18 @@
 /* Rows seen pending longer ago are looked at again before they are sent. */
 #define CHECK_AGAIN_US (INT64CONST(2000) * 1000)
 
+/*
+ * Contacts whose answer would cost more to read do not go together.  Half of what an
+ * answer may take leaves room for what the API adds to each, and for the cheap ones.
+ */
+#define MAX_ANSWER_COST (REPLY_MAX_COST / 2)
+
 /* What a request that is being put together has to keep within. */
 typedef struct Filling
 {
 	int64		bytes;
 	int64		max_bytes;
+	int64		cost;			/* of reading the answer */
 	int			n;
 } Filling;
 
@@ -222,7 +230,8 @@ admit(void *arg, IsolationContact seq, bool *stop)
 	Contact    *contact = window_find(seq);
 
 	/* One that alone is too large goes alone. */
-	if (filling->n > 0 && filling->bytes + contact->length > filling->max_bytes)
+	if (filling->n > 0 && (filling->bytes + contact->length > filling->max_bytes ||
+						   filling->cost + contact->cost > MAX_ANSWER_COST))
 	{
 		*stop = true;
 		return false;
@@ -230,6 +239,7 @@ admit(void *arg, IsolationContact seq, bool *stop)
 	if (!window_hold_email(contact))
 		return false;
 	filling->bytes += contact->length + 1;	/* and a comma */
+	filling->cost += contact->cost;
 	filling->n++;
 	return true;
 }

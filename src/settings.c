@@ -302,7 +302,8 @@ read_key_file(char **why)
 	struct stat st;
 	char	   *content;
 	ssize_t		got;
-	int			fd = OpenTransientFile(api_key_file, O_RDONLY | PG_BINARY);
+	/* O_NONBLOCK: opening a FIFO must not wait for somebody who writes */
+	int			fd = OpenTransientFile(api_key_file, O_RDONLY | O_NONBLOCK | PG_BINARY);
 
 	if (fd < 0)
 	{

@@ -158,6 +158,7 @@ window_add(const NewContact *new)
 	contact->email = window_strdup(new->email);
 	contact->json = new->json ? pnstrdup(new->json, new->length) : NULL;
 	contact->length = new->length;
+	contact->cost = new->cost;
 	contact->unconfirmed = new->unconfirmed;
 	contact->attempts = new->attempts;
 	contact->attributes = new->attributes;

@@ -117,6 +117,7 @@ typedef struct Contact
 	char	   *email;			/* in lower case; NULL: none */
 	char	   *json;			/* UTF-8 */
 	int			length;
+	int64		cost;			/* of reading it in an answer; see reply_cost() */
 	bool		unconfirmed;
 	bool		look_again;		/* it has got further intents meanwhile */
 	uint64		attributes;		/* that it is sent with; see attributes.h */
@@ -153,6 +154,7 @@ typedef struct NewContact
 	const char *email;			/* or NULL */
 	const char *json;			/* or NULL for a row that is settled unsent */
 	int			length;
+	int64		cost;
 	bool		unconfirmed;
 	int			attempts;
 	uint64		attributes;

@@ -91,12 +91,15 @@ flush_commits(void)
 static void
 settle_session(void)
 {
+	set("role", "none");
 	set("search_path", "pg_catalog, pg_temp");
 	set("default_transaction_isolation", "read committed");
 	set("default_transaction_read_only", "off");
 	set("statement_timeout", "0");
 	set("lock_timeout", "0");
 	set("idle_in_transaction_session_timeout", "0");
+	if (GetConfigOption("transaction_timeout", true, false))
+		set("transaction_timeout", "0");	/* since PostgreSQL 17 */
 	set("row_security", "off");
 	set("jit", "off");
 	set("enable_seqscan", "off");

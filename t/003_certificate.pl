@@ -57,8 +57,17 @@ is($stats->{contacts}, 11, 'and everything arrived once');
 is(result_of($node, 'b', $ca_file, "base_url = '$localhost'"), 'b', 'another that is: done');
 like(result_of($node, 'c', 'base_url = \'http://example.com\''),
 	qr/^22023: invalid value for parameter/, 'http to another machine: refused as a setting');
-$node->stop;
 $fake->stop;
+
+# An authority that is trusted, but the certificate is another server's.
+my $other_directory = PostgreSQL::Test::Utils::tempdir();
+FakeChatbase::make_certificate($other_directory, 'DNS:other.example');
+my $other = FakeChatbase->start('--tls-cert', "$other_directory/server.pem", '--tls-key', "$other_directory/server.key");
+my @to_other = ("ca_file = '$other_directory/ca.pem'", "base_url = '@{[$other->base_url]}'");
+like(result_of($node, 'e', @to_other), qr/^58030: /, 'a certificate for another name: refused');
+is($other->stats->{requests}, 0, 'nothing has arrived there');
+$other->stop;
+$node->stop;
 
 # without shared_preload_libraries
 my $plain = FakeChatbase->start;

@@ -40,12 +40,13 @@ sub start
 	return $self;
 }
 
-# Makes certificates for localhost in a directory; see make_certificate there.
+# Makes certificates in a directory, for localhost unless other names are given; see
+# make_certificate there.
 sub make_certificate
 {
-	my ($directory) = @_;
+	my ($directory, @names) = @_;
 	my $program = dirname($ENV{FAKE_CHATBASE}) . '/make_certificate';
-	system($program, $directory) == 0 or die "$program failed: $?";
+	system($program, $directory, @names) == 0 or die "$program failed: $?";
 	return;
 }
 

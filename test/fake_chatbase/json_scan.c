@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* Deeper nesting than a contact can reasonably have; bounds the recursion. */
-#define JSON_MAX_DEPTH 64
+/* Deeper than what contacts_push can read of an answer; bounds the recursion. */
+#define JSON_MAX_DEPTH 2000
 
 /* Names longer than this are none of those that are looked for. */
 #define JSON_NAME_ROOM 64

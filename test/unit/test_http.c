@@ -577,6 +577,7 @@ main(void)
 	/* plain http must not be led astray by this */
 	setenv("http_proxy", "http://127.0.0.1:1", 1);
 	unsetenv("no_proxy");
+	unsetenv("NO_PROXY");
 	/* these would lead https to it, as they should */
 	unsetenv("https_proxy");
 	unsetenv("HTTPS_PROXY");

@@ -356,10 +356,10 @@ static void
 test_depth(void)
 {
 	static char deep[200064];
-	char		body[128];
+	char		body[2 * REPLY_MAX_DEPTH + 64];
 	int			len;
 
-	for (int levels = 1; levels <= 40; levels++)
+	for (int levels = REPLY_MAX_DEPTH - 10; levels <= REPLY_MAX_DEPTH + 10; levels++)
 	{
 		/* the object is a level, and so is the innermost value */
 		len = sprintf(body, "{\"a\":");
@@ -368,7 +368,7 @@ test_depth(void)
 		memset(body + len + levels + 1, ']', levels);
 		body[len + 2 * levels + 1] = '}';
 		len += 2 * levels + 2;
-		ok(is_refused(body, len) == (levels + 2 > 32), "%d levels", levels + 2);
+		ok(is_refused(body, len) == (levels + 2 > REPLY_MAX_DEPTH), "%d levels", levels + 2);
 	}
 	strcpy(deep, "{\"a\":");
 	memset(deep + 5, '[', 100000);
@@ -380,6 +380,41 @@ test_depth(void)
 	for (int i = 0; i < 20000; i++)
 		memcpy(deep + i * 5, "{\"a\":", 5);
 	ok(is_refused(deep, 100000), "20,000 objects");
+}
+
+/* What costs less than all is legible in either shape of an answer, and what does not isn't. */
+static void
+test_cost(void)
+{
+	static char contact[2 * REPLY_MAX_DEPTH + 64];
+	static char body[2 * REPLY_MAX_DEPTH + 128];
+	static char wide[3 * 400000 + 64];
+	size_t		len;
+	bool		all = true;
+
+	is_int(reply_cost("{\"a\":\"b{[,\"}", 11), reply_cost("{}", 2), "what is within a string costs nothing");
+	ok(reply_cost("{}", 2) > 0 && reply_cost("{\"a\":{}}", 8) == 2 * reply_cost("{}", 2) &&
+	   reply_cost("[1,2]", 5) > reply_cost("[1]", 3), "the more values, the more it costs");
+	for (int levels = REPLY_MAX_DEPTH - 10; levels <= REPLY_MAX_DEPTH + 10; levels++)
+	{
+		bool		legible;
+
+		len = sprintf(contact, "{\"id\":\"c\",\"custom_attributes\":");
+		memset(contact + len, '[', levels);
+		contact[len + levels] = '1';
+		memset(contact + len + levels + 1, ']', levels);
+		strcpy(contact + len + 2 * levels + 1, "}");
+		legible = !is_refused(body, sprintf(body, "{\"data\":{\"created\":[%s]}}", contact));
+		if (legible != (reply_cost(contact, strlen(contact)) < REPLY_MAX_COST))
+			all = false;
+	}
+	ok(all, "a contact that nests too deep costs all there is");
+	len = sprintf(wide, "{\"a\":[{}");
+	for (int i = 0; i < 400000; i++)
+		len += sprintf(wide + len, ",{}");
+	len += sprintf(wide + len, "]}");
+	is_int(reply_cost(wide, len), REPLY_MAX_COST, "and so does one of too many values");
+	ok(is_refused(wide, len), "which is not read");
 }
 
 static void
@@ -465,6 +500,7 @@ main(void)
 	test_messages();
 	test_culprits();
 	test_depth();
+	test_cost();
 	test_integers();
 	test_large();
 	return done_testing();
