@@ -106,6 +106,14 @@ sub request_in_tls
 	return { status => $status, content => $content };
 }
 
+# A chatbot's id as part of a URL.
+sub escape
+{
+	my ($text) = @_;
+	$text =~ s/([^A-Za-z0-9_.~-])/sprintf '%%%02X', ord $1/ge;
+	return $text;
+}
+
 sub stats { return $_[0]->admin('stats'); }
 
 # The log: the API's requests and, with number 0, any others.
@@ -141,7 +149,7 @@ sub config
 sub preset
 {
 	my ($self, $chatbot, @contacts) = @_;
-	$self->admin("contacts?chatbot=$chatbot", { users => \@contacts });
+	$self->admin("contacts?chatbot=" . escape($chatbot), { users => \@contacts });
 	return;
 }
 
@@ -159,7 +167,7 @@ sub held
 {
 	my ($self, $chatbot) = @_;
 	my %held;
-	for my $contact (@{ $self->admin("contacts?chatbot=$chatbot&brief=1") })
+	for my $contact (@{ $self->admin("contacts?chatbot=" . escape($chatbot) . "&brief=1") })
 	{
 		my ($external_id, $id) = @$contact;
 		die "$external_id is held twice" if exists $held{$external_id};
