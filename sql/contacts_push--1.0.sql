@@ -84,11 +84,14 @@ COMMENT ON COLUMN contacts_push.outbox.contact_id IS 'Chatbase''s id of the cont
 COMMENT ON COLUMN contacts_push.outbox.enqueued_at IS 'start of the transaction that appended it';
 COMMENT ON COLUMN contacts_push.outbox.settled_at IS 'when it was settled';
 COMMENT ON SEQUENCE contacts_push.outbox_seq_seq IS 'numbers the rows of contacts_push.outbox';
+COMMENT ON INDEX contacts_push.outbox_pkey IS 'finds rows in their order of arrival';
 COMMENT ON INDEX contacts_push.outbox_contact IS 'finds the intents of one contact';
 COMMENT ON INDEX contacts_push.outbox_troubled IS 'finds the few that wait for another try';
 
 CREATE TABLE contacts_push.chatbot (
-	chatbot_id text PRIMARY KEY,
+	chatbot_id text PRIMARY KEY
+		CONSTRAINT chatbot_chatbot_id_check
+		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024 AND chatbot_id NOT IN ('.', '..')),
 	paused_until timestamptz,
 	pause_reason text,
 	stripped_attributes text[] NOT NULL DEFAULT '{}',
@@ -100,31 +103,54 @@ CREATE TABLE contacts_push.chatbot (
 	enqueue_failures bigint NOT NULL DEFAULT 0)
 WITH (fillfactor = 10);
 COMMENT ON TABLE contacts_push.chatbot IS 'the chatbots that contacts are pushed to';
+COMMENT ON INDEX contacts_push.chatbot_pkey IS 'finds a chatbot';
 COMMENT ON COLUMN contacts_push.chatbot.chatbot_id IS 'the chatbot''s id, as in the URL of the API';
 COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made before; infinity: until contacts_push.resume()';
 COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
-COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created';
+COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push.tally, as the other numbers';
 COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
 COMMENT ON COLUMN contacts_push.chatbot.conflict IS 'rows settled as conflict';
 COMMENT ON COLUMN contacts_push.chatbot.rejected IS 'rows settled as rejected';
 COMMENT ON COLUMN contacts_push.chatbot.failed IS 'rows settled as failed';
-COMMENT ON COLUMN contacts_push.chatbot.enqueue_failures IS 'rows of watched tables that were left out because their mapping failed, without those in contacts_push.enqueue_failure';
+COMMENT ON COLUMN contacts_push.chatbot.enqueue_failures IS 'rows of watched tables that were left out because their mapping failed, without those in contacts_push.enqueue_failure that are not counted yet';
 
--- Appended by whoever writes the watched table, folded into contacts_push.chatbot by
+-- The worker waits for nobody who holds a chatbot's row, and its numbers must not be lost
+-- with it: it appends them here then, and folds them in later.
+CREATE TABLE contacts_push.tally (
+	chatbot_id text NOT NULL,
+	created bigint NOT NULL,
+	present bigint NOT NULL,
+	conflict bigint NOT NULL,
+	rejected bigint NOT NULL,
+	failed bigint NOT NULL);
+COMMENT ON TABLE contacts_push.tally IS 'what was settled while somebody held a chatbot''s row; to be added to it';
+COMMENT ON COLUMN contacts_push.tally.chatbot_id IS 'the chatbot';
+COMMENT ON COLUMN contacts_push.tally.created IS 'rows settled as created';
+COMMENT ON COLUMN contacts_push.tally.present IS 'rows settled as present';
+COMMENT ON COLUMN contacts_push.tally.conflict IS 'rows settled as conflict';
+COMMENT ON COLUMN contacts_push.tally.rejected IS 'rows settled as rejected';
+COMMENT ON COLUMN contacts_push.tally.failed IS 'rows settled as failed';
+
+-- Appended by whoever writes the watched table, counted in contacts_push.chatbot by
 -- the worker: a counter would make writers wait for each other.
 CREATE TABLE contacts_push.enqueue_failure (
 	chatbot_id text NOT NULL,
 	relation text NOT NULL,
 	rows bigint NOT NULL,
 	reason text NOT NULL,
-	failed_at timestamptz NOT NULL DEFAULT now());
+	failed_at timestamptz NOT NULL DEFAULT now(),
+	counted boolean NOT NULL DEFAULT false);
+CREATE INDEX enqueue_failure_uncounted ON contacts_push.enqueue_failure (chatbot_id)
+	WHERE NOT counted;
 COMMENT ON TABLE contacts_push.enqueue_failure IS 'statements whose rows were not all enqueued; contacts_push.backfill() finds the rows again';
 COMMENT ON COLUMN contacts_push.enqueue_failure.chatbot_id IS 'the chatbot they were for';
 COMMENT ON COLUMN contacts_push.enqueue_failure.relation IS 'the watched table';
 COMMENT ON COLUMN contacts_push.enqueue_failure.rows IS 'how many were left out';
 COMMENT ON COLUMN contacts_push.enqueue_failure.reason IS 'why the first of them was';
 COMMENT ON COLUMN contacts_push.enqueue_failure.failed_at IS 'start of the transaction';
+COMMENT ON COLUMN contacts_push.enqueue_failure.counted IS 'contacts_push.chatbot.enqueue_failures has it';
+COMMENT ON INDEX contacts_push.enqueue_failure_uncounted IS 'finds what the worker has not counted yet';
 
 CREATE TABLE contacts_push.request (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -150,6 +176,7 @@ COMMENT ON COLUMN contacts_push.request.outcome IS 'what the answer meant';
 COMMENT ON COLUMN contacts_push.request.message IS 'the API''s message, or what failed';
 COMMENT ON COLUMN contacts_push.request.duration_ms IS 'from departure to answer, milliseconds';
 COMMENT ON SEQUENCE contacts_push.request_id_seq IS 'numbers the rows of contacts_push.request';
+COMMENT ON INDEX contacts_push.request_pkey IS 'finds requests in the order of their departure';
 COMMENT ON INDEX contacts_push.request_unfinished IS 'finds what a worker has left behind';
 
 CREATE TABLE contacts_push.lineage (
@@ -178,6 +205,7 @@ SELECT pg_catalog.pg_extension_config_dump('contacts_push.request', 'WHERE finis
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.request_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.lineage', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.enqueue_failure', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push.tally', '');
 
 --
 -- One call
@@ -265,8 +293,11 @@ AS $$
 	FROM pg_class c
 	CROSS JOIN generate_series(1, 1000) n
 	CROSS JOIN LATERAL (SELECT CASE n WHEN 1 THEN '_contact' ELSE '_contact_' || n END) s(suffix)
-	-- names are cut to 63 bytes; 52 characters of at most 1 byte leave room for the suffix
-	CROSS JOIN LATERAL (SELECT left(c.relname, 63 - length(suffix)) || suffix) f(name)
+	-- names have at most 63 bytes, and are cut between characters
+	CROSS JOIN LATERAL (
+		SELECT left(c.relname, max(k)) || suffix
+		FROM generate_series(1, length(c.relname)) k
+		WHERE octet_length(left(c.relname, k)) + octet_length(suffix) <= 63) f(name)
 	WHERE c.oid = relation
 	AND NOT EXISTS (SELECT FROM pg_proc p
 					WHERE p.pronamespace = c.relnamespace AND p.proname = f.name)
@@ -319,6 +350,32 @@ AS 'MODULE_PATHNAME', 'contacts_push_used_columns'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION contacts_push.used_columns(regclass, text[]) IS 'the columns that expressions use; NULL if they use the whole row';
 
+-- What type an expression has.
+CREATE FUNCTION contacts_push.expression_type(relation regclass, expression text)
+RETURNS regtype
+AS 'MODULE_PATHNAME', 'contacts_push_expression_type'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push.expression_type(regclass, text) IS 'the type of an expression over a table''s columns';
+
+-- Raises for an expression that can make no JSON object or array.
+CREATE FUNCTION contacts_push.check_json_expression(relation regclass, member text, expression text)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	type regtype := contacts_push.expression_type(relation, expression);
+BEGIN
+	-- booleans, dates, enums, numbers, strings, intervals, and what has no type yet
+	IF (SELECT t.typcategory IN ('B', 'D', 'E', 'N', 'S', 'T', 'X') FROM pg_type t WHERE t.oid = type) THEN
+		RAISE EXCEPTION '% must be of type json or jsonb, not %', member, type
+			USING ERRCODE = 'datatype_mismatch',
+				HINT = format('If its text is JSON, write (%s)::jsonb.', expression);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.check_json_expression(regclass, text, text) IS 'raises for an expression that makes no JSON object or array';
+
 -- Raises where a table cannot be watched.
 CREATE FUNCTION contacts_push.check_watchable(relation regclass, chatbot_id text)
 RETURNS void
@@ -327,6 +384,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	class pg_class;
+	watched record;
 BEGIN
 	IF relation IS NULL OR chatbot_id IS NULL THEN
 		RAISE EXCEPTION 'relation and chatbot_id must be given'
@@ -342,7 +400,7 @@ BEGIN
 			USING ERRCODE = 'undefined_table';
 	END IF;
 	IF class.relkind NOT IN ('r', 'p') THEN
-		RAISE EXCEPTION 'cannot watch "%": it is not a table', relation
+		RAISE EXCEPTION 'cannot watch "%": it is not a table', class.relname
 			USING ERRCODE = 'wrong_object_type',
 				HINT = CASE class.relkind
 					WHEN 'f' THEN 'Rows of a foreign table change without this server knowing.'
@@ -351,29 +409,40 @@ BEGIN
 					ELSE 'Name a table.' END;
 	END IF;
 	IF class.relpersistence = 't' THEN
-		RAISE EXCEPTION 'cannot watch "%": it is a temporary table', relation
+		RAISE EXCEPTION 'cannot watch "%": it is a temporary table', class.relname
 			USING ERRCODE = 'wrong_object_type';
 	END IF;
 	IF class.relispartition THEN
-		RAISE EXCEPTION 'cannot watch "%": it is a partition', relation
+		RAISE EXCEPTION 'cannot watch "%": it is a partition', class.relname
 			USING ERRCODE = 'wrong_object_type',
 				HINT = 'Watch the partitioned table; rows written straight into a partition are covered.';
 	END IF;
 	IF class.relnamespace = 'contacts_push'::regnamespace THEN
-		RAISE EXCEPTION 'cannot watch "%": it belongs to contacts_push', relation
+		RAISE EXCEPTION 'cannot watch "%": it belongs to contacts_push', class.relname
 			USING ERRCODE = 'wrong_object_type';
 	END IF;
 	-- As CREATE TRIGGER does; the mapping becomes a function of the owner's.
 	IF NOT has_table_privilege(relation, 'TRIGGER') OR NOT pg_has_role(class.relowner, 'USAGE') THEN
-		RAISE EXCEPTION 'must be owner of table "%" to watch it', relation
+		RAISE EXCEPTION 'must be owner of table "%" to watch it', class.relname
 			USING ERRCODE = 'insufficient_privilege';
 	END IF;
 	IF EXISTS (SELECT FROM contacts_push.watched_trigger t
 			   WHERE t.relation = check_watchable.relation
 			   AND t.chatbot_id = check_watchable.chatbot_id) THEN
-		RAISE EXCEPTION 'table "%" is watched for chatbot "%" already', relation, chatbot_id
+		RAISE EXCEPTION 'table "%" is watched for chatbot "%" already', class.relname, chatbot_id
 			USING ERRCODE = 'duplicate_object',
 				HINT = 'Call contacts_push.unwatch() first to change the mapping.';
+	END IF;
+	-- One that was attached: the triggers of both would bear one name.
+	SELECT t.relation, t.chatbot_id INTO watched
+	FROM pg_partition_tree(relation) p
+	JOIN contacts_push.watched_trigger t ON t.relation = p.relid AND p.relid <> check_watchable.relation
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'cannot watch "%": its partition "%" is watched by itself', class.relname,
+			(SELECT c.relname FROM pg_class c WHERE c.oid = watched.relation)
+			USING ERRCODE = 'duplicate_object',
+				HINT = format('Call contacts_push.unwatch(%L) first.', watched.relation);
 	END IF;
 END
 $$;
@@ -462,6 +531,9 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	partitioned boolean := relkind = 'p' FROM pg_class c WHERE c.oid = relation;
+	-- A statement's trigger fires for the table that the statement names, and gets the
+	-- rows of its children too.
+	inherits boolean := EXISTS (SELECT FROM pg_inherits i WHERE relation IN (i.inhparent, i.inhrelid));
 	call text := format('EXECUTE FUNCTION contacts_push.enqueue_rows(%L, %L)', chatbot_id, mapping);
 	suffix text;
 	changed text;
@@ -498,7 +570,7 @@ BEGIN
 
 	EXECUTE format('CREATE TRIGGER contacts_push_delete%s AFTER DELETE ON %s %s %s',
 				   suffix, relation,
-				   CASE WHEN partitioned THEN 'FOR EACH ROW'
+				   CASE WHEN partitioned OR inherits THEN 'FOR EACH ROW'
 				   ELSE 'REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT' END,
 				   call);
 END
@@ -520,6 +592,13 @@ DECLARE
 	not_computed name;
 BEGIN
 	PERFORM contacts_push.check_watchable(relation, chatbot_id);
+	-- CREATE TRIGGER's lock, before the names that others may be choosing as well.
+	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
+	PERFORM contacts_push.check_watchable(relation, chatbot_id);
+	PERFORM contacts_push.check_json_expression(relation, m.name, m.expression)
+	FROM unnest(ARRAY['stripe_accounts', 'custom_attributes'],
+				ARRAY[stripe_accounts, custom_attributes]) AS m(name, expression)
+	WHERE m.expression IS NOT NULL;
 	IF contact IS NOT NULL THEN
 		IF num_nonnulls(external_id, name, email, phonenumber, stripe_accounts, custom_attributes) > 0 THEN
 			RAISE EXCEPTION 'give either contact, or expressions for its members'
@@ -532,7 +611,8 @@ BEGIN
 		AND p.prorettype = 'jsonb'::regtype AND NOT p.proretset;
 		IF mapping IS NULL THEN
 			RAISE EXCEPTION 'function %(%) returning jsonb does not exist', contact, relation
-				USING ERRCODE = 'undefined_function';
+				USING ERRCODE = 'undefined_function',
+					HINT = 'Name a function that takes a row of the table.';
 		END IF;
 	ELSE
 		SELECT quote_ident(relname) INTO STRICT alias FROM pg_class c WHERE c.oid = relation;
@@ -590,9 +670,13 @@ AS $$
 		contacts_push.qualify(relation, custom_attributes, c.relname),
 		contact,
 		CASE WHEN contact IS NOT NULL THEN
-			pg_catalog.to_regprocedure(pg_catalog.format('%s(%s)', contact, relation)) END)
-	FROM (SELECT (SELECT k.relname::pg_catalog.text FROM pg_catalog.pg_class k
-				  WHERE k.oid OPERATOR(pg_catalog.=) relation)) AS c(relname)
+			-- qualified: a type of that name in pg_catalog would come first
+			pg_catalog.to_regprocedure(pg_catalog.format('%s(%I.%I)', contact, c.nspname, c.relname)) END)
+	FROM (VALUES (0)) AS always
+	LEFT JOIN (SELECT k.relname::pg_catalog.text, n.nspname
+			   FROM pg_catalog.pg_class k
+			   JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) k.relnamespace
+			   WHERE k.oid OPERATOR(pg_catalog.=) relation) AS c ON true
 $$;
 COMMENT ON FUNCTION contacts_push.watch(regclass, text, text, text, text, text, text, text, text) IS 'has the rows of a table pushed to a chatbot from now on';
 
@@ -614,7 +698,7 @@ BEGIN
 		mappings := mappings || watched.mapping;
 	END LOOP;
 	IF mappings = '{}' THEN
-		RAISE EXCEPTION 'table "%" is not watched%', relation,
+		RAISE EXCEPTION 'table "%" is not watched%', (SELECT c.relname FROM pg_class c WHERE c.oid = relation),
 			CASE WHEN chatbot_id IS NOT NULL THEN format(' for chatbot "%s"', chatbot_id) ELSE '' END
 			USING ERRCODE = 'undefined_object';
 	END IF;
@@ -629,29 +713,37 @@ BEGIN
 		AND obj_description(p.oid, 'pg_proc') = contacts_push.mapping_comment()
 		AND NOT EXISTS (SELECT FROM contacts_push.watched_trigger t WHERE t.mapping = m.name)
 	LOOP
-		EXECUTE format('DROP FUNCTION %s', watched.mapping);
+		-- ALTER TABLE ... OWNER leaves functions where they are.
+		IF pg_has_role((SELECT p.proowner FROM pg_proc p WHERE p.oid = watched.mapping), 'USAGE') THEN
+			EXECUTE format('DROP FUNCTION %s', watched.mapping);
+		ELSE
+			RAISE NOTICE 'function % belongs to somebody else and stays', watched.mapping
+				USING HINT = 'While it is there, the columns that it uses cannot be dropped.';
+		END IF;
 	END LOOP;
 END
 $$;
 COMMENT ON FUNCTION contacts_push.unwatch(regclass, text) IS 'ends contacts_push.watch(), and drops the mapping function that it made';
 
 CREATE FUNCTION contacts_push.backfill_look(relation regclass, part regclass,
-	chatbot_id text, from_block bigint, to_block bigint,
+	chatbot_id text, from_block bigint, to_block bigint, mend boolean,
 	OUT missing bigint, OUT failures bigint, OUT reason text)
 RETURNS record
 AS 'MODULE_PATHNAME', 'contacts_push_backfill_look'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.backfill_look(regclass, regclass, text, bigint, bigint) IS 'counts what the outbox does not have of some blocks of a watched table or its partition';
+COMMENT ON FUNCTION contacts_push.backfill_look(regclass, regclass, text, bigint, bigint, boolean) IS 'counts what the outbox does not have of some blocks of a watched table or its partition; mend: or has otherwise and not created';
 
 CREATE FUNCTION contacts_push.backfill_blocks(relation regclass, part regclass,
-	chatbot_id text, from_block bigint, to_block bigint, most bigint)
+	chatbot_id text, from_block bigint, to_block bigint, mend boolean, most bigint)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'contacts_push_backfill_blocks'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.backfill_blocks(regclass, regclass, text, bigint, bigint, bigint) IS 'enqueues what the outbox does not have of some blocks of a watched table or its partition';
+COMMENT ON FUNCTION contacts_push.backfill_blocks(regclass, regclass, text, bigint, bigint, boolean, bigint) IS 'enqueues what the outbox does not have of some blocks of a watched table or its partition';
 
 -- In passes, because an update may move a row to a block that was read already;
--- a pass that finds nothing is the last.  A SET clause is not to be had here: it would
+-- a pass that finds nothing is the last.  Contacts that another mapping has made, and
+-- that are not created, are replaced in the first pass only: a mapping may give another
+-- result each time.  A SET clause is not to be had here: it would
 -- forbid COMMIT.
 CREATE PROCEDURE contacts_push.backfill(relation regclass, chatbot_id text DEFAULT NULL)
 LANGUAGE plpgsql
@@ -663,6 +755,7 @@ DECLARE
 	chunk record;
 	enqueued bigint;			-- by this pass
 	total bigint;				-- by all
+	mend boolean;				-- the first pass
 	failures bigint;			-- in this pass
 	reason text;				-- of the first of them
 	block bigint;
@@ -671,7 +764,9 @@ BEGIN
 				   WHERE t.relation OPERATOR(pg_catalog.=) backfill.relation
 				   AND (backfill.chatbot_id IS NULL
 						OR t.chatbot_id OPERATOR(pg_catalog.=) backfill.chatbot_id)) THEN
-		RAISE EXCEPTION 'table "%" is not watched', relation
+		RAISE EXCEPTION 'table "%" is not watched%',
+			(SELECT c.relname FROM pg_catalog.pg_class c WHERE c.oid OPERATOR(pg_catalog.=) relation),
+			CASE WHEN chatbot_id IS NOT NULL THEN pg_catalog.format(' for chatbot "%s"', chatbot_id) ELSE '' END
 			USING ERRCODE = 'undefined_object', HINT = 'Call contacts_push.watch() first.';
 	END IF;
 	FOR watched IN
@@ -681,6 +776,7 @@ BEGIN
 			 OR t.chatbot_id OPERATOR(pg_catalog.=) backfill.chatbot_id)
 	LOOP
 		total := 0;
+		mend := true;
 		LOOP
 			enqueued := 0;
 			failures := 0;
@@ -703,14 +799,14 @@ BEGIN
 				WHILE block OPERATOR(pg_catalog.<) part.blocks LOOP
 					SELECT * INTO chunk FROM contacts_push.backfill_look(
 						relation, part.relid, watched.chatbot_id, block,
-						block OPERATOR(pg_catalog.+) blocks_a_chunk);
+						block OPERATOR(pg_catalog.+) blocks_a_chunk, mend);
 					-- Those who write the table are waited for without a lock on it.
 					COMMIT;
 					SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 					IF chunk.missing OPERATOR(pg_catalog.>) 0 THEN
 						enqueued := enqueued OPERATOR(pg_catalog.+) contacts_push.backfill_blocks(
 							relation, part.relid, watched.chatbot_id, block,
-							block OPERATOR(pg_catalog.+) blocks_a_chunk, chunk.missing);
+							block OPERATOR(pg_catalog.+) blocks_a_chunk, mend, chunk.missing);
 						COMMIT;
 					END IF;
 					failures := failures OPERATOR(pg_catalog.+) chunk.failures;
@@ -725,6 +821,7 @@ BEGIN
 				END LOOP;
 			END LOOP;
 			total := total OPERATOR(pg_catalog.+) enqueued;
+			mend := false;
 			EXIT WHEN enqueued OPERATOR(pg_catalog.=) 0;
 		END LOOP;
 		IF failures OPERATOR(pg_catalog.>) 0 THEN
@@ -931,7 +1028,21 @@ CREATE VIEW contacts_push.progress AS
 	), failure AS (
 		SELECT f.chatbot_id, pg_catalog.sum(f.rows)::pg_catalog.int8 AS rows
 		FROM contacts_push.enqueue_failure f
+		WHERE NOT f.counted
 		GROUP BY f.chatbot_id
+	), settled AS (
+		SELECT s.chatbot_id, pg_catalog.sum(s.created)::pg_catalog.int8 AS created,
+			pg_catalog.sum(s.present)::pg_catalog.int8 AS present,
+			pg_catalog.sum(s.conflict)::pg_catalog.int8 AS conflict,
+			pg_catalog.sum(s.rejected)::pg_catalog.int8 AS rejected,
+			pg_catalog.sum(s.failed)::pg_catalog.int8 AS failed
+		FROM (
+			SELECT c.chatbot_id, c.created, c.present, c.conflict, c.rejected, c.failed
+			FROM contacts_push.chatbot c
+			UNION ALL
+			SELECT t.chatbot_id, t.created, t.present, t.conflict, t.rejected, t.failed
+			FROM contacts_push.tally t) AS s
+		GROUP BY s.chatbot_id
 	), last_request AS (
 		-- few enough to be read in no time; a minute at the API's limit has 600
 		SELECT r.* FROM contacts_push.request r ORDER BY r.id DESC LIMIT 600
@@ -951,20 +1062,21 @@ CREATE VIEW contacts_push.progress AS
 		FROM last_request r WHERE r.finished_at IS NOT NULL
 		ORDER BY r.chatbot_id, r.id DESC
 	), known AS (
-		SELECT c.chatbot_id FROM contacts_push.chatbot c
+		SELECT s.chatbot_id FROM settled s
 		UNION SELECT p.chatbot_id FROM pending p
 		UNION SELECT f.chatbot_id FROM failure f
 	), number AS (
 		SELECT k.chatbot_id, c.paused_until, c.pause_reason, p.oldest,
 			COALESCE(p.contacts, 0) AS pending,
-			COALESCE(c.created, 0) AS created, COALESCE(c.present, 0) AS present,
-			COALESCE(c.conflict, 0) AS conflict, COALESCE(c.rejected, 0) AS rejected,
-			COALESCE(c.failed, 0) AS failed,
+			COALESCE(s.created, 0) AS created, COALESCE(s.present, 0) AS present,
+			COALESCE(s.conflict, 0) AS conflict, COALESCE(s.rejected, 0) AS rejected,
+			COALESCE(s.failed, 0) AS failed,
 			COALESCE(c.enqueue_failures, 0) OPERATOR(pg_catalog.+) COALESCE(f.rows, 0) AS enqueue_failures,
 			COALESCE(r.contacts OPERATOR(pg_catalog./) r.seconds, 0) AS per_second,
 			t.outcome, t.message
 		FROM known k
 		LEFT JOIN contacts_push.chatbot c USING (chatbot_id)
+		LEFT JOIN settled s USING (chatbot_id)
 		LEFT JOIN pending p USING (chatbot_id)
 		LEFT JOIN failure f USING (chatbot_id)
 		LEFT JOIN recent r USING (chatbot_id)

@@ -12,7 +12,7 @@ GRANT SELECT ON contacts_push.watched_trigger TO regress_contacts_push_owner;
 GRANT EXECUTE ON ROUTINE
     contacts_push.watch, contacts_push.watch_qualified, contacts_push.unwatch, contacts_push.backfill,
     contacts_push.backfill_look, contacts_push.backfill_blocks, contacts_push.enqueue_rows,
-    contacts_push.check_watchable, contacts_push.qualify, contacts_push.used_columns,
+    contacts_push.check_watchable, contacts_push.check_json_expression, contacts_push.expression_type, contacts_push.qualify, contacts_push.used_columns,
     contacts_push.primary_key_column, contacts_push.first_column, contacts_push.free_mapping_name,
     contacts_push.mapping_expression, contacts_push.create_mapping, contacts_push.mapping_comment,
     contacts_push.create_triggers TO regress_contacts_push_owner;
@@ -150,8 +150,8 @@ SELECT contacts_push.unwatch('users');
 CREATE FUNCTION climb(p public.private) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('mapping of another''s rows'))$$;
 SELECT contacts_push.watch('users', 'bot', contact => 'climb');
 \set VERBOSITY sqlstate
-SELECT * FROM contacts_push.backfill_look('users', 'public.private', 'bot', 0, 10);
-SELECT contacts_push.backfill_blocks('users', 'public.private', 'bot', 0, 10, 10);
+SELECT * FROM contacts_push.backfill_look('users', 'public.private', 'bot', 0, 10, false);
+SELECT contacts_push.backfill_blocks('users', 'public.private', 'bot', 0, 10, false, 10);
 \set VERBOSITY default
 RESET SESSION AUTHORIZATION;
 SET search_path = public;
@@ -167,15 +167,15 @@ INSERT INTO shop.evil VALUES (1);
 CREATE FUNCTION shop.evil_as_watched(shop.evil) RETURNS public.watched LANGUAGE sql AS
 	$$SELECT CASE WHEN shop.spring('cast to another''s row type') IS NOT NULL THEN ROW(1)::public.watched END$$;
 CREATE CAST (shop.evil AS public.watched) WITH FUNCTION shop.evil_as_watched(shop.evil) AS IMPLICIT;
-SELECT * FROM contacts_push.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64);
-SELECT contacts_push.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, 1);
-SELECT * FROM contacts_push.backfill_look('public.watched', 'public.watched', 'bot', 0, 64);
+SELECT * FROM contacts_push.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64, false);
+SELECT contacts_push.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, false, 1);
+SELECT * FROM contacts_push.backfill_look('public.watched', 'public.watched', 'bot', 0, 64, false);
 RESET SESSION AUTHORIZATION;
 \set VERBOSITY sqlstate
-SELECT * FROM contacts_push.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64);
-SELECT contacts_push.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, 1);
-SELECT * FROM contacts_push.backfill_look('public.watched', 'public.watched_pkey', 'bot', 0, 64);
-SELECT * FROM contacts_push.backfill_look('public.watched', 0, 'bot', 0, 64);
+SELECT * FROM contacts_push.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64, false);
+SELECT contacts_push.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, false, 1);
+SELECT * FROM contacts_push.backfill_look('public.watched', 'public.watched_pkey', 'bot', 0, 64, false);
+SELECT * FROM contacts_push.backfill_look('public.watched', 0, 'bot', 0, 64, false);
 \set VERBOSITY default
 SELECT * FROM shop.took_place();
 DROP TABLE watched, shop.evil CASCADE;

@@ -54,10 +54,8 @@ static void
 map_chunk(void *arg)
 {
 	Chunk	   *chunk = arg;
-	char	   *call = psprintf("%s(%s)", chunk->mapping, chunk->row);
-	char	   *from = psprintf(" FROM ONLY %s t WHERE %s", chunk->table, chunk->condition);
 
-	chunk->plan = outbox_plan_mapping(psprintf(ENQUEUE_MAPPED, call, from), NULL, InvalidOid);
+	chunk->plan = outbox_plan_table(chunk->mapping, chunk->row, chunk->table, chunk->condition);
 	outbox_run_mapping(chunk->plan, NULL, NULL, chunk->rows);
 }
 
@@ -76,8 +74,7 @@ static void
 map_each(Chunk *chunk)
 {
 	int			n;
-	char	  **tids = outbox_find_tids(psprintf("SELECT t.ctid FROM ONLY %s t WHERE %s",
-												 chunk->table, chunk->condition), &n);
+	char	  **tids = outbox_find_tids(chunk->table, chunk->condition, &n);
 
 	tuplestore_clear(chunk->rows);
 	for (int i = 0; i < n; i++)
@@ -112,7 +109,9 @@ map_as_owner(Chunk *chunk, Oid owner, Oid part_owner)
 	char	   *reason;
 
 	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
+	/* policies that the owner has forced on itself are not for this */
+	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION |
+						   SECURITY_NOFORCE_RLS);
 	if (part_owner != owner)
 		forbid_policies();
 	if (!try_chunk(chunk, &reason))
@@ -218,7 +217,7 @@ count_invalid(Chunk *chunk)
 
 /*
  * contacts_push.backfill_look(relation regclass, part regclass, chatbot_id text,
- *		from_block bigint, to_block bigint,
+ *		from_block bigint, to_block bigint, mend boolean,
  *		OUT missing bigint, OUT failures bigint, OUT reason text)
  *
  * relation is the watched table, part itself or a partition of it.
@@ -235,7 +234,8 @@ contacts_push_backfill_look(PG_FUNCTION_ARGS)
 		elog(ERROR, "return type must be a row type");
 	map_blocks(&chunk, fcinfo);
 	count_invalid(&chunk);
-	values[0] = Int64GetDatum(outbox_count_missing(chunk.chatbot_id, chunk.rows));
+	values[0] = Int64GetDatum(outbox_count_missing(chunk.chatbot_id, chunk.rows,
+															 PG_GETARG_BOOL(5)));
 	values[1] = Int64GetDatum(chunk.failures);
 	nulls[2] = chunk.reason == NULL;
 	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(chunk.reason);
@@ -255,7 +255,7 @@ wait_for_writers(Oid relation)
 
 /*
  * contacts_push.backfill_blocks(relation regclass, part regclass, chatbot_id text,
- *		from_block bigint, to_block bigint, most bigint) RETURNS bigint
+ *		from_block bigint, to_block bigint, mend boolean, most bigint) RETURNS bigint
  *
  * Enqueues at most so many.  Has to be the first in its transaction: a lock on the
  * table could have those wait who are waited for.
@@ -273,10 +273,10 @@ contacts_push_backfill_blocks(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
 				 errmsg("contacts_push.backfill_blocks() must be called at the isolation level READ COMMITTED")));
 	check_part(PG_GETARG_OID(0), PG_GETARG_OID(1));
-	numbers = outbox_draw(PG_GETARG_INT64(5));
+	numbers = outbox_draw(PG_GETARG_INT64(6));
 	wait_for_writers(PG_GETARG_OID(1));
 	map_blocks(&chunk, fcinfo);
-	appended = outbox_append_missing(chunk.chatbot_id, chunk.rows, numbers);
+	appended = outbox_append_missing(chunk.chatbot_id, chunk.rows, PG_GETARG_BOOL(5), numbers);
 	tuplestore_end(chunk.rows);
 	PG_RETURN_INT64(appended);
 }

@@ -585,7 +585,9 @@ claim_prune(void)
 
 	outbox_run(OUTBOX_REQUEST_PRUNE, requests, NULL);
 	outbox_run(OUTBOX_UNSENT_PRUNE, rows, NULL);
+	outbox_run(OUTBOX_FAILURE_PRUNE, requests, NULL);
 	outbox_run(OUTBOX_FOLD_FAILURES, NULL, NULL);
+	outbox_run(OUTBOX_FOLD_TALLY, NULL, NULL);
 	outbox_run(OUTBOX_REQUEST_CLOSE, NULL, NULL);
 	prune_from = prune_from + PRUNE_SPAN > mark ? 1 : prune_from + PRUNE_SPAN;
 }

@@ -8,16 +8,18 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "access/xact.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "compat.h"
 #include "contact.h"
 #include "enqueue.h"
+#include "enqueue_map.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "outbox.h"
+#include "recent.h"
 #include "shared.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -35,248 +37,35 @@ PG_FUNCTION_INFO_V1(contacts_push_enqueue_rows);
 PG_FUNCTION_INFO_V1(contacts_push_wake_worker);
 PG_FUNCTION_INFO_V1(contacts_push_announce_installation);
 
-/* The plans of a trigger, kept for the session; the key is the trigger's OID. */
-typedef struct MappingPlans
-{
-	Oid			trigger;
-	char		event;			/* of plan_set: one trigger fires on one event */
-	OutboxPlan	plan_set;		/* over the transition table; NULL: none yet */
-	OutboxPlan	plan_row;		/* over one row */
-} MappingPlans;
-
-/* One firing of a trigger. */
-typedef struct Firing
-{
-	TriggerData *trigger;
-	const char *chatbot_id;
-	char	   *mapping;		/* qualified and quoted */
-	MappingPlans *plans;
-	int64		failures;		/* rows left out */
-	char	   *reason;			/* of the first */
-} Firing;
-
-/* What is mapped at once: the transition table, or one row. */
-typedef struct Pass
-{
-	Firing	   *firing;
-	HeapTuple	tuple;
-	Tuplestorestate *rows;		/* where the contacts go */
-} Pass;
-
-static MappingPlans *
-find_plans(Oid trigger)
-{
-	static HTAB *cache = NULL;
-	MappingPlans *plans;
-	bool		found;
-
-	if (cache == NULL)
-	{
-		HASHCTL		control = {0};
-
-		control.keysize = sizeof(Oid);
-		control.entrysize = sizeof(MappingPlans);
-		control.hcxt = TopMemoryContext;
-		cache = hash_create("contacts_push mappings", 16, &control,
-							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	plans = hash_search(cache, &trigger, HASH_ENTER, &found);
-	if (!found)
-	{
-		plans->plan_set = NULL;
-		plans->plan_row = NULL;
-	}
-	return plans;
-}
-
-/* Maps the whole transition table. */
-static void
-map_set(void *arg)
-{
-	Pass	   *pass = arg;
-	Firing	   *firing = pass->firing;
-	Trigger    *trigger = firing->trigger->tg_trigger;
-
-	if (firing->plans->plan_set == NULL)
-	{
-		Oid			type = firing->trigger->tg_relation->rd_rel->reltype;
-		const char *table = quote_identifier(trigger->tgnewtable ? trigger->tgnewtable
-											 : trigger->tgoldtable);
-		char	   *call = psprintf("%s(ROW(t.*)::%s)", firing->mapping,
-									format_type_extended(type, -1, FORMAT_TYPE_FORCE_QUALIFY));
-		char	   *from = psprintf(" FROM %s t", table);
-
-		firing->plans->plan_set = outbox_plan_mapping(psprintf(ENQUEUE_MAPPED, call, from),
-													  firing->trigger, InvalidOid);
-	}
-	outbox_run_mapping(firing->plans->plan_set, firing->trigger, NULL, pass->rows);
-}
-
-/* Maps one row. */
-static void
-map_row(void *arg)
-{
-	Pass	   *pass = arg;
-	Firing	   *firing = pass->firing;
-	Relation	relation = firing->trigger->tg_relation;
-	Datum		row = heap_copy_tuple_as_datum(pass->tuple, RelationGetDescr(relation));
-
-	if (firing->plans->plan_row == NULL)
-		firing->plans->plan_row =
-			outbox_plan_mapping(psprintf(ENQUEUE_MAPPED, psprintf("%s($1)", firing->mapping), ""),
-								NULL, relation->rd_rel->reltype);
-	outbox_run_mapping(firing->plans->plan_row, NULL, &row, pass->rows);
-}
-
 /*
- * Errors that are about the session or the machine and not about a row: they stay
- * what they are.
+ * A statement's transition table has the rows of children as well, and nothing to tell
+ * them by.  watch() makes a row trigger where there are children.
  */
-static bool
-must_pass_on(int sqlerrcode)
+#define HAS_CHILDREN \
+	"the table has got children by inheritance since it was watched: call contacts_push.unwatch() and contacts_push.watch() again"
+
+/* palloc'd; NULL: it has none. */
+static char *
+external_id_of(TupleTableSlot *slot)
 {
-	if (ERRCODE_TO_CATEGORY(sqlerrcode) == ERRCODE_TRANSACTION_ROLLBACK)
-		return true;
-	switch (sqlerrcode)
-	{
-		case ERRCODE_QUERY_CANCELED:
-		case ERRCODE_ADMIN_SHUTDOWN:
-		case ERRCODE_CRASH_SHUTDOWN:
-		case ERRCODE_DATABASE_DROPPED:
-		case ERRCODE_OUT_OF_MEMORY:
-		case ERRCODE_DISK_FULL:
-			return true;
-		default:
-			return false;
-	}
-}
+	bool		isnull;
+	Datum		value = slot_getattr(slot, 1, &isnull);
 
-bool
-enqueue_try(void (*run) (void *), void *arg, char **reason)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	volatile bool done = false;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		run(arg);
-		ReleaseCurrentSubTransaction();
-		done = true;
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (must_pass_on(error->sqlerrcode))
-			ReThrowError(error);
-		*reason = error->message ? error->message : "unknown error";
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return done;
-}
-
-static void
-count_failure(Firing *firing, int64 failures, const char *reason)
-{
-	if (failures > 0 && firing->reason == NULL)
-		firing->reason = pstrdup(reason);
-	firing->failures += failures;
-}
-
-static Tuplestorestate *
-map_one(Firing *firing, HeapTuple tuple)
-{
-	Pass		pass = {firing, tuple, outbox_rows_create()};
-	char	   *reason;
-
-	if (!enqueue_try(map_row, &pass, &reason))
-		count_failure(firing, 1, reason);
-	return pass.rows;
-}
-
-/* Maps the row in the slot; what that takes is allocated in row_context. */
-static void
-map_slot(Firing *firing, TupleTableSlot *slot, Tuplestorestate *rows,
-		 MemoryContext row_context)
-{
-	MemoryContext context = MemoryContextSwitchTo(row_context);
-	bool		free_tuple;
-	Pass		pass = {firing, ExecFetchSlotHeapTuple(slot, true, &free_tuple), rows};
-	char	   *reason;
-	bool		mapped = enqueue_try(map_row, &pass, &reason);
-
-	MemoryContextSwitchTo(context);
-	if (!mapped)
-		count_failure(firing, 1, reason);
-}
-
-/*
- * Row by row, because some row makes the mapping raise.  What a row takes is freed
- * before the next: the trigger's memory lasts until all of them are through.
- */
-static void
-map_each(Firing *firing, Tuplestorestate *table, Tuplestorestate *rows)
-{
-	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext,
-													  "contacts_push row",
-													  ALLOCSET_DEFAULT_SIZES);
-	TupleDesc	desc = RelationGetDescr(firing->trigger->tg_relation);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
-	int			reader = tuplestore_alloc_read_pointer(table, EXEC_FLAG_REWIND);
-
-	tuplestore_select_read_pointer(table, reader);
-	tuplestore_rescan(table);
-	while (tuplestore_gettupleslot(table, true, false, slot))
-	{
-		CHECK_FOR_INTERRUPTS();
-		map_slot(firing, slot, rows, row_context);
-		MemoryContextReset(row_context);
-		tuplestore_select_read_pointer(table, reader);
-	}
-	tuplestore_select_read_pointer(table, 0);
-	ExecDropSingleTupleTableSlot(slot);
-	MemoryContextDelete(row_context);
-}
-
-static Tuplestorestate *
-map_all(Firing *firing, Tuplestorestate *table)
-{
-	Pass		pass = {firing, NULL, outbox_rows_create()};
-	char	   *reason;
-
-	if (!enqueue_try(map_set, &pass, &reason))
-	{
-		/* It may be the plan that fails: the table was renamed, say. */
-		outbox_forget_plan(&firing->plans->plan_set);
-		tuplestore_clear(pass.rows);
-		map_each(firing, table, pass.rows);
-	}
-	return pass.rows;
+	return isnull ? NULL : TextDatumGetCString(value);
 }
 
 /* Contacts without their contents: withdrawals of the same external_ids. */
 static Tuplestorestate *
-to_withdrawals(Tuplestorestate *rows, const char *except)
+to_withdrawals(Tuplestorestate *rows)
 {
 	Tuplestorestate *withdrawals = outbox_rows_create();
 	TupleTableSlot *slot = MakeSingleTupleTableSlot(outbox_rows_desc(), &TTSOpsMinimalTuple);
 
 	while (tuplestore_gettupleslot(rows, true, false, slot))
 	{
-		bool		isnull;
-		Datum		value = slot_getattr(slot, 1, &isnull);
-		char	   *external_id = isnull ? NULL : TextDatumGetCString(value);
+		char	   *external_id = external_id_of(slot);
 
-		if (external_id && (except == NULL || strcmp(external_id, except) != 0))
+		if (external_id)
 			outbox_rows_add(withdrawals, external_id, (Datum) 0, true);
 	}
 	ExecDropSingleTupleTableSlot(slot);
@@ -292,26 +81,69 @@ first_external_id(Tuplestorestate *rows)
 	char	   *external_id = NULL;
 
 	if (tuplestore_gettupleslot(rows, true, false, slot))
-	{
-		bool		isnull;
-		Datum		value = slot_getattr(slot, 1, &isnull);
-
-		external_id = isnull ? NULL : TextDatumGetCString(value);
-	}
+		external_id = external_id_of(slot);
 	ExecDropSingleTupleTableSlot(slot);
 	tuplestore_rescan(rows);
 	return external_id;
 }
 
-/* Appends rows and lets go of them. */
+/* The rows but those that a statement has enqueued which began later. */
+static Tuplestorestate *
+without_outdated(Firing *firing, Tuplestorestate *rows)
+{
+	Tuplestorestate *kept;
+	TupleTableSlot *slot;
+
+	if (recent_is_empty())
+		return rows;
+	kept = outbox_rows_create();
+	slot = MakeSingleTupleTableSlot(outbox_rows_desc(), &TTSOpsMinimalTuple);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		char	   *external_id = external_id_of(slot);
+
+		if (!external_id ||
+			!recent_by_later(firing->chatbot_id, external_id, firing->statement))
+			tuplestore_puttupleslot(kept, slot);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(rows);
+	return kept;
+}
+
+static void
+note_all(Firing *firing, Tuplestorestate *rows)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(outbox_rows_desc(), &TTSOpsMinimalTuple);
+
+	tuplestore_rescan(rows);
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+	{
+		char	   *external_id = external_id_of(slot);
+
+		if (external_id)
+			recent_note(firing->chatbot_id, external_id, firing->statement);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/*
+ * Appends rows and lets go of them: those that no later statement has had its say on
+ * already.  count: as failures if they cannot stand in the outbox.
+ */
 static void
 append(Firing *firing, Tuplestorestate *rows, bool count)
 {
-	int64		n = tuplestore_tuple_count(rows);
-	int64		left_out = n > 0 ? n - outbox_append(firing->chatbot_id, rows) : 0;
+	int64		n;
+	int64		left_out;
 
+	rows = without_outdated(firing, rows);
+	n = tuplestore_tuple_count(rows);
+	left_out = n > 0 ? n - outbox_append(firing->chatbot_id, rows) : 0;
 	if (count)
-		count_failure(firing, left_out, ENQUEUE_INVALID);
+		enqueue_count_failure(firing, left_out, ENQUEUE_INVALID);
+	if (firing->nested)
+		note_all(firing, rows);
 	tuplestore_end(rows);
 }
 
@@ -322,26 +154,25 @@ append(Firing *firing, Tuplestorestate *rows, bool count)
 static void
 enqueue_update(Firing *firing)
 {
-	Tuplestorestate *new_rows = map_one(firing, firing->trigger->tg_newtuple);
-	Pass		old = {firing, firing->trigger->tg_trigtuple, outbox_rows_create()};
-	char	   *external_id = first_external_id(new_rows);
-	char	   *reason;
+	Tuplestorestate *new_rows = enqueue_map_one(firing, firing->trigger->tg_newtuple);
+	Tuplestorestate *old_rows = outbox_rows_create();
+	char	   *new_id = first_external_id(new_rows);
+	char	   *old_id = NULL;
 
-	if (external_id && *external_id && strlen(external_id) <= CONTACT_MAX_EXTERNAL_ID)
+	if (new_id && *new_id && strlen(new_id) <= CONTACT_MAX_EXTERNAL_ID)
 	{
-		/* An old row that could not be mapped was not enqueued either. */
-		(void) enqueue_try(map_row, &old, &reason);
+		/* An old row that cannot be mapped: there is no telling what it was. */
+		(void) enqueue_map_quietly(firing, firing->trigger->tg_trigtuple, old_rows);
+		old_id = first_external_id(old_rows);
 	}
-	append(firing, to_withdrawals(old.rows, external_id), false);
+	if (old_id && strcmp(old_id, new_id) != 0)
+	{
+		/* What the statement has just given that key to keeps it. */
+		if (!recent_by_same(firing->chatbot_id, old_id, firing->statement))
+			append(firing, to_withdrawals(old_rows), false);
+		recent_note(firing->chatbot_id, new_id, firing->statement);
+	}
 	append(firing, new_rows, true);
-}
-
-static void
-enqueue_delete(Firing *firing, Tuplestorestate *rows)
-{
-	append(firing, to_withdrawals(rows, NULL), false);
-	/* What can't be mapped was not enqueued: nothing is missing. */
-	firing->failures = 0;
 }
 
 static void
@@ -351,24 +182,34 @@ fire(Firing *firing)
 	bool		set = TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event);
 
 	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
-		append(firing, set ? map_all(firing, trigger->tg_newtable)
-			   : map_one(firing, trigger->tg_trigtuple), true);
-	else if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-		enqueue_delete(firing, set ? map_all(firing, trigger->tg_oldtable)
-					   : map_one(firing, trigger->tg_trigtuple));
-	else
+		append(firing, set ? enqueue_map_all(firing, trigger->tg_newtable)
+			   : enqueue_map_one(firing, trigger->tg_trigtuple), true);
+	else if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		enqueue_update(firing);
+	else if (set && trigger->tg_relation->rd_rel->relhassubclass)
+		enqueue_count_failure(firing, tuplestore_tuple_count(trigger->tg_oldtable), HAS_CHILDREN);
+	else
+		append(firing, to_withdrawals(set ? enqueue_map_all(firing, trigger->tg_oldtable)
+									  : enqueue_map_one(firing, trigger->tg_trigtuple)), false);
+}
+
+/* True if the trigger has what its event is worked off with. */
+static bool
+is_one_of_ours(const TriggerData *trigger)
+{
+	if (!TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_trigger->tgnargs != 2)
+		return false;
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		return true;
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		return trigger->tg_newtable != NULL;
+	return TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && trigger->tg_oldtable != NULL;
 }
 
 static void
 check_trigger(FunctionCallInfo fcinfo)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_AFTER(trigger->tg_event) ||
-		trigger->tg_trigger->tgnargs != 2 ||
-		(TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) &&
-		 !trigger->tg_newtable && !trigger->tg_oldtable))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !is_one_of_ours((TriggerData *) fcinfo->context))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("contacts_push.enqueue_rows() was not called by a trigger of contacts_push.watch()")));
@@ -389,35 +230,48 @@ enqueue_quote_mapping(const char *name)
 }
 
 /*
- * True for the first failure of a row trigger in a statement of the client: it
- * fires for each row, and one warning is enough.
+ * True for the first failure of row triggers in a statement of the client: they fire
+ * for each row, those of partitions in turns, and one warning for each chatbot and
+ * mapping is enough.
  */
 static bool
-is_first_in_statement(Oid trigger)
+is_first_in_statement(const Firing *firing)
 {
-	static Oid	last_trigger = InvalidOid;
-	static TimestampTz last_statement = 0;
+	typedef struct Warned
+	{
+		uint64		key;
+		TimestampTz statement;
+	} Warned;
+	static HTAB *warned = NULL;
 	TimestampTz statement = GetCurrentStatementStartTimestamp();
-	bool		first = trigger != last_trigger || statement != last_statement;
+	char	   *name = psprintf("%s %s", firing->mapping, firing->chatbot_id);
+	uint64		key = hash_bytes_extended((unsigned char *) name, strlen(name), 0);
+	Warned	   *entry;
+	bool		known;
+	bool		first;
 
-	last_trigger = trigger;
-	last_statement = statement;
+	if (warned == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(uint64);
+		control.entrysize = sizeof(Warned);
+		control.hcxt = TopMemoryContext;
+		warned = hash_create("contacts_push warnings", 16, &control,
+							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	entry = hash_search(warned, &key, HASH_ENTER, &known);
+	first = !known || entry->statement != statement;
+	entry->statement = statement;
 	return first;
 }
 
-/* One warning a statement, and a row that counts them for contacts_push.progress. */
+/* The warning about rows that were not enqueued. */
 static void
-report_failures(Firing *firing)
+warn_of_rows(const Firing *firing, const char *name)
 {
-	Relation	relation = firing->trigger->tg_relation;
-	const char *name = RelationGetRelationName(relation);
 	bool		row = TRIGGER_FIRED_FOR_ROW(firing->trigger->tg_event);
 
-	outbox_append_failure(firing->chatbot_id,
-						  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)), name),
-						  firing->failures, firing->reason);
-	if (row && !is_first_in_statement(firing->trigger->tg_trigger->tgoid))
-		return;
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
 			 row ? errmsg("a row of \"%s\" was not enqueued for chatbot \"%s\"",
@@ -431,6 +285,41 @@ report_failures(Firing *firing)
 			 errhint("Mend the rows or the mapping, then call contacts_push.backfill().")));
 }
 
+/* The same about deleted rows, which may be pending. */
+static void
+warn_of_deleted_rows(const Firing *firing, const char *name)
+{
+	ereport(WARNING,
+			(errcode(ERRCODE_WARNING),
+			 TRIGGER_FIRED_FOR_ROW(firing->trigger->tg_event) ?
+			 errmsg("a deleted row of \"%s\" was not withdrawn from chatbot \"%s\"",
+					name, firing->chatbot_id) :
+			 errmsg_plural("%lld deleted row of \"%s\" was not withdrawn from chatbot \"%s\"",
+						   "%lld deleted rows of \"%s\" were not withdrawn from chatbot \"%s\"",
+						   firing->failures, (long long) firing->failures,
+						   name, firing->chatbot_id),
+			 errdetail_internal("%s", firing->reason),
+			 errhint("What of them is still pending is withdrawn by INSERT INTO contacts_push.outbox (chatbot_id, external_id).")));
+}
+
+/* One warning a statement, and a row that counts them for contacts_push.progress. */
+static void
+report_failures(Firing *firing)
+{
+	Relation	relation = firing->trigger->tg_relation;
+	const char *name = RelationGetRelationName(relation);
+
+	outbox_append_failure(firing->chatbot_id,
+						  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)), name),
+						  firing->failures, firing->reason);
+	if (TRIGGER_FIRED_FOR_ROW(firing->trigger->tg_event) && !is_first_in_statement(firing))
+		return;
+	if (TRIGGER_FIRED_BY_DELETE(firing->trigger->tg_event))
+		warn_of_deleted_rows(firing, name);
+	else
+		warn_of_rows(firing, name);
+}
+
 /*
  * contacts_push.enqueue_rows(): trigger with the arguments chatbot_id and mapping.
  */
@@ -438,14 +327,12 @@ Datum
 contacts_push_enqueue_rows(PG_FUNCTION_ARGS)
 {
 	Firing		firing = {0};
-	Trigger    *trigger;
 
 	check_trigger(fcinfo);
 	firing.trigger = (TriggerData *) fcinfo->context;
-	trigger = firing.trigger->tg_trigger;
-	firing.chatbot_id = trigger->tgargs[0];
-	firing.mapping = enqueue_quote_mapping(trigger->tgargs[1]);
-	firing.plans = find_plans(trigger->tgoid);
+	firing.chatbot_id = firing.trigger->tg_trigger->tgargs[0];
+	firing.mapping = enqueue_quote_mapping(firing.trigger->tg_trigger->tgargs[1]);
+	enqueue_map_begin(&firing);
 	fire(&firing);
 	if (firing.failures > 0)
 		report_failures(&firing);

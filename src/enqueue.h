@@ -7,13 +7,6 @@
 #ifndef CONTACTS_PUSH_ENQUEUE_H
 #define CONTACTS_PUSH_ENQUEUE_H
 
-/*
- * Rows of (external_id, contact): %s is a call of the mapping and a FROM clause.
- * OFFSET 0 keeps the planner from evaluating the mapping once a column.
- */
-#define ENQUEUE_MAPPED \
-	"SELECT m.contact OPERATOR(pg_catalog.->>) 'external_id', m.contact FROM (SELECT %s AS contact%s OFFSET 0) m"
-
 /* Why a row that was mapped cannot stand in the outbox. */
 #define ENQUEUE_INVALID \
 	"the contact is not an object with an external_id of 1 to 1024 bytes"

@@ -31,6 +31,7 @@
 #include "utils/ruleutils.h"
 
 PG_FUNCTION_INFO_V1(contacts_push_qualify);
+PG_FUNCTION_INFO_V1(contacts_push_expression_type);
 PG_FUNCTION_INFO_V1(contacts_push_used_columns);
 
 /*
@@ -128,6 +129,20 @@ contacts_push_qualify(PG_FUNCTION_ARGS)
 	AtEOXact_GUC(true, nest);
 	relation_close(relation, AccessShareLock);
 	PG_RETURN_TEXT_P(cstring_to_text(qualified));
+}
+
+/*
+ * contacts_push.expression_type(relation regclass, expression text)
+ */
+Datum
+contacts_push_expression_type(PG_FUNCTION_ARGS)
+{
+	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Node	   *expression = analyse_expression(relation, text_to_cstring(PG_GETARG_TEXT_PP(1)));
+	Oid			type = exprType(expression);
+
+	relation_close(relation, AccessShareLock);
+	PG_RETURN_OID(type);
 }
 
 static Datum

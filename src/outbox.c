@@ -25,6 +25,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/queryenvironment.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -237,19 +238,65 @@ register_transition_table(TriggerData *trigger)
 		elog(ERROR, "could not register a transition table");
 }
 
-OutboxPlan
-outbox_plan_mapping(const char *sql, TriggerData *trigger, Oid argument_type)
+/* Throws where there is no outbox. */
+static Oid	outbox_owner(void);
+
+/*
+ * Prepares a call of a mapping.  Nothing runs meanwhile but the parser, whose look-ups
+ * are the only thing that the outbox's owner lends its rights to.
+ */
+static OutboxPlan
+plan_mapping(const char *call, const char *from, TriggerData *trigger, Oid argument_type)
 {
 	int			nargs = OidIsValid(argument_type) ? 1 : 0;
+	char	   *sql = psprintf(MAPPED_ROWS, call, from);
 	SPIPlanPtr	plan;
+	Oid			user;
+	int			context;
 
 	outbox_connect();
 	register_transition_table(trigger);
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(outbox_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
 	plan = SPI_prepare(sql, nargs, &argument_type);
+	SetUserIdAndSecContext(user, context);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare a mapping: %s", SPI_result_code_string(SPI_result));
 	outbox_disconnect();
 	return plan;
+}
+
+OutboxPlan
+outbox_plan_set(const char *mapping, TriggerData *trigger)
+{
+	const char *table = trigger->tg_trigger->tgnewtable ? trigger->tg_trigger->tgnewtable
+		: trigger->tg_trigger->tgoldtable;
+	char	   *type = format_type_extended(trigger->tg_relation->rd_rel->reltype, -1,
+											FORMAT_TYPE_FORCE_QUALIFY);
+
+	return plan_mapping(psprintf("%s(ROW(t.*)::%s)", mapping, type),
+						psprintf(" FROM %s t", quote_identifier(table)), trigger, InvalidOid);
+}
+
+OutboxPlan
+outbox_plan_row(const char *mapping, Oid row_type)
+{
+	return plan_mapping(psprintf("%s($1)", mapping), "", NULL, row_type);
+}
+
+OutboxPlan
+outbox_plan_table(const char *mapping, const char *row, const char *table,
+				  const char *condition)
+{
+	return plan_mapping(psprintf("%s(%s)", mapping, row),
+						psprintf(" FROM ONLY %s t WHERE %s", table, condition), NULL, InvalidOid);
+}
+
+bool
+outbox_plan_is_valid(OutboxPlan plan)
+{
+	return SPI_plan_is_valid(plan);
 }
 
 void
@@ -290,8 +337,9 @@ outbox_run_mapping(OutboxPlan plan, TriggerData *trigger, const Datum *argument,
 }
 
 char **
-outbox_find_tids(const char *sql, int *n)
+outbox_find_tids(const char *table, const char *condition, int *n)
 {
+	char	   *sql = psprintf("SELECT t.ctid FROM ONLY %s t WHERE %s", table, condition);
 	MemoryContext context = CurrentMemoryContext;
 	MemoryContext spi_context;
 	char	  **tids;
@@ -372,17 +420,18 @@ outbox_append(const char *chatbot_id, Tuplestorestate *rows)
 }
 
 int64
-outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows)
+outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend)
 {
-	Datum		value = CStringGetTextDatum(chatbot_id);
+	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(mend)};
 
-	return run_as_owner(OUTBOX_COUNT_MISSING, &value, name_rows(rows));
+	return run_as_owner(OUTBOX_COUNT_MISSING, values, name_rows(rows));
 }
 
 int64
-outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, Datum numbers)
+outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend,
+					  Datum numbers)
 {
-	Datum		values[2] = {CStringGetTextDatum(chatbot_id), numbers};
+	Datum		values[3] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(mend), numbers};
 
 	return run_as_owner(OUTBOX_APPEND_MISSING, values, name_rows(rows));
 }

@@ -57,6 +57,9 @@ typedef enum OutboxStatement
 	OUTBOX_LINEAGE_SET,
 	OUTBOX_POSITION,
 	OUTBOX_FOLD_FAILURES,
+	OUTBOX_FAILURE_PRUNE,
+	OUTBOX_TALLY,
+	OUTBOX_FOLD_TALLY,
 	OUTBOX_PENDING_UNCONFIRMED,
 	OUTBOX_STATEMENTS			/* how many */
 } OutboxStatement;
@@ -128,11 +131,19 @@ extern void outbox_rows_add(Tuplestorestate *rows, const char *external_id,
 							Datum contact, bool withdrawal);
 
 /*
- * A plan of SQL text that yields such rows; trigger: makes its transition table
- * visible to it, or NULL.  The current user's rights apply when it runs.
+ * Plans that yield such rows: of a transition table, of one row of a row type, of those
+ * of a table that meet a condition (row: the expression that makes the mapping's
+ * argument of a row t; table: quoted).  mapping is quoted and qualified.  Names are
+ * looked up with the rights of the outbox's owner: who writes the table need not have
+ * USAGE on its schema.  The current user's rights apply to what runs.
  */
-extern OutboxPlan outbox_plan_mapping(const char *sql, TriggerData *trigger,
-									  Oid argument_type);
+extern OutboxPlan outbox_plan_set(const char *mapping, TriggerData *trigger);
+extern OutboxPlan outbox_plan_row(const char *mapping, Oid row_type);
+extern OutboxPlan outbox_plan_table(const char *mapping, const char *row,
+									const char *table, const char *condition);
+
+/* False if names would be looked up again when the plan runs. */
+extern bool outbox_plan_is_valid(OutboxPlan plan);
 
 /* Frees a plan and sets it to NULL; nothing if it is. */
 extern void outbox_forget_plan(OutboxPlan *plan);
@@ -148,11 +159,14 @@ extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
  */
 extern int64 outbox_append(const char *chatbot_id, Tuplestorestate *rows);
 
-/* How many of the rows the outbox does not have an intent of that counts. */
-extern int64 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows);
+/*
+ * How many of the rows the outbox does not have an intent of that counts; mend: or whose
+ * newest one is not created and says something else.
+ */
+extern int64 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend);
 
 /* Appends these, under numbers that outbox_draw() has given. */
-extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows,
+extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend,
 								   Datum numbers);
 
 /*
@@ -167,8 +181,8 @@ extern int64 outbox_count_invalid(Tuplestorestate *rows);
 /* The mapping of a watched table, palloc'd; NULL: it is not watched. */
 extern char *outbox_find_mapping(Oid relation, const char *chatbot_id);
 
-/* Runs SQL that yields one column of tid; palloc'd, as text. */
-extern char **outbox_find_tids(const char *sql, int *n);
+/* The tids, palloc'd as text, of a table's rows that meet a condition; both as above. */
+extern char **outbox_find_tids(const char *table, const char *condition, int *n);
 
 /* Notes, with the same rights, that rows of a watched table were left out. */
 extern void outbox_append_failure(const char *chatbot_id, const char *relation,

@@ -16,6 +16,16 @@
 /* Name under which rows on their way in are visible to OUTBOX_APPEND. */
 #define ROWS_NAME "contacts_push_rows"
 
+/*
+ * Rows of (external_id, contact): %s is a call of a mapping and a FROM clause.
+ * OFFSET 0 keeps the planner from evaluating the mapping once a column.  The cast is
+ * for a function that has been replaced by one with another result: what is not jsonb
+ * must not get into the outbox as if it were.
+ */
+#define MAPPED_ROWS \
+	"SELECT m.contact OPERATOR(pg_catalog.->>) 'external_id', m.contact" \
+	" FROM (SELECT %s::pg_catalog.jsonb AS contact%s OFFSET 0) m"
+
 /* The columns of enum OutboxColumn; $1 is the chatbots whose contacts to skip. */
 #define READ_COLUMNS \
 	"SELECT o.seq, o.chatbot_id, o.external_id," \
@@ -43,9 +53,9 @@
 
 /*
  * Rows of ROWS_NAME whose contact has no intent for chatbot $1 that counts.  What
- * has not been created doesn't when it is about to be withdrawn.  OFFSET 0 has it
- * looked up row by row, which the statistics of a queue would talk the planner out
- * of.
+ * has not been created doesn't when it is about to be withdrawn, nor, with $2, unless it
+ * is the newest and says the same.  OFFSET 0 has it looked up row by row, which the
+ * statistics of a queue would talk the planner out of.
  */
 #define MISSING_ROWS \
 	" FROM " ROWS_NAME " r" \
@@ -58,11 +68,13 @@
 	" AND o.status OPERATOR(pg_catalog.=) ANY ('{pending,created,present,conflict,rejected,failed}')" \
 	" AND NOT (o.status OPERATOR(pg_catalog.=) 'pending' AND o.contact IS NULL)" \
 	" AND (o.status OPERATOR(pg_catalog.=) ANY ('{created,present}')" \
-	" OR NOT EXISTS (SELECT FROM contacts_push.outbox w" \
+	" OR (NOT $2 OR o.contact OPERATOR(pg_catalog.=) r.contact)" \
+	" AND NOT EXISTS (SELECT FROM contacts_push.outbox w" \
 	" WHERE w.chatbot_id OPERATOR(pg_catalog.=) $1" \
 	" AND w.external_id OPERATOR(pg_catalog.=) r.external_id" \
 	" AND w.seq OPERATOR(pg_catalog.>) o.seq" \
-	" AND w.status OPERATOR(pg_catalog.=) 'pending' AND w.contact IS NULL OFFSET 0)) OFFSET 0)"
+	" AND (w.status OPERATOR(pg_catalog.=) 'pending' AND w.contact IS NULL" \
+	" OR $2 AND w.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}')) OFFSET 0)) OFFSET 0)"
 
 #define SETTLED_NOW \
 	" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
@@ -84,22 +96,22 @@ static const struct
 	1, {TEXTOID}},
 
 	/*
-	 * the same for contacts of which there is no intent that counts, under the
-	 * numbers $2; more than there are numbers are left out
+	 * the same for contacts of which there is no intent that counts (see MISSING_ROWS),
+	 * under the numbers $3; more than there are numbers are left out
 	 */
 	[OUTBOX_APPEND_MISSING] = {
 		"INSERT INTO contacts_push.outbox (seq, chatbot_id, external_id, contact)"
 		" OVERRIDING SYSTEM VALUE"
-		" SELECT ($2)[m.place], $1, m.external_id, m.contact FROM ("
+		" SELECT ($3)[m.place], $1, m.external_id, m.contact FROM ("
 		"SELECT r.external_id, r.contact, pg_catalog.row_number() OVER () AS place"
 		MISSING_ROWS ") m"
-		" WHERE m.place OPERATOR(pg_catalog.<=) pg_catalog.cardinality($2)",
-	2, {TEXTOID, INT8ARRAYOID}},
+		" WHERE m.place OPERATOR(pg_catalog.<=) pg_catalog.cardinality($3)",
+	3, {TEXTOID, BOOLOID, INT8ARRAYOID}},
 
 	/* what that would append, were there numbers enough */
 	[OUTBOX_COUNT_MISSING] = {
 		"SELECT" MISSING_ROWS,
-	1, {TEXTOID}},
+	2, {TEXTOID, BOOLOID}},
 
 	/* those rows of ROWS_NAME that those above leave out as invalid */
 	[OUTBOX_COUNT_INVALID] = {
@@ -411,15 +423,45 @@ static const struct
 		"UPDATE contacts_push.worker_state SET unsettled = $1::int8multirange",
 	1, {TEXTOID}},
 
-	/* adds what enqueuers have appended to the chatbots' rows that nobody holds */
+	/* counts what enqueuers have appended in the chatbots' rows that nobody holds */
 	[OUTBOX_FOLD_FAILURES] = {
 		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
-		" WHERE c.chatbot_id IN (SELECT f.chatbot_id FROM contacts_push.enqueue_failure f)"
-		" FOR NO KEY UPDATE SKIP LOCKED),"
-		" gone AS (DELETE FROM contacts_push.enqueue_failure f USING held h"
-		" WHERE f.chatbot_id = h.chatbot_id RETURNING f.chatbot_id, f.rows)"
+		" WHERE c.chatbot_id IN (SELECT f.chatbot_id FROM contacts_push.enqueue_failure f"
+		" WHERE NOT f.counted) FOR NO KEY UPDATE SKIP LOCKED),"
+		" found AS (UPDATE contacts_push.enqueue_failure f SET counted = true FROM held h"
+		" WHERE f.chatbot_id = h.chatbot_id AND NOT f.counted RETURNING f.chatbot_id, f.rows)"
 		" UPDATE contacts_push.chatbot c SET enqueue_failures = c.enqueue_failures + g.rows"
-		" FROM (SELECT chatbot_id, sum(rows)::int8 AS rows FROM gone GROUP BY chatbot_id) AS g"
+		" FROM (SELECT chatbot_id, sum(rows)::int8 AS rows FROM found GROUP BY chatbot_id) AS g"
+		" WHERE c.chatbot_id = g.chatbot_id",
+	0},
+
+	/* at most $2 of them that are counted and older than $1 seconds */
+	[OUTBOX_FAILURE_PRUNE] = {
+		"DELETE FROM contacts_push.enqueue_failure WHERE ctid = ANY (ARRAY("
+		"SELECT f.ctid FROM contacts_push.enqueue_failure f"
+		" WHERE f.counted AND f.failed_at < now() - make_interval(secs => $1)"
+		" LIMIT $2 FOR UPDATE SKIP LOCKED))",
+	2, {FLOAT8OID, INT8OID}},
+
+	/* what OUTBOX_CHATBOT_COUNT could not add, because somebody held the row */
+	[OUTBOX_TALLY] = {
+		"INSERT INTO contacts_push.tally (chatbot_id, created, present, conflict, rejected, failed)"
+		" VALUES ($1, $2, $3, $4, $5, $6)",
+	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
+
+	/* adds that to the chatbots' rows that nobody holds */
+	[OUTBOX_FOLD_TALLY] = {
+		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
+		" WHERE c.chatbot_id IN (SELECT t.chatbot_id FROM contacts_push.tally t)"
+		" FOR NO KEY UPDATE SKIP LOCKED),"
+		" gone AS (DELETE FROM contacts_push.tally t USING held h"
+		" WHERE t.chatbot_id = h.chatbot_id RETURNING t.*)"
+		" UPDATE contacts_push.chatbot c SET created = c.created + g.created,"
+		" present = c.present + g.present, conflict = c.conflict + g.conflict,"
+		" rejected = c.rejected + g.rejected, failed = c.failed + g.failed"
+		" FROM (SELECT chatbot_id, sum(created)::int8 AS created, sum(present)::int8 AS present,"
+		" sum(conflict)::int8 AS conflict, sum(rejected)::int8 AS rejected,"
+		" sum(failed)::int8 AS failed FROM gone GROUP BY chatbot_id) AS g"
 		" WHERE c.chatbot_id = g.chatbot_id",
 	0},
 

@@ -237,7 +237,7 @@ write_put_off(Contact *contact)
 	let_go(&batch, outbox_run(OUTBOX_CHARGE, values, nulls));
 }
 
-/* Adds what was settled to the chatbot's row, unless somebody holds that. */
+/* Adds what was settled to the chatbot's row, or notes it where somebody holds that. */
 static void
 write_tally(Chatbot *chatbot)
 {
@@ -251,8 +251,9 @@ write_tally(Chatbot *chatbot)
 
 	if (memcmp(tally, &none, sizeof(none)) == 0)
 		return;
-	if (outbox_run(OUTBOX_CHATBOT_COUNT, values, NULL) > 0)
-		*tally = none;
+	if (outbox_run(OUTBOX_CHATBOT_COUNT, values, NULL) == 0)
+		outbox_run(OUTBOX_TALLY, values, NULL);
+	*tally = none;
 }
 
 /* The same for the attributes that it does not know. */

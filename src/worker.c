@@ -200,6 +200,8 @@ add_chatbot(void *arg)
 	Datum		value = CStringGetTextDatum(((Chatbot *) arg)->id);
 
 	outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
+	/* what was settled while it had none */
+	outbox_run(OUTBOX_FOLD_TALLY, NULL, NULL);
 }
 
 /*
