@@ -168,6 +168,37 @@ SELECT contacts_push.watch('users', 'bot');
 CALL contacts_push.backfill('users');
 DROP TABLE users CASCADE;
 
+-- A mapping that is mended: what it has made otherwise, and what is not created, is
+-- replaced; once, whatever the mapping makes the next time.
+TRUNCATE contacts_push.outbox;
+CREATE TABLE users (id integer PRIMARY KEY, login text, mail text);
+INSERT INTO users SELECT n, 'login' || n, 'mail' || n || '@example.com' FROM generate_series(1, 6) n;
+SELECT contacts_push.watch('users', 'bot', email => 'login');
+CALL contacts_push.backfill('users');
+UPDATE contacts_push.outbox SET status = 'rejected' WHERE external_id IN ('1', '2');
+UPDATE contacts_push.outbox SET status = 'created', contact = NULL WHERE external_id = '3';
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', '4', NULL);
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', '2', '{"external_id": "2", "email": "mail2@example.com"}');
+CALL contacts_push.backfill('users');
+SELECT contacts_push.unwatch('users'), contacts_push.watch('users', 'bot', email => 'mail');
+CALL contacts_push.backfill('users');
+SELECT external_id, status, contact ->> 'email' AS email FROM contacts_push.outbox ORDER BY seq;
+CALL contacts_push.backfill('users');
+SELECT contacts_push.unwatch('users'), contacts_push.watch('users', 'bot', email => 'mail', name => 'random()');
+CALL contacts_push.backfill('users');
+TRUNCATE contacts_push.outbox;
+SELECT contacts_push.unwatch('users'), contacts_push.watch('users', 'bot');
+-- Policies that the owner has forced on itself are not for backfill().
+CREATE ROLE regress_contacts_push_owner;
+GRANT USAGE, CREATE ON SCHEMA public TO regress_contacts_push_owner;
+ALTER TABLE users OWNER TO regress_contacts_push_owner;
+ALTER TABLE users ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CALL contacts_push.backfill('users');
+SELECT count(*) FROM contacts_push.outbox;
+DROP TABLE users CASCADE;
+DROP OWNED BY regress_contacts_push_owner CASCADE;
+DROP ROLE regress_contacts_push_owner;
+
 -- Backfilled contacts are sent like any others.
 TRUNCATE contacts_push.outbox;
 CREATE TABLE users (id integer PRIMARY KEY, name text);

@@ -365,12 +365,16 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	type regtype := contacts_push.expression_type(relation, expression);
+	category "char" := t.typcategory FROM pg_type t WHERE t.oid = type;
 BEGIN
-	-- booleans, dates, enums, numbers, strings, intervals, and what has no type yet
-	IF (SELECT t.typcategory IN ('B', 'D', 'E', 'N', 'S', 'T', 'X') FROM pg_type t WHERE t.oid = type) THEN
+	IF category IN ('S', 'X') THEN
 		RAISE EXCEPTION '% must be of type json or jsonb, not %', member, type
 			USING ERRCODE = 'datatype_mismatch',
 				HINT = format('If its text is JSON, write (%s)::jsonb.', expression);
+	ELSIF category IN ('B', 'D', 'E', 'N', 'T') THEN
+		RAISE EXCEPTION '% must be of type json or jsonb, not %', member, type
+			USING ERRCODE = 'datatype_mismatch',
+				HINT = 'Make an object of it, with jsonb_build_object().';
 	END IF;
 END
 $$;

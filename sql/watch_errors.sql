@@ -135,6 +135,25 @@ CALL refuses('users');
 CALL refuses('users', further => $$, name => 'upper(name)'$$);
 SELECT count(*) FROM contacts_push.watched_trigger;
 
+-- Members that can be no JSON object or array.
+ALTER TABLE users ADD COLUMN js text;
+CALL refuses('users', 'bot 2', $$, custom_attributes => 'js'$$);
+CALL refuses('users', 'bot 2', $$, custom_attributes => '''{"a": 1}'''$$);
+CALL refuses('users', 'bot 2', $$, custom_attributes => 'NULL'$$);
+CALL refuses('users', 'bot 2', $$, stripe_accounts => 'id'$$);
+SELECT contacts_push.watch('users', 'bot 2', custom_attributes => 'js::json');
+SELECT contacts_push.unwatch('users', 'bot 2');
+
+-- A partition that came with a watch of its own.
+CREATE TABLE parts (id integer PRIMARY KEY, name text) PARTITION BY RANGE (id);
+CREATE TABLE "part 1" (id integer PRIMARY KEY, name text);
+SELECT contacts_push.watch('"part 1"', 'bot');
+ALTER TABLE parts ATTACH PARTITION "part 1" FOR VALUES FROM (1) TO (10);
+CALL refuses('parts');
+SELECT contacts_push.unwatch('"part 1"');
+SELECT contacts_push.watch('parts', 'bot');
+DROP TABLE parts CASCADE;
+
 -- unwatch().
 SET ROLE regress_contacts_push;
 CALL test.fails($$SELECT contacts_push.unwatch('users')$$);

@@ -44,8 +44,28 @@ UPDATE special_users SET rank = 8;
 DELETE FROM special_users;
 DELETE FROM users;
 SELECT * FROM test.take_outbox();
+-- A row that stays is not withdrawn because a child has one with its key, and a child's
+-- is, whoever is named.
+INSERT INTO users VALUES (1, 'parent');
+INSERT INTO special_users VALUES (1, 'child', 1), (5, 'other child', 1);
+SELECT contacts_push.watch('special_users', 'bot', external_id => $$'s' || id$$);
+DELETE FROM users WHERE name LIKE '%child';
+TABLE users;
+SELECT * FROM test.take_outbox();
+-- One that gets children afterwards.
+CREATE TABLE more_users (id integer PRIMARY KEY, name text);
+SELECT contacts_push.watch('more_users', 'bot');
+CREATE TABLE grown_users () INHERITS (more_users);
+INSERT INTO more_users VALUES (1, 'parent');
+INSERT INTO grown_users VALUES (1, 'child');
+DELETE FROM more_users WHERE name = 'child';
+SELECT contacts_push.unwatch('more_users'), contacts_push.watch('more_users', 'bot');
+INSERT INTO grown_users VALUES (1, 'child');
+DELETE FROM more_users WHERE name = 'child';
+DELETE FROM more_users;
+SELECT * FROM test.take_outbox();
 SET client_min_messages = warning;
-DROP TABLE users CASCADE;
+DROP TABLE users, more_users CASCADE;
 RESET client_min_messages;
 
 -- Columns of all kinds become text.

@@ -1,0 +1,121 @@
+-- Triggers fire when their statement is through, and those of a statement that a trigger
+-- runs before the outer one's: what is enqueued last is what the table has in the end.
+\set ECHO none
+\i sql/include/begin.psql
+\set ECHO all
+
+-- Who would be sent, and with what; and what is withdrawn.
+CREATE FUNCTION newest() RETURNS TABLE (chatbot_id text, external_id text, contact jsonb)
+LANGUAGE sql AS $$
+	SELECT DISTINCT ON (t.chatbot_id, t.external_id) t.chatbot_id, t.external_id, t.contact
+	FROM test.take_outbox() WITH ORDINALITY AS t(chatbot_id, external_id, contact, place)
+	ORDER BY t.chatbot_id, t.external_id, t.place DESC
+$$;
+CREATE VIEW newest AS SELECT n.chatbot_id, n.external_id, n.contact - 'external_id' AS contact FROM newest() n;
+
+-- Keys that move in one statement: each user is there under its new one.
+CREATE TABLE users (id integer PRIMARY KEY DEFERRABLE, name text);
+SELECT contacts_push.watch('users', 'bot');
+SELECT contacts_push.watch('users', 'bot 2');
+INSERT INTO users SELECT n, 'User ' || n FROM generate_series(1, 4) n;
+TRUNCATE contacts_push.outbox;
+UPDATE users SET id = id + 1;
+TABLE newest;
+UPDATE users SET id = id - 1;
+TABLE newest;
+UPDATE users SET id = 5 - id;
+TABLE newest;
+-- In one transaction, statement by statement, they do go.
+BEGIN;
+UPDATE users SET id = 10 WHERE id = 1;
+UPDATE users SET id = 11 WHERE id = 10;
+COMMIT;
+SELECT * FROM newest WHERE chatbot_id = 'bot';
+BEGIN;
+SAVEPOINT s;
+UPDATE users SET id = 20 WHERE id = 11;
+ROLLBACK TO s;
+UPDATE users SET id = 21 WHERE id = 11;
+COMMIT;
+SELECT * FROM newest WHERE chatbot_id = 'bot';
+DROP TABLE users CASCADE;
+
+-- An e-mail as the key, handed on in a circle.
+CREATE TABLE users (id integer PRIMARY KEY, email text UNIQUE DEFERRABLE);
+SELECT contacts_push.watch('users', 'bot', external_id => 'email');
+INSERT INTO users VALUES (1, 'a@example.com'), (2, 'b@example.com'), (3, 'c@example.com');
+TRUNCATE contacts_push.outbox;
+UPDATE users SET email = chr(ascii('a') + id % 3) || '@example.com';
+TABLE newest;
+DROP TABLE users CASCADE;
+
+-- Rows that a trigger changes again in the statement that has inserted or updated them.
+CREATE TABLE users (id integer PRIMARY KEY, name text, email text, seen integer);
+SELECT contacts_push.watch('users', 'bot');
+CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	IF NEW.name = 'loud' THEN
+		UPDATE users SET name = 'quiet' WHERE id = NEW.id;
+	ELSIF NEW.name = 'spam' THEN
+		DELETE FROM users WHERE id = NEW.id;
+	ELSIF NEW.name = 'moving' THEN
+		UPDATE users SET id = id + 100, name = 'moved' WHERE id = NEW.id;
+	ELSIF NEW.name = 'undone' THEN
+		BEGIN
+			UPDATE users SET name = 'never' WHERE id = NEW.id;
+			RAISE EXCEPTION 'no';
+		EXCEPTION WHEN raise_exception THEN
+			NULL;
+		END;
+	ELSIF NEW.name = 'seen' AND NEW.seen IS NULL THEN
+		UPDATE users SET seen = 1 WHERE id = NEW.id;
+	ELSIF NEW.name = 'twin' THEN
+		INSERT INTO users VALUES (NEW.id + 100, 'sister');
+	END IF;
+	RETURN NULL;
+END
+$$;
+CREATE TRIGGER again AFTER INSERT OR UPDATE ON users FOR EACH ROW EXECUTE FUNCTION again();
+INSERT INTO users VALUES (1, 'loud'), (2, 'plain'), (3, 'spam'), (4, 'moving'), (5, 'undone'), (6, 'seen'), (7, 'twin');
+TABLE users ORDER BY id;
+TABLE newest;
+UPDATE users SET name = 'loud' WHERE id IN (2, 5);
+TABLE newest;
+UPDATE users SET name = 'spam' WHERE id = 7;
+TABLE newest;
+-- The same in one transaction, again and again: only what is nested is left out.
+BEGIN;
+INSERT INTO users VALUES (8, 'loud');
+DELETE FROM users WHERE id = 8;
+INSERT INTO users VALUES (8, 'plain');
+UPDATE users SET name = 'loud' WHERE id = 8;
+COMMIT;
+SELECT * FROM newest WHERE external_id = '8';
+DO $$
+BEGIN
+	INSERT INTO users VALUES (9, 'loud');
+	DELETE FROM users WHERE id = 9;
+	INSERT INTO users VALUES (9, 'back');
+END
+$$;
+SELECT * FROM newest WHERE external_id = '9';
+
+-- A cascade withdraws, and who comes back after it is enqueued.
+CREATE TABLE teams (id integer PRIMARY KEY);
+CREATE TABLE members (id integer PRIMARY KEY, team integer REFERENCES teams ON DELETE CASCADE, name text);
+SELECT contacts_push.watch('members', 'bot', external_id => $$'m' || id$$);
+INSERT INTO teams VALUES (1), (2);
+INSERT INTO members VALUES (1, 1, 'One'), (2, 2, 'Two');
+TRUNCATE contacts_push.outbox;
+DO $$
+BEGIN
+	DELETE FROM teams WHERE id = 1;
+	INSERT INTO members VALUES (1, 2, 'One again');
+END
+$$;
+TABLE newest;
+
+DROP TABLE users, members, teams CASCADE;
+DROP FUNCTION again;
+DROP VIEW newest;
+DROP FUNCTION newest;
