@@ -119,6 +119,21 @@ ok(settled($node), 'when it is rolled back, all is settled');
 is(count_rows("external_id = '5001' AND status = 'rejected'"), 1, 'what was rolled back is as it was');
 is(count_rows("external_id = '5002' AND status = 'created'"), 1, 'what was enqueued meanwhile is created');
 
+# What is settled while somebody holds the chatbot's row is counted all the same, and not
+# lost with the worker.
+$operator->query_safe($_) for 'BEGIN', q{SELECT count(*) FROM (SELECT FROM contacts_push.chatbot FOR UPDATE) s};
+application_goes_on(6500, 'the chatbots are held');
+ok(wait_until(sub { count_rows("status = 'pending' AND external_id::int >= 6500") == 0 }), 'the worker settles');
+ok(wait_until(sub { disagreement($node, 'bot') eq '' }), 'progress has it')
+  or diag(disagreement($node, 'bot'));
+my $worker = worker_pid($node);
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
+ok(wait_until(sub { my $pid = worker_pid($node); $pid ne '' && $pid ne $worker }), 'another worker');
+is(disagreement($node, 'bot'), '', 'and still has it');
+$operator->query_safe('COMMIT');
+ok(settled($node), 'the other worker goes on');
+is(disagreement($node, 'bot'), '', 'progress agrees');
+
 # Two operators and the worker take rows in different orders: none is told of a deadlock but by his own fault.
 my $second = operator(q{SELECT count(*) FROM (SELECT FROM contacts_push.outbox WHERE external_id = '1' FOR UPDATE) s});
 $operator->query_safe($_) for 'BEGIN', q{SELECT count(*) FROM (SELECT FROM contacts_push.outbox WHERE external_id = '2' FOR UPDATE) s};
@@ -146,7 +161,7 @@ for my $chatbot ('bot', 'other', 'new')
 	  or diag(disagreement($node, $chatbot));
 	is(held_matches($node, $fake, $chatbot), '', "$chatbot: as the stand-in holds it");
 }
-is($node->safe_psql('postgres', "SELECT sum(enqueue_failures) FROM contacts_push.progress"), '9', 'and with what was left out');
+is($node->safe_psql('postgres', "SELECT sum(enqueue_failures) FROM contacts_push.progress"), '12', 'and with what was left out');
 unlike(slurp_file($node->logfile), qr/deadlock detected|could not serialize/, 'nobody was told of a deadlock');
 unlike(slurp_file($node->logfile), qr/contacts_push worker.*still waiting for/, 'the worker has never waited');
 
