@@ -1120,7 +1120,8 @@ CREATE VIEW contacts_push.progress AS
 		END AS state,
 		pg_catalog.rpad(pg_catalog.repeat('#', (s.percent OPERATOR(pg_catalog./) 5)::pg_catalog.int4),
 			20, '.') AS bar
-	FROM share s;
+	FROM share s
+	ORDER BY s.chatbot_id;
 COMMENT ON VIEW contacts_push.progress IS 'how far each chatbot is, one row a chatbot; made for \watch';
 COMMENT ON COLUMN contacts_push.progress.chatbot_id IS 'the chatbot';
 COMMENT ON COLUMN contacts_push.progress.pending IS 'rows to be sent';

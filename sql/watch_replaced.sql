@@ -123,6 +123,28 @@ DROP SCHEMA regress_private CASCADE;
 RESET client_min_messages;
 DROP ROLE regress_contacts_push_web;
 
+-- A partition's rows are mapped as rows of the watched table, whatever else there is.
+CREATE TABLE parted (id integer PRIMARY KEY, name text) PARTITION BY RANGE (id);
+CREATE TABLE leaf (dropped text, name text, id integer NOT NULL);
+ALTER TABLE leaf DROP COLUMN dropped;
+ALTER TABLE parted ATTACH PARTITION leaf FOR VALUES FROM (1) TO (100);
+SELECT contacts_push.watch('parted', 'bot');
+CREATE FUNCTION parted_contact(l leaf) RETURNS jsonb LANGUAGE sql RETURN jsonb_build_object('external_id', 'the leaf''s own');
+INSERT INTO parted VALUES (1, 'One');
+INSERT INTO leaf (id, name) VALUES (2, 'Two');
+UPDATE parted SET name = upper(name);
+DELETE FROM leaf WHERE id = 2;
+SELECT * FROM test.take_outbox();
+SELECT contacts_push.unwatch('parted');
+-- one with a watch of its own, from before
+ALTER TABLE parted DETACH PARTITION leaf;
+SELECT contacts_push.watch('leaf', 'bot', external_id => 'id');
+ALTER TABLE parted ATTACH PARTITION leaf FOR VALUES FROM (1) TO (100);
+INSERT INTO leaf (id, name) VALUES (3, 'Three');
+UPDATE leaf SET name = 'Trois' WHERE id = 3;
+SELECT * FROM test.take_outbox();
+DROP TABLE parted CASCADE;
+
 -- Names that leave no room for a suffix, of characters that are longer than a byte.
 SELECT repeat('ä', 31) AS long_name \gset
 CREATE TABLE :"long_name" (id integer PRIMARY KEY, name text);

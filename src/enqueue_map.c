@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "access/xact.h"
+#include "catalog/partition.h"
 #include "compat.h"
 #include "enqueue.h"
 #include "enqueue_map.h"
@@ -17,6 +18,7 @@
 #include "recent.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
@@ -88,6 +90,21 @@ map_set(void *arg)
 	outbox_run_mapping(pass->plan, firing->trigger, NULL, pass->rows);
 }
 
+/*
+ * The row type that the mapping takes: for a trigger that a partition has from its
+ * parent it is that of the table that is watched, whatever functions there are for the
+ * partition's own.
+ */
+static Oid
+mapped_type(const TriggerData *trigger)
+{
+	Relation	relation = trigger->tg_relation;
+
+	if (!trigger->tg_trigger->tgisclone || !relation->rd_rel->relispartition)
+		return relation->rd_rel->reltype;
+	return get_rel_type_id(llast_oid(get_partition_ancestors(RelationGetRelid(relation))));
+}
+
 /* Maps one row. */
 static void
 map_row(void *arg)
@@ -98,7 +115,8 @@ map_row(void *arg)
 	Datum		row = heap_copy_tuple_as_datum(pass->tuple, RelationGetDescr(relation));
 
 	if (pass->plan == NULL)
-		pass->plan = outbox_plan_row(firing->mapping, relation->rd_rel->reltype);
+		pass->plan = outbox_plan_row(firing->mapping, relation->rd_rel->reltype,
+									 mapped_type(firing->trigger));
 	outbox_run_mapping(pass->plan, NULL, &row, pass->rows);
 }
 

@@ -280,9 +280,11 @@ outbox_plan_set(const char *mapping, TriggerData *trigger)
 }
 
 OutboxPlan
-outbox_plan_row(const char *mapping, Oid row_type)
+outbox_plan_row(const char *mapping, Oid row_type, Oid mapped_type)
 {
-	return plan_mapping(psprintf("%s($1)", mapping), "", NULL, row_type);
+	char	   *type = format_type_extended(mapped_type, -1, FORMAT_TYPE_FORCE_QUALIFY);
+
+	return plan_mapping(psprintf("%s($1::%s)", mapping, type), "", NULL, row_type);
 }
 
 OutboxPlan

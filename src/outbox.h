@@ -131,14 +131,14 @@ extern void outbox_rows_add(Tuplestorestate *rows, const char *external_id,
 							Datum contact, bool withdrawal);
 
 /*
- * Plans that yield such rows: of a transition table, of one row of a row type, of those
- * of a table that meet a condition (row: the expression that makes the mapping's
+ * Plans that yield such rows: of a transition table, of one row of a row type (which the
+ * mapping gets as one of mapped_type), of those of a table that meet a condition (row: the expression that makes the mapping's
  * argument of a row t; table: quoted).  mapping is quoted and qualified.  Names are
  * looked up with the rights of the outbox's owner: who writes the table need not have
  * USAGE on its schema.  The current user's rights apply to what runs.
  */
 extern OutboxPlan outbox_plan_set(const char *mapping, TriggerData *trigger);
-extern OutboxPlan outbox_plan_row(const char *mapping, Oid row_type);
+extern OutboxPlan outbox_plan_row(const char *mapping, Oid row_type, Oid mapped_type);
 extern OutboxPlan outbox_plan_table(const char *mapping, const char *row,
 									const char *table, const char *condition);
 
