@@ -47,6 +47,9 @@ static int	next_chatbot = 0;	/* where the next round begins */
 /* shared_clock() at which the first request that time alone keeps may leave. */
 static int64 next_departure = PG_INT64_MAX;
 
+/* The same, of those that the budget of their key keeps. */
+static int64 next_in_budget = PG_INT64_MAX;
+
 bool
 send_is_paused(const Chatbot *chatbot)
 {
@@ -473,7 +476,8 @@ plan_request(Chatbot *chatbot)
 	delay = shared_budget_try(key_hash);
 	if (delay > 0)
 	{
-		next_departure = Min(next_departure, shared_clock() + delay);
+		next_in_budget = Min(next_in_budget, shared_clock() + delay);
+		next_departure = Min(next_departure, next_in_budget);
 		return false;
 	}
 	request = witness_is_wanted(chatbot) ? witness_request(chatbot) : next_request(chatbot);
@@ -498,7 +502,7 @@ send_plan(void)
 	bool		planned = false;
 	bool		again = true;
 
-	next_departure = PG_INT64_MAX;
+	next_departure = next_in_budget = PG_INT64_MAX;
 	if (!settings_enabled)
 		return false;
 	while (again)
@@ -562,6 +566,13 @@ send_forget(Request *request)
 	pfree(request->body.data);
 	pfree(request->contacts);
 	pfree(request);
+}
+
+bool
+send_is_throttled(void)
+{
+	return worker.nrequests >= settings_max_concurrent_requests ||
+		(next_in_budget != PG_INT64_MAX && next_in_budget > shared_clock());
 }
 
 int64

@@ -38,6 +38,13 @@
 /* Outcomes for rows that somebody holds locked are tried again after that, ms. */
 #define BEHIND_MS 1000
 
+/*
+ * While what is there already waits for a slot or for the budget, commits wake for a
+ * pass only that often: each would cost the application more than it brings.  What they
+ * bring for another key waits no longer than that, ms.
+ */
+#define THROTTLED_PASS_MS 20
+
 /* At SIGTERM a request that is nearly done may still finish, ms. */
 #define GRACE_MS 1000
 
@@ -348,6 +355,7 @@ run(void)
 													   ALLOCSET_DEFAULT_SIZES);
 	int64		timeout = 0;
 	int64		due = 0;
+	int64		passed_at = 0;
 	int64		prune_at = 0;
 
 	MemoryContextSwitchTo(loop_context);
@@ -360,15 +368,20 @@ run(void)
 		if (ShutdownRequestPending)
 			shut_down();
 		if (woken)
+		{
 			gaps_woken();
-		if (woken || worker.reloaded || has_answer() || due <= shared_clock())
+			due = Min(due, !send_is_throttled() ? 0 :
+					  passed_at + THROTTLED_PASS_MS * INT64CONST(1000));
+		}
+		if (worker.reloaded || has_answer() || due <= shared_clock())
 		{
 			bool		prune = prune_at <= shared_clock();
 
 			if (prune)
 				prune_at = shared_clock() + SLOW_POLL_MS * INT64CONST(1000);
 			timeout = pass(prune);
-			due = shared_clock() + timeout * 1000;
+			passed_at = shared_clock();
+			due = passed_at + timeout * 1000;
 			MemoryContextSwitchTo(loop_context);
 			MemoryContextReset(loop_context);
 		}

@@ -141,6 +141,9 @@ extern bool send_plan(void);
 /* Has them leave. Outside of transactions. */
 extern void send_planned(void);
 
+/* True if what may leave next waits for a slot or for the budget of a key. */
+extern bool send_is_throttled(void);
+
 /* Milliseconds until a chatbot or a budget allows a request again; -1: no need. */
 extern int64 send_timeout_ms(void);
 
