@@ -189,12 +189,14 @@ COMMENT ON COLUMN contacts_push.lineage.timeline IS 'of the cluster''s write-ahe
 COMMENT ON COLUMN contacts_push.lineage.database IS 'OID of the database';
 
 CREATE TABLE contacts_push.worker_state (
-	unsettled int8multirange NOT NULL)
+	unsettled int8multirange NOT NULL,
+	restored_at timestamptz)
 WITH (fillfactor = 10);
 CREATE UNIQUE INDEX worker_state_single ON contacts_push.worker_state ((true));
-INSERT INTO contacts_push.worker_state VALUES ('{[1,)}');
+INSERT INTO contacts_push.worker_state (unsettled) VALUES ('{[1,)}');
 COMMENT ON TABLE contacts_push.worker_state IS 'how far the worker is; one row';
 COMMENT ON COLUMN contacts_push.worker_state.unsettled IS 'where in contacts_push.outbox.seq pending rows can be, but for those that wait for another attempt';
+COMMENT ON COLUMN contacts_push.worker_state.restored_at IS 'when it was noticed that the outbox was worked off elsewhere: older rows may have been sent there; NULL: it was not';
 COMMENT ON INDEX contacts_push.worker_state_single IS 'keeps it to one row';
 
 -- What pg_dump carries: all but the requests that are over.

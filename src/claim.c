@@ -52,9 +52,6 @@
 /* Reads above the mark in one pass; answers wait no longer than they take. */
 #define TAIL_READS 8
 
-/* Rows that one round of pruning looks at. */
-#define PRUNE_SPAN 20000
-
 typedef struct LockedRow
 {
 	Chatbot    *chatbot;
@@ -63,8 +60,7 @@ typedef struct LockedRow
 
 static int64 mark = 0;			/* everything up to here has been read or passed */
 static bool tail_read = false;	/* nothing was visible above it */
-static Ranges recovered;		/* seqs that others may have sent */
-static int64 *doubtful;			/* of them, what the read under way has found */
+static int64 *doubtful;			/* seqs that others may have sent, found by the read under way */
 static int	ndoubtful;
 static List *loaded_unconfirmed = NIL;	/* of Contact *, by the read under way */
 static List *locked_rows = NIL; /* of LockedRow * */
@@ -72,7 +68,6 @@ static int64 locked_retry_at = 0;
 static int64 next_sweep_at = 0;
 static int64 next_due_at = PG_INT64_MAX;
 static int64 next_discovery_at = 0;
-static int64 prune_from = 1;
 
 static bool
 can_take(const Chatbot *chatbot)
@@ -102,6 +97,20 @@ skip_list(void)
 		if (chatbot->skipped)
 			ids[n++] = chatbot->id;
 	}
+	return outbox_text_array(ids, n);
+}
+
+static Datum
+paused_list(void)
+{
+	List	   *chatbots = window_chatbots();
+	char	  **ids = palloc(Max(list_length(chatbots), 1) * sizeof(char *));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, chatbots)
+		if (send_is_paused(lfirst(cell)))
+			ids[n++] = ((Chatbot *) lfirst(cell))->id;
 	return outbox_text_array(ids, n);
 }
 
@@ -164,8 +173,9 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 	new.external_id = external_id;
 	new.external_id_utf8 = contact_to_utf8(external_id);
 	new.unconfirmed = outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED);
-	if (!new.unconfirmed &&
-		(recover_is_in_doubt() || ranges_contain(&recovered, new.seq)))
+	if (new.unconfirmed)
+		recover_forget(new.seq);
+	else if (recover_is_noted(new.seq))
 	{
 		new.unconfirmed = true;
 		doubtful[ndoubtful++] = new.seq;
@@ -191,7 +201,7 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 	contact->checked_at = shared_clock();
 	contact->look_again = contact->unconfirmed && outbox_get_bool(i, OUTBOX_HAS_OTHERS);
 	if (contact->unconfirmed)
-		contact->tried_at = settle_failed_at(contact);
+		contact->tried_at = charges_failed_at(contact);
 	if (contact->unconfirmed)
 		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
 	else if (!isolation_add(chatbot->isolation, contact->seq))
@@ -215,8 +225,8 @@ take_row(uint64 i, bool looked_at)
 		window_find(seq))
 		return;
 	/* A dump that is being restored: its lineage may be known later only. */
-	if (outbox_get_bool(i, OUTBOX_IS_FOREIGN))
-		ranges_add(&recovered, seq, seq);
+	if (outbox_get_bool(i, OUTBOX_IS_FOREIGN) && !outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED))
+		recover_note(seq);
 	chatbot = window_chatbot(outbox_get_text(i, OUTBOX_CHATBOT_ID));
 	if (chatbot->skipped)
 	{
@@ -281,8 +291,10 @@ take_rows(uint64 n, bool looked_at)
 		take_row(i, looked_at);
 	hand_over_unconfirmed();
 	/* The next worker has to know it, too. */
-	(void) settle_mark_unconfirmed(doubtful, ndoubtful, 0,
-								   "it may have been sent from elsewhere, or by an earlier worker");
+	if (settle_mark_unconfirmed(doubtful, ndoubtful, 0,
+								"it may have been sent from elsewhere, or by an earlier worker") == (uint64) ndoubtful)
+		for (int i = 0; i < ndoubtful; i++)
+			recover_forget(doubtful[i]);
 }
 
 /* ---- reads ---- */
@@ -363,11 +375,12 @@ static void
 read_due(void)
 {
 	Datum		values[2] = {skip_list(), Int64GetDatum(ROWS_A_READ)};
+	Datum		paused = paused_list();
 	bool		isnull;
 	int64		left_ms;
 
 	take_rows(outbox_run(OUTBOX_READ_DUE, values, NULL), false);
-	outbox_run(OUTBOX_NEXT_DUE, NULL, NULL);
+	outbox_run(OUTBOX_NEXT_DUE, &paused, NULL);
 	left_ms = DatumGetInt64(outbox_get(0, 1, &isnull));
 	next_due_at = isnull ? PG_INT64_MAX : shared_clock() + left_ms * 1000;
 }
@@ -386,12 +399,6 @@ sweep(void)
 		find_in(&all);
 	}
 	next_sweep_at = shared_clock() + SWEEP_US;
-}
-
-void
-claim_note_recovered(int64 seq)
-{
-	ranges_add(&recovered, seq, seq);
 }
 
 void
@@ -518,43 +525,6 @@ claim_all_settled(void)
 	return tail_read || all_paused;
 }
 
-/* ---- the position ---- */
-
-/*
- * Writes down where pending rows can be, for contacts_push.count_pending().  Rows that
- * wait for another attempt are left out: the index finds them.
- */
-void
-claim_write_position(void)
-{
-	static char *written = NULL;
-	Ranges		unsettled = {0};
-	StringInfoData text;
-	int64		low;
-	int64		high;
-	ListCell   *cell;
-	Datum		value;
-
-	gaps_collect(&unsettled);
-	foreach(cell, window_chatbots())
-		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->waiting);
-	if (window_bounds(&low, &high))
-		ranges_add(&unsettled, low, high);
-	initStringInfo(&text);
-	appendStringInfoChar(&text, '{');
-	for (int i = 0; i < unsettled.n; i++)
-		appendStringInfo(&text, "[" INT64_FORMAT "," INT64_FORMAT "],",
-						 unsettled.range[i].low, unsettled.range[i].high);
-	appendStringInfo(&text, "(" INT64_FORMAT ",)}", mark);
-	if (written && strcmp(written, text.data) == 0)
-		return;
-	value = CStringGetTextDatum(text.data);
-	outbox_run(OUTBOX_POSITION, &value, NULL);
-	if (written)
-		pfree(written);
-	written = MemoryContextStrdup(worker.context, text.data);
-}
-
 void
 claim_begin(void)
 {
@@ -570,24 +540,15 @@ claim_begin(void)
 	gaps_add(&all, outbox_relation());
 }
 
-/* ---- pruning ---- */
-
-void
-claim_prune(void)
+int64
+claim_position(void)
 {
-	Datum		requests[2] = {
-		Float8GetDatum((double) settings_request_retention),
-		Int64GetDatum(PRUNE_SPAN)
-	};
-	Datum		rows[3] = {
-		requests[0], Int64GetDatum(prune_from), Int64GetDatum(prune_from + PRUNE_SPAN - 1)
-	};
+	return mark;
+}
 
-	outbox_run(OUTBOX_REQUEST_PRUNE, requests, NULL);
-	outbox_run(OUTBOX_UNSENT_PRUNE, rows, NULL);
-	outbox_run(OUTBOX_FAILURE_PRUNE, requests, NULL);
-	outbox_run(OUTBOX_FOLD_FAILURES, NULL, NULL);
-	outbox_run(OUTBOX_FOLD_TALLY, NULL, NULL);
-	outbox_run(OUTBOX_REQUEST_CLOSE, NULL, NULL);
-	prune_from = prune_from + PRUNE_SPAN > mark ? 1 : prune_from + PRUNE_SPAN;
+bool
+claim_is_ahead(void)
+{
+	outbox_run(OUTBOX_HIGHEST_SEQ, NULL, NULL);
+	return outbox_get_int64(0, 1) >= mark;
 }

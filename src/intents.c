@@ -98,7 +98,7 @@ decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
 	if (contact)
 	{
 		isolation_remove(chatbot->isolation, contact->seq);
-		settle_forget(contact);
+		charges_forget(contact);
 		window_remove(contact);
 	}
 	unsent->seq = intent->seq;
@@ -172,6 +172,31 @@ decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
 				decisions->doubtful = lappend(decisions->doubtful, copy_seq(newest->seq));
 		}
 	}
+}
+
+static int
+compare_keys(const ListCell *a, const ListCell *b)
+{
+	const Key  *left = lfirst(a);
+	const Key  *right = lfirst(b);
+
+	if (left->chatbot != right->chatbot)
+		return left->chatbot < right->chatbot ? -1 : 1;
+	return strcmp(left->external_id, right->external_id);
+}
+
+/* Each key once: a contact may have thousands of intents, and all of them are looked at. */
+static List *
+unique_keys(List *noted)
+{
+	List	   *unique = NIL;
+	ListCell   *cell;
+
+	list_sort(noted, compare_keys);
+	foreach(cell, noted)
+		if (unique == NIL || compare_keys(list_tail(unique), cell) != 0)
+			unique = lappend(unique, lfirst(cell));
+	return unique;
 }
 
 /* The intents of each key, as many statements as it takes: one. */
@@ -320,7 +345,7 @@ intents_look(void)
 	if (looked_at == NIL)
 		return;
 	keys = NIL;
-	decide_keys(&decisions, looked_at);
+	decide_keys(&decisions, unique_keys(looked_at));
 	if (decisions.unsent)
 		write_unsent(decisions.unsent);
 	if (decisions.superseded)

@@ -41,6 +41,7 @@ typedef enum OutboxStatement
 	OUTBOX_UNREFUSE,
 	OUTBOX_REQUEST_BEGIN,
 	OUTBOX_REQUEST_FINISH,
+	OUTBOX_REQUEST_EXISTS,
 	OUTBOX_REQUEST_REOPEN,
 	OUTBOX_REQUEST_CLOSE,
 	OUTBOX_REQUESTS_UNFINISHED,
@@ -53,6 +54,9 @@ typedef enum OutboxStatement
 	OUTBOX_CHATBOT_PAUSE,
 	OUTBOX_CHATBOT_STRIPPED,
 	OUTBOX_LINEAGE_IS_FOREIGN,
+	OUTBOX_LINEAGE_ELSEWHERE,
+	OUTBOX_RESTORED_NOTE,
+	OUTBOX_RESTORED_FORGET,
 	OUTBOX_LINEAGE_CLEAR,
 	OUTBOX_LINEAGE_SET,
 	OUTBOX_POSITION,
@@ -61,6 +65,7 @@ typedef enum OutboxStatement
 	OUTBOX_TALLY,
 	OUTBOX_FOLD_TALLY,
 	OUTBOX_PENDING_UNCONFIRMED,
+	OUTBOX_PENDING_CONFIRMED,
 	OUTBOX_STATEMENTS			/* how many */
 } OutboxStatement;
 
@@ -80,7 +85,8 @@ typedef enum OutboxColumn
 	OUTBOX_IS_UNCONFIRMED,
 	OUTBOX_ATTEMPTS,
 	OUTBOX_HAS_OTHERS,			/* the contact has further rows */
-	OUTBOX_IS_FOREIGN			/* its seq was not drawn here: it was restored */
+	OUTBOX_IS_FOREIGN			/* it was restored: its seq was not drawn here, or it is
+								 * older than what is known here */
 } OutboxColumn;
 
 /* A plan for SQL that depends on the user's tables; kept for the session. */

@@ -41,7 +41,8 @@
 	"  WHERE p.chatbot_id = o.chatbot_id" \
 	"  AND p.external_id = o.external_id" \
 	"  AND p.seq <> o.seq)," \
-	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0) "
+	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0)" \
+	" OR coalesce(o.enqueued_at < (SELECT w.restored_at FROM contacts_push.worker_state w), false) "
 
 /* The pending rows among $1, locked. */
 #define LOCK_PENDING(columns, source) \
@@ -75,6 +76,14 @@
 	" AND w.seq OPERATOR(pg_catalog.>) o.seq" \
 	" AND (w.status OPERATOR(pg_catalog.=) 'pending' AND w.contact IS NULL" \
 	" OR $2 AND w.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}')) OFFSET 0)) OFFSET 0)"
+
+/* A row l that may have been sent from elsewhere, given contacts_push.worker_state w. */
+#define IN_DOUBT \
+	"l.status = 'pending' AND NOT l.unconfirmed AND l.contact IS NOT NULL" \
+	" AND (w.restored_at IS NULL OR l.enqueued_at < w.restored_at)"
+
+/* What of request q is still pending may have been created, whatever its answer was. */
+#define LEAVES_OPEN "q.outcome = ANY ('{created,partial,server,interrupted}')"
 
 #define SETTLED_NOW \
 	" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
@@ -169,22 +178,23 @@ static const struct
 
 	/* chatbots that have something pending in the ranges $1[i] to $2[i], and where */
 	[OUTBOX_FIND_PENDING] = {
-		"SELECT o.chatbot_id, min(o.seq), max(o.seq)"
-		" FROM unnest($1, $2) AS r(low, high)"
-		" JOIN contacts_push.outbox o ON o.seq >= r.low"
-		" AND o.seq <= r.high"
-		" WHERE o.status = 'pending' GROUP BY o.chatbot_id",
+		"SELECT o.chatbot_id, o.first, o.last FROM unnest($1, $2) AS r(low, high)"
+		/* one range after the other: all at once the planner may read all of the outbox for */
+		" CROSS JOIN LATERAL (SELECT p.chatbot_id, min(p.seq) AS first, max(p.seq) AS last"
+		" FROM contacts_push.outbox p"
+		" WHERE p.seq >= r.low AND p.seq <= r.high AND p.status = 'pending'"
+		" GROUP BY p.chatbot_id OFFSET 0) AS o",
 	2, {INT8ARRAYOID, INT8ARRAYOID}},
 
-	/* milliseconds until the next attempt that is not due yet */
+	/* milliseconds until the next attempt that is not due yet, but for the chatbots $1 */
 	[OUTBOX_NEXT_DUE] = {
 		"SELECT ceil(EXTRACT(epoch FROM min(o.next_attempt_at)"
 		" - now()) * 1000)::int8"
 		" FROM contacts_push.outbox o"
 		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
 		" AND o.next_attempt_at > now()"
-		" AND o.status = 'pending'",
-	0},
+		" AND o.status = 'pending' AND o.chatbot_id <> ALL ($1)",
+	1, {TEXTARRAYOID}},
 
 	/* the last value of the sequence behind seq; NULL: none was drawn */
 	[OUTBOX_HIGHEST_SEQ] = {
@@ -234,7 +244,8 @@ static const struct
 
 	/*
 	 * $1[i] becomes $2[i] by an answer $3[i] (0: none), for the reason $4[i]; one that
-	 * failed may exist all the same
+	 * failed may exist all the same, and so may one that is rejected after a request
+	 * without an answer
 	 */
 	[OUTBOX_SETTLE_REFUSED] = {
 		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
@@ -242,7 +253,7 @@ static const struct
 		" http_status = nullif(v.http_status, 0), error = v.error,"
 		" attempts = o.attempts + (v.status = 'failed')::int4,"
 		" settled_at = clock_timestamp(), next_attempt_at = NULL,"
-		" unconfirmed = v.status = 'failed' FROM "
+		" unconfirmed = v.status = 'failed' OR v.status = 'rejected' AND o.unconfirmed FROM "
 		LOCK_PENDING("v.*", "unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)")
 		" RETURNING o.seq",
 	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
@@ -288,7 +299,7 @@ static const struct
 		" WHERE l.seq = ANY ($1)"
 		" AND l.status = 'rejected'"
 		" FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE o.seq = v.seq RETURNING o.seq",
+		" WHERE o.seq = v.seq RETURNING o.seq, o.chatbot_id",
 	1, {INT8ARRAYOID}},
 
 	/* a request to chatbot $1 with $2 contacts, seqs $3, is about to leave */
@@ -302,27 +313,41 @@ static const struct
 		"UPDATE contacts_push.request SET"
 		" finished_at = CASE WHEN $6 THEN clock_timestamp() END,"
 		" http_status = $2, outcome = $3, message = $4, duration_ms = $5"
-		" WHERE id = $1",
+		" WHERE id = (SELECT l.id FROM contacts_push.request l WHERE l.id = $1"
+		" FOR NO KEY UPDATE SKIP LOCKED)",
 	6, {INT8OID, INT4OID, TEXTOID, TEXTOID, INT8OID, BOOLOID}},
 
-	/* requests $1 are not over: outcomes of theirs could not be written yet */
+	[OUTBOX_REQUEST_EXISTS] = {
+		"SELECT FROM contacts_push.request WHERE id = $1",
+	1, {INT8OID}},
+
+	/*
+	 * requests $1 are not over: outcomes of theirs could not be written yet, and are no
+	 * longer known if this worker ends
+	 */
 	[OUTBOX_REQUEST_REOPEN] = {
-		"UPDATE contacts_push.request SET finished_at = NULL WHERE id = ANY ($1)",
+		"UPDATE contacts_push.request q SET finished_at = NULL"
+		" WHERE q.id = ANY ($1) AND q.finished_at IS NOT NULL AND " LEAVES_OPEN,
 	1, {INT8ARRAYOID}},
 
 	/* answered requests are over whose pending rows are all known to be in doubt */
 	[OUTBOX_REQUEST_CLOSE] = {
-		"UPDATE contacts_push.request q SET finished_at = clock_timestamp()"
+		"UPDATE contacts_push.request SET finished_at = clock_timestamp()"
+		" WHERE id = ANY (ARRAY(SELECT q.id FROM contacts_push.request q"
 		" WHERE q.finished_at IS NULL AND q.outcome IS NOT NULL"
-		" AND NOT EXISTS (SELECT FROM unnest(q.seqs) AS r(span)"
+		" AND NOT (" LEAVES_OPEN " AND EXISTS (SELECT FROM unnest(q.seqs) AS r(span)"
 		" JOIN contacts_push.outbox o ON o.seq >= lower(r.span) AND o.seq < upper(r.span)"
-		" WHERE o.chatbot_id = q.chatbot_id AND o.status = 'pending' AND NOT o.unconfirmed)",
+		" WHERE o.chatbot_id = q.chatbot_id AND o.status = 'pending' AND NOT o.unconfirmed))"
+		" FOR NO KEY UPDATE SKIP LOCKED))",
 	0},
 
-	/* requests that an earlier worker left, and their rows that are pending */
+	/*
+	 * requests that an earlier worker left, their rows that are pending and may have been
+	 * applied, and whether there is an answer
+	 */
 	[OUTBOX_REQUESTS_UNFINISHED] = {
-		"SELECT q.id, o.seq FROM contacts_push.request q"
-		" LEFT JOIN LATERAL unnest(q.seqs) AS r(span) ON true"
+		"SELECT q.id, o.seq, q.outcome IS NOT NULL FROM contacts_push.request q"
+		" LEFT JOIN LATERAL unnest(q.seqs) AS r(span) ON q.outcome IS NULL OR " LEAVES_OPEN
 		" LEFT JOIN contacts_push.outbox o ON o.chatbot_id = q.chatbot_id"
 		" AND o.seq >= lower(r.span)"
 		" AND o.seq < upper(r.span)"
@@ -409,6 +434,22 @@ static const struct
 		" WHERE (l.system_identifier, l.timeline, l.database) <> ($1, $2, $3))",
 	3, {INT8OID, INT4OID, OIDOID}},
 
+	/* a row if that was in another cluster or database, not just on another timeline */
+	[OUTBOX_LINEAGE_ELSEWHERE] = {
+		"SELECT FROM contacts_push.lineage l"
+		" WHERE (l.system_identifier, l.database) <> ($1, $3) LIMIT 1",
+	3, {INT8OID, INT4OID, OIDOID}},
+
+	/* rows that are older than this moment, if it is the first, were restored */
+	[OUTBOX_RESTORED_NOTE] = {
+		"UPDATE contacts_push.worker_state SET restored_at = clock_timestamp()"
+		" WHERE restored_at IS NULL",
+	0},
+
+	[OUTBOX_RESTORED_FORGET] = {
+		"UPDATE contacts_push.worker_state SET restored_at = NULL",
+	0},
+
 	[OUTBOX_LINEAGE_CLEAR] = {
 		"DELETE FROM contacts_push.lineage",
 	0},
@@ -420,7 +461,9 @@ static const struct
 
 	/* pending rows that have no other attempt coming are within $1 */
 	[OUTBOX_POSITION] = {
-		"UPDATE contacts_push.worker_state SET unsettled = $1::int8multirange",
+		"UPDATE contacts_push.worker_state SET unsettled = $1::int8multirange"
+		" WHERE ctid = (SELECT l.ctid FROM contacts_push.worker_state l"
+		" FOR NO KEY UPDATE SKIP LOCKED)",
 	1, {TEXTOID}},
 
 	/* counts what enqueuers have appended in the chatbots' rows that nobody holds */
@@ -428,8 +471,10 @@ static const struct
 		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
 		" WHERE c.chatbot_id IN (SELECT f.chatbot_id FROM contacts_push.enqueue_failure f"
 		" WHERE NOT f.counted) FOR NO KEY UPDATE SKIP LOCKED),"
-		" found AS (UPDATE contacts_push.enqueue_failure f SET counted = true FROM held h"
-		" WHERE f.chatbot_id = h.chatbot_id AND NOT f.counted RETURNING f.chatbot_id, f.rows)"
+		" free AS (SELECT f.ctid FROM contacts_push.enqueue_failure f WHERE NOT f.counted"
+		" AND f.chatbot_id IN (SELECT h.chatbot_id FROM held h) FOR UPDATE SKIP LOCKED),"
+		" found AS (UPDATE contacts_push.enqueue_failure f SET counted = true FROM free e"
+		" WHERE f.ctid = e.ctid RETURNING f.chatbot_id, f.rows)"
 		" UPDATE contacts_push.chatbot c SET enqueue_failures = c.enqueue_failures + g.rows"
 		" FROM (SELECT chatbot_id, sum(rows)::int8 AS rows FROM found GROUP BY chatbot_id) AS g"
 		" WHERE c.chatbot_id = g.chatbot_id",
@@ -467,9 +512,17 @@ static const struct
 
 	/* everything pending may have been sent from elsewhere */
 	[OUTBOX_PENDING_UNCONFIRMED] = {
-		"UPDATE contacts_push.outbox SET unconfirmed = true,"
+		"UPDATE contacts_push.outbox o SET unconfirmed = true,"
 		" error = 'restored, copied or on a new timeline: it may have been sent elsewhere'"
-		" WHERE status = 'pending' AND NOT unconfirmed AND contact IS NOT NULL",
+		" FROM (SELECT l.seq FROM contacts_push.outbox l, contacts_push.worker_state w"
+		" WHERE " IN_DOUBT " FOR NO KEY UPDATE OF l SKIP LOCKED) AS v"
+		" WHERE o.seq = v.seq",
+	0},
+
+	/* what of that could not be marked, because somebody holds it locked */
+	[OUTBOX_PENDING_CONFIRMED] = {
+		"SELECT l.seq FROM contacts_push.outbox l, contacts_push.worker_state w"
+		" WHERE " IN_DOUBT,
 	0},
 };
 

@@ -38,6 +38,25 @@ outcome_add(Contact *contact, OutcomeKind outcome, int http_status, const char *
 	MemoryContextSwitchTo(old);
 }
 
+void
+outcome_take_back(const int64 *seqs, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Contact    *contact = window_find(seqs[i]);
+
+		if (contact == NULL || !list_member_ptr(settling, contact))
+			continue;
+		settling = list_delete_ptr(settling, contact);
+		contact->state = CONTACT_WAITING;
+		contact->request_id = 0;
+		if (!isolation_add(contact->chatbot->isolation, contact->seq))
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+	}
+}
+
 static const char *
 status_of(OutcomeKind outcome)
 {
@@ -191,7 +210,7 @@ let_go(Batch *batch, uint64 written)
 		if (contact->look_again)
 			intents_note(contact->chatbot, contact->external_id);
 		if (contact->outcome != OUTCOME_PUT_OFF)
-			settle_forget(contact);
+			charges_forget(contact);
 		window_remove(contact);
 	}
 	if (still != NIL)

@@ -19,6 +19,9 @@
 
 #define MICROSECONDS 1000000.0
 
+/* Longest debt that requests can leave which ask for no leave, those of SQL functions. */
+#define MAX_DEBT INT64_C(1000000)
+
 /*
  * Slowest rate: a try every ten seconds notices a recovery soon, and troubles
  * nobody.
@@ -122,6 +125,9 @@ pacing_take(PacingBudget *budget, double rate, int64_t now)
 		budget->idle += now - free_since;
 	budget->rate = current;
 	budget->next_at = later(now, budget->next_at) + (int64_t) (MICROSECONDS / current);
+	/* who takes without asking leaves the others no more than that to wait for */
+	if (budget->next_at > now + MAX_DEBT + (int64_t) (MICROSECONDS / current))
+		budget->next_at = now + MAX_DEBT + (int64_t) (MICROSECONDS / current);
 }
 
 void

@@ -13,17 +13,51 @@
 #include "outbox.h"
 #include "shared.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "worker.h"
 
 /* A dump's tables are restored within that, one after the other. */
 #define RESTORE_US (INT64CONST(3600) * 1000 * 1000)
 
-/* shared_clock() until which everything taken up is in doubt; 0: it is not. */
-static int64 foreign_until = 0;
+/* shared_clock() until which restored rows may still come; 0: none do. */
+static int64 restored_until = 0;
+
+/* Of int64: rows that may have been sent, see recover_note(). */
+static HTAB *noted = NULL;
+
+void
+recover_note(int64 seq)
+{
+	if (noted == NULL)
+	{
+		HASHCTL		control = {0};
+
+		control.keysize = sizeof(int64);
+		control.entrysize = sizeof(int64);
+		control.hcxt = worker.context;
+		noted = hash_create("contacts_push recovered", 256, &control,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	(void) hash_search(noted, &seq, HASH_ENTER, NULL);
+}
+
+bool
+recover_is_noted(int64 seq)
+{
+	return noted && hash_search(noted, &seq, HASH_FIND, NULL) != NULL;
+}
+
+void
+recover_forget(int64 seq)
+{
+	if (noted)
+		(void) hash_search(noted, &seq, HASH_REMOVE, NULL);
+}
 
 /*
- * Requests that have no answer in the table may have been applied.  Their contacts
- * are unconfirmed before anything else is sent, each request's as one group.
+ * Requests that have no answer in the table, or one that leaves open what became of
+ * some contact, may have been applied.  Their contacts are unconfirmed before anything
+ * else is sent, each request's as one group.  An answer that is there stays.
  */
 static void
 recover_requests(void)
@@ -31,13 +65,15 @@ recover_requests(void)
 	uint64		n = outbox_run(OUTBOX_REQUESTS_UNFINISHED, NULL, NULL);
 	int64	   *ids = palloc(Max(n, 1) * sizeof(int64));
 	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
+	bool	   *answered = palloc(Max(n, 1) * sizeof(bool));
 
 	for (uint64 i = 0; i < n; i++)
 	{
 		ids[i] = outbox_get_int64(i, 1);
 		seqs[i] = outbox_get_int64(i, 2);
+		answered[i] = outbox_get_bool(i, 3);
 		if (seqs[i] > 0)
-			claim_note_recovered(seqs[i]);
+			recover_note(seqs[i]);
 	}
 	for (uint64 from = 0, to; from < n; from = to)
 	{
@@ -48,8 +84,9 @@ recover_requests(void)
 			to++;
 		nseqs = seqs[from] > 0 ? to - from : 0;
 		settle_mark_unconfirmed(&seqs[from], nseqs, 0, why);
-		settle_finish_request(ids[from], 0, "interrupted",
-							  "the worker ended before the answer was recorded", -1, false);
+		if (!answered[from])
+			request_log_finish(ids[from], 0, "interrupted",
+							   "the worker ended before the answer was recorded", -1, false);
 		if (nseqs > 0)
 			claim_by_seq(&seqs[from], nseqs);
 	}
@@ -69,29 +106,46 @@ is_foreign(Datum *here)
 }
 
 /*
- * After a restore, in a copy or on another timeline, what has been settled since
- * the two parted is not known here: everything pending may have been sent.  A
- * restore brings its rows table by table, this one's first, so what is taken up in
- * the next while is in doubt, too.
+ * What is pending may have been sent from elsewhere.  What somebody holds locked is kept
+ * in mind.
+ */
+static void
+doubt_pending(void)
+{
+	uint64		n;
+
+	outbox_run(OUTBOX_PENDING_UNCONFIRMED, NULL, NULL);
+	n = outbox_run(OUTBOX_PENDING_CONFIRMED, NULL, NULL);
+	for (uint64 i = 0; i < n; i++)
+		recover_note(outbox_get_int64(i, 1));
+}
+
+/*
+ * On another timeline, in a copy or after a restore, what has been settled since the two
+ * parted is not known here: everything that was pending then may have been sent.  A
+ * restore brings its rows table by table, this one's maybe first, so those that are
+ * older than it are in doubt whenever they come; what is enqueued here is not.
  */
 static void
 check_lineage(void)
 {
 	Datum		here[3];
 
-	if (is_foreign(here))
+	if (!is_foreign(here))
 	{
-		outbox_run(OUTBOX_PENDING_UNCONFIRMED, NULL, NULL);
-		foreign_until = shared_clock() + RESTORE_US;
+		outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
 		return;
 	}
+	if (outbox_run(OUTBOX_LINEAGE_ELSEWHERE, here, NULL) > 0)
+	{
+		outbox_run(OUTBOX_RESTORED_NOTE, NULL, NULL);
+		doubt_pending();
+		restored_until = shared_clock() + RESTORE_US;
+		return;
+	}
+	doubt_pending();
+	outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
 	outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
-}
-
-bool
-recover_is_in_doubt(void)
-{
-	return foreign_until > 0;
 }
 
 bool
@@ -99,7 +153,7 @@ recover_is_due(void)
 {
 	Datum		here[3];
 
-	return foreign_until == 0 && is_foreign(here);
+	return restored_until == 0 && is_foreign(here);
 }
 
 void
@@ -107,12 +161,13 @@ recover_end_doubt(void)
 {
 	Datum		here[3];
 
-	if (foreign_until == 0 || foreign_until > shared_clock())
+	if (restored_until == 0 || restored_until > shared_clock())
 		return;
-	outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
 	(void) is_foreign(here);
+	outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
 	outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
-	foreign_until = 0;
+	outbox_run(OUTBOX_RESTORED_FORGET, NULL, NULL);
+	restored_until = 0;
 }
 
 void

@@ -307,7 +307,7 @@ check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
 			intents_note(chatbot, contact->external_id);
 		if (gone[i])
 		{
-			settle_forget(contact);
+			charges_forget(contact);
 			window_remove(contact);
 		}
 	}
@@ -319,23 +319,25 @@ static Request *
 next_request(Chatbot *chatbot)
 {
 	IsolationContact seqs[CONTACT_MAX_USERS];
-	Filling		filling = {0};
+	Filling		filling;
 	int			max = pacing_batch(chatbot->batch_limit, settings_batch_size);
 	MemoryContext old;
 	Request    *request;
 	int			token;
 	int			n;
 
-	filling.max_bytes = chatbot->max_bytes ? chatbot->max_bytes : settings_max_request_bytes;
-	n = isolation_next(chatbot->isolation, max, admit, &filling, seqs, &token);
-	if (n < 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
-	if (n == 0)
-		return NULL;
-	if (!check_rows(chatbot, seqs, n, token))
-		return next_request(chatbot);
+	do
+	{
+		filling = (Filling){0};
+		filling.max_bytes = chatbot->max_bytes ? chatbot->max_bytes : settings_max_request_bytes;
+		n = isolation_next(chatbot->isolation, max, admit, &filling, seqs, &token);
+		if (n < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+		if (n == 0)
+			return NULL;
+	} while (!check_rows(chatbot, seqs, n, token));
 
 	old = MemoryContextSwitchTo(worker.context);
 	request = palloc0(sizeof(Request));

@@ -14,56 +14,15 @@
 #include "settings.h"
 #include "shared.h"
 #include "utils/builtins.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "worker.h"
 
 /* First back-off of a chatbot or a contact in trouble; it doubles. */
 #define FIRST_BACKOFF_US (INT64CONST(1000) * 1000)
 
-/* A 413 does not make requests smaller than this, bytes; one contact may be. */
-#define LEAST_REQUEST_BYTES 1024
-
-/* Rows that failed alone and were put off for it. */
-typedef struct Charge
-{
-	int64		seq;
-	int64		answers;		/* chatbot->answers at the last failure */
-	int			failures;		/* so far, charged or not */
-} Charge;
-
-static HTAB *charges = NULL;
-
-static Charge *
-find_charge(int64 seq, HASHACTION action, bool *found)
-{
-	if (charges == NULL)
-	{
-		HASHCTL		control = {0};
-
-		control.keysize = sizeof(int64);
-		control.entrysize = sizeof(Charge);
-		control.hcxt = worker.context;
-		charges = hash_create("contacts_push charges", 64, &control,
-							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	return hash_search(charges, &seq, action, found);
-}
-
-int64
-settle_failed_at(const Contact *contact)
-{
-	Charge	   *charge = find_charge(contact->seq, HASH_FIND, NULL);
-
-	return charge ? charge->answers : -1;
-}
-
-void
-settle_forget(const Contact *contact)
-{
-	if (contact->tried_at >= 0)
-		(void) find_charge(contact->seq, HASH_REMOVE, NULL);
-}
+/* Rejected rows that are to be pending again, in worker.context. */
+static int64 *to_unrefuse = NULL;
+static int	nto_unrefuse = 0;
 
 /* ---- what an answer means for its contacts ---- */
 
@@ -196,7 +155,7 @@ back_off(const Request *request, int64 told_ms)
 				told_us, pg_prng_double(&pg_global_prng_state), now);
 }
 
-/* 200 for some: the others may or may not be there. */
+/* 200 for some: the others may or may not be there.  (For none: see on_unanswered().) */
 static bool
 on_partial(Request *request, const ReadAnswer *answer)
 {
@@ -208,10 +167,7 @@ on_partial(Request *request, const ReadAnswer *answer)
 	settle_named(request, answer);
 	marked = mark_rest(request, 200, answer->message);
 	check_answered(isolation_partial(request->chatbot->isolation, request->token, created));
-	if (answer->named > 0)
-		clear_trouble(request);
-	else
-		back_off(request, answer->judgement.wait_ms);
+	clear_trouble(request);
 	return marked;
 }
 
@@ -240,24 +196,70 @@ belongs_to_run(const Chatbot *chatbot, const char *message)
 		chatbot->refusal && strcmp(chatbot->refusal, message) == 0;
 }
 
-/* The run was the chatbot's fault: what it refused is pending again. */
+/*
+ * Has rejected rows pending again.  Those that somebody holds locked are kept for the
+ * next time.
+ */
+static void
+unrefuse(const int64 *seqs, int nseqs)
+{
+	Datum		value = outbox_int8_array(seqs, nseqs);
+	uint64		n = outbox_run(OUTBOX_UNREFUSE, &value, NULL);
+	MemoryContext old;
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 2));
+		int64		seq = outbox_get_int64(i, 1);
+
+		ranges_add(&chatbot->waiting, seq, seq);
+		chatbot->tally.rejected--;
+	}
+	if (n == (uint64) nseqs)
+		return;
+	n = outbox_run(OUTBOX_STILL_REFUSED, &value, NULL);
+	old = MemoryContextSwitchTo(worker.context);
+	if (n > 0)
+		to_unrefuse = to_unrefuse ? repalloc(to_unrefuse, (nto_unrefuse + n) * sizeof(int64)) :
+			palloc(n * sizeof(int64));
+	for (uint64 i = 0; i < n; i++)
+		to_unrefuse[nto_unrefuse++] = outbox_get_int64(i, 1);
+	MemoryContextSwitchTo(old);
+}
+
+/* Tries again what was found locked. */
+static void
+unrefuse_again(void)
+{
+	int			n = nto_unrefuse;
+	int64	   *seqs;
+
+	if (n == 0)
+		return;
+	seqs = palloc(n * sizeof(int64));
+	memcpy(seqs, to_unrefuse, n * sizeof(int64));
+	nto_unrefuse = 0;
+	unrefuse(seqs, n);
+}
+
+bool
+settle_is_behind(void)
+{
+	return nto_unrefuse > 0 || request_log_is_behind();
+}
+
+/*
+ * The run was the chatbot's fault: what it refused is pending again, also where that
+ * could not be written yet.
+ */
 static void
 take_back_run(Request *request, const char *message)
 {
 	Chatbot    *chatbot = request->chatbot;
-	Datum		value;
-	uint64		n;
 
 	outcome_write();
-	value = outbox_int8_array(chatbot->refused, chatbot->refusals);
-	n = outbox_run(OUTBOX_UNREFUSE, &value, NULL);
-	for (uint64 i = 0; i < n; i++)
-	{
-		int64		seq = outbox_get_int64(i, 1);
-
-		ranges_add(&chatbot->waiting, seq, seq);
-	}
-	chatbot->tally.rejected -= n;
+	outcome_take_back(chatbot->refused, chatbot->refusals);
+	unrefuse(chatbot->refused, chatbot->refusals);
 	chatbot->refusals = 0;
 	give_back(request);
 	send_pause(chatbot, PAUSE_REFUSALS, request->left_at,
@@ -323,7 +325,8 @@ on_too_large(Request *request, const HttpResult *result, const ReadAnswer *answe
 		on_refused_alone(request, result, answer);
 		return;
 	}
-	request->chatbot->max_bytes = Max(request->body.len / 2, LEAST_REQUEST_BYTES);
+	/* one contact goes in any case */
+	request->chatbot->max_bytes = request->body.len / 2;
 	give_back(request);
 }
 
@@ -341,14 +344,9 @@ is_its_own(const Contact *contact)
 static void
 put_off(Contact *contact, int http_status, const char *why)
 {
-	bool		known;
-	Charge	   *charge = find_charge(contact->seq, HASH_ENTER, &known);
 	PacingBackoff backoff = {0};
 
-	if (!known)
-		charge->failures = contact->attempts;
-	backoff.failures = charge->failures++;
-	charge->answers = contact->chatbot->answers;
+	backoff.failures = charges_add(contact);
 	pacing_fail(&backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000), -1,
 				pg_prng_double(&pg_global_prng_state), 0);
 	contact->delay_ms = backoff.until / 1000;
@@ -460,7 +458,9 @@ act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
 			on_created(request, answer);
 			return true;
 		case VERDICT_PARTIAL:
-			return on_partial(request, answer);
+			if (answer->named > 0)
+				return on_partial(request, answer);
+			break;
 		case VERDICT_CONTACT:
 			on_refused(request, result, answer);
 			return true;
@@ -500,23 +500,6 @@ settle_mark_unconfirmed(const int64 *seqs, int n, int http_status, const char *w
 	return n > 0 ? outbox_run(OUTBOX_MARK_UNCONFIRMED, values, nulls) : 0;
 }
 
-void
-settle_finish_request(int64 id, int http_status, const char *outcome,
-					  const char *message, int64 duration_ms, bool over)
-{
-	Datum		values[6] = {
-		Int64GetDatum(id), Int32GetDatum(http_status), CStringGetTextDatum(outcome),
-		CStringGetTextDatum(message ? message : ""), Int64GetDatum(duration_ms),
-		BoolGetDatum(over)
-	};
-	char		nulls[6] = {
-		' ', http_status ? ' ' : 'n', ' ', message ? ' ' : 'n',
-		duration_ms >= 0 ? ' ' : 'n', ' '
-	};
-
-	outbox_run(OUTBOX_REQUEST_FINISH, values, nulls);
-}
-
 static void
 settle_request(Request *request)
 {
@@ -538,9 +521,9 @@ settle_request(Request *request)
 		witness_answered(request, result, &answer);
 	else
 		marked = act_on(request, result, &answer);
-	settle_finish_request(request->id, result->status, verdict_name(verdict),
-						  verdict == VERDICT_CREATED ? NULL : answer.message,
-						  result->duration_ms, marked);
+	request_log_finish(request->id, result->status, verdict_name(verdict),
+					   verdict == VERDICT_CREATED ? NULL : answer.message,
+					   result->duration_ms, marked);
 	if (verdict != VERDICT_CREATED && verdict != VERDICT_CONTACT)
 		shared_report_error(answer.message);
 	worker.finished_requests++;
@@ -564,6 +547,8 @@ settle_answers(void)
 	HttpRequest *http;
 	bool		any = false;
 
+	request_log_finish_again();
+	unrefuse_again();
 	while ((http = http_next_done(worker.pool)) != NULL)
 	{
 		settle_request(find_request(http));

@@ -23,6 +23,7 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "storage/proc.h"
 #include "storage/procsignal.h"
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
@@ -60,16 +61,18 @@ Worker		worker;
 static volatile sig_atomic_t in_pass = false;
 
 /*
- * Between passes the loop ends in its own way.  Inside of one, where it may wait
- * for somebody's lock, the usual interrupt ends it.
+ * The loop ends in its own way, when the pass at hand is through: what has been answered
+ * is then recorded.  Where the pass waits for somebody's lock, or on a second signal,
+ * the usual interrupt ends it.
  */
 static void
 handle_sigterm(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
+	bool		again = ShutdownRequestPending;
 
 	ShutdownRequestPending = true;
-	if (in_pass)
+	if (in_pass && (again || MyProc->waitLock != NULL))
 		die(postgres_signal_arg);
 	else
 		SetLatch(MyLatch);
@@ -120,11 +123,6 @@ static void
 begin_pass(void)
 {
 	in_pass = true;
-	if (ShutdownRequestPending)
-	{
-		ProcDiePending = true;
-		InterruptPending = true;
-	}
 	CHECK_FOR_INTERRUPTS();
 	outbox_begin();
 }
@@ -244,19 +242,20 @@ add_chatbots(void)
 
 /* One pass; returns milliseconds until the next one is due, -1: none. */
 static int64
-pass(bool prune)
+pass(bool tidy)
 {
 	uint64		ticket = shared_flush_wanted();
 	int64		timeout = SLOW_POLL_MS;
 	int64		next;
+	bool		position_is_behind;
 	bool		more;
 	bool		idle;
 
 	begin_pass();
 	exit_without_extension();
-	if (recover_is_due())
+	if (recover_is_due() || (tidy && !claim_is_ahead()))
 	{
-		/* A dump is being restored here. */
+		/* A dump is being restored here, or the numbers have begun anew. */
 		shared_tell_exit(SHARED_EXIT_RESTART);
 		outbox_commit();
 		proc_exit(0);
@@ -272,13 +271,14 @@ pass(bool prune)
 	outcome_write();
 	more = claim_pending();
 	outcome_write();
-	send_plan();
-	if (prune)
+	if (!ShutdownRequestPending)
+		send_plan();
+	if (tidy)
 	{
-		claim_prune();
+		prune();
 		recover_end_doubt();
 	}
-	claim_write_position();
+	position_is_behind = !position_write();
 	idle = claim_all_settled();
 	end_pass();
 	pgstat_report_activity(STATE_IDLE, NULL);
@@ -292,7 +292,7 @@ pass(bool prune)
 		shared_flush_done(ticket);
 	if (more || (settings_enabled && intents_are_noted()))
 		return 0;
-	if (outcome_is_behind() || intents_are_behind())
+	if (outcome_is_behind() || intents_are_behind() || settle_is_behind() || position_is_behind)
 		timeout = BEHIND_MS;
 	next = send_timeout_ms();
 	if (next >= 0)
@@ -375,11 +375,11 @@ run(void)
 		}
 		if (worker.reloaded || has_answer() || due <= shared_clock())
 		{
-			bool		prune = prune_at <= shared_clock();
+			bool		tidy = prune_at <= shared_clock();
 
-			if (prune)
+			if (tidy)
 				prune_at = shared_clock() + SLOW_POLL_MS * INT64CONST(1000);
-			timeout = pass(prune);
+			timeout = pass(tidy);
 			passed_at = shared_clock();
 			due = passed_at + timeout * 1000;
 			MemoryContextSwitchTo(loop_context);

@@ -63,8 +63,13 @@ extern PGDLLEXPORT void contacts_push_worker_main(Datum main_arg);
 /* Makes up for an earlier worker: what it had under way is unconfirmed. */
 extern void recover(void);
 
-/* True if what is taken up may have been sent from elsewhere. */
-extern bool recover_is_in_doubt(void);
+/*
+ * Rows that may have been sent, and that the outbox does not say so of: noted, asked
+ * for, and forgotten when it does.
+ */
+extern void recover_note(int64 seq);
+extern bool recover_is_noted(int64 seq);
+extern void recover_forget(int64 seq);
 
 /* True if that has turned out since recover(): it is to be done again. */
 extern bool recover_is_due(void);
@@ -76,9 +81,6 @@ extern void recover_end_doubt(void);
 
 /* Begins behind everything that exists; finds what is pending of it. */
 extern void claim_begin(void);
-
-/* This row may have been sent: its contact is unconfirmed when it is taken up. */
-extern void claim_note_recovered(int64 seq);
 
 /* Takes up pending rows; true if more could be taken up at once. */
 extern bool claim_pending(void);
@@ -95,11 +97,11 @@ extern void claim_by_seq(const int64 *seqs, int n);
 /* Rows that somebody else holds locked: looked at again in a while. */
 extern void claim_locked(Chatbot *chatbot, int64 seq);
 
-/* Writes down where pending rows can be; at the end of a pass. */
-extern void claim_write_position(void);
+/* Everything up to here has been read or passed. */
+extern int64 claim_position(void);
 
-/* Deletes a little of what is over its retention, and folds what was appended. */
-extern void claim_prune(void);
+/* False if the numbers have begun anew: a TRUNCATE with RESTART IDENTITY. */
+extern bool claim_is_ahead(void);
 
 /* ---- intents.c ---- */
 
@@ -174,6 +176,19 @@ extern void send_end_backoffs(void);
 /* Forgets an answered request. */
 extern void send_forget(Request *request);
 
+/* ---- position.c ---- */
+
+/*
+ * Writes down where pending rows can be, at the end of a pass; false if that is not
+ * written yet.  What stands there until then comprises what there is.
+ */
+extern bool position_write(void);
+
+/* ---- prune.c ---- */
+
+/* Deletes a little of what is over its retention, and folds what was appended. */
+extern void prune(void);
+
 /* ---- outcome.c ---- */
 
 /* Writes all outcomes that are known; those of locked rows stay for later. */
@@ -186,6 +201,9 @@ extern void outcome_add(Contact *contact, OutcomeKind outcome, int http_status,
 /* True if outcomes wait for rows that somebody holds locked. */
 extern bool outcome_is_behind(void);
 
+/* Has those of these rows whose outcomes are not written yet be waiting again. */
+extern void outcome_take_back(const int64 *seqs, int n);
+
 /* ---- settle.c ---- */
 
 /* Takes in the answers that have come; true if any. */
@@ -195,12 +213,6 @@ extern bool settle_answers(void);
 extern void settle_pause(Request *request, PauseKind kind, const HttpResult *result,
 						 const ReadAnswer *answer);
 
-/* chatbot->answers when the row last was put off for failing alone; -1: not known. */
-extern int64 settle_failed_at(const Contact *contact);
-
-/* The contact leaves the window: its failures are of no more interest. */
-extern void settle_forget(const Contact *contact);
-
 /*
  * Marks pending rows unconfirmed, for a status (0: none) and a reason; returns
  * how many are now that were not.
@@ -208,11 +220,33 @@ extern void settle_forget(const Contact *contact);
 extern uint64 settle_mark_unconfirmed(const int64 *seqs, int n, int http_status,
 									  const char *why);
 
+/* True if something waits for rows that somebody holds locked. */
+extern bool settle_is_behind(void);
+
+/* ---- charges.c ---- */
+
+/* Counts a failure; returns how many there were before. */
+extern int	charges_add(const Contact *contact);
+
+/* chatbot->answers when the row last was put off for failing alone; -1: not known. */
+extern int64 charges_failed_at(const Contact *contact);
+
+/* The contact leaves the window: its failures are of no more interest. */
+extern void charges_forget(const Contact *contact);
+
+/* ---- request_log.c ---- */
+
 /*
- * Completes a request's row.  status 0 and duration_ms -1: none.  over: false if
- * its contacts could not all be marked, so that a later worker does.
+ * Completes a request's row.  status 0 and duration_ms -1: none.  outcome: a constant.
+ * over: false if its contacts could not all be marked, so that a later worker does.
  */
-extern void settle_finish_request(int64 id, int http_status, const char *outcome,
-								  const char *message, int64 duration_ms, bool over);
+extern void request_log_finish(int64 id, int http_status, const char *outcome,
+							   const char *message, int64 duration_ms, bool over);
+
+/* Tries again what was found locked. */
+extern void request_log_finish_again(void);
+
+/* True if there is such. */
+extern bool request_log_is_behind(void);
 
 #endif							/* CONTACTS_PUSH_WORKER_H */

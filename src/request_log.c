@@ -1,0 +1,98 @@
+/*
+ * request_log.c
+ *		The worker's rows in contacts_push.request.
+ *
+ * Layer 3.  An intent is written before its request leaves; what came of it when it is
+ * known.  Somebody may hold the row locked by then: that is not waited for, and written
+ * later.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "outbox.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker.h"
+
+/* An answer that could not be written yet. */
+typedef struct Finish
+{
+	int64		id;
+	int			http_status;
+	const char *outcome;		/* a constant */
+	char	   *message;		/* or NULL */
+	int64		duration_ms;
+} Finish;
+
+static List *unwritten = NIL;	/* of Finish *, in worker.context */
+
+/* Completes the row; false if somebody holds it locked. */
+static bool
+write_finish(const Finish *finish, bool over)
+{
+	Datum		values[6] = {
+		Int64GetDatum(finish->id), Int32GetDatum(finish->http_status),
+		CStringGetTextDatum(finish->outcome),
+		CStringGetTextDatum(finish->message ? finish->message : ""),
+		Int64GetDatum(finish->duration_ms), BoolGetDatum(over)
+	};
+	char		nulls[6] = {
+		' ', finish->http_status ? ' ' : 'n', ' ', finish->message ? ' ' : 'n',
+		finish->duration_ms >= 0 ? ' ' : 'n', ' '
+	};
+
+	if (outbox_run(OUTBOX_REQUEST_FINISH, values, nulls) > 0)
+		return true;
+	/* one that was deleted by hand is nobody's any more */
+	return outbox_run(OUTBOX_REQUEST_EXISTS, values, NULL) == 0;
+}
+
+void
+request_log_finish(int64 id, int http_status, const char *outcome, const char *message,
+				   int64 duration_ms, bool over)
+{
+	Finish		finish = {id, http_status, outcome, unconstify(char *, message), duration_ms};
+	MemoryContext old;
+	Finish	   *copy;
+
+	if (write_finish(&finish, over))
+		return;
+	old = MemoryContextSwitchTo(worker.context);
+	copy = palloc(sizeof(Finish));
+	*copy = finish;
+	copy->message = message ? pstrdup(message) : NULL;
+	unwritten = lappend(unwritten, copy);
+	MemoryContextSwitchTo(old);
+}
+
+/* They are not over until OUTBOX_REQUEST_CLOSE finds that they are. */
+void
+request_log_finish_again(void)
+{
+	List	   *again = unwritten;
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	ListCell   *cell;
+
+	unwritten = NIL;
+	foreach(cell, again)
+	{
+		Finish	   *finish = lfirst(cell);
+
+		if (!write_finish(finish, false))
+		{
+			unwritten = lappend(unwritten, finish);
+			continue;
+		}
+		if (finish->message)
+			pfree(finish->message);
+		pfree(finish);
+	}
+	list_free(again);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+request_log_is_behind(void)
+{
+	return unwritten != NIL;
+}
