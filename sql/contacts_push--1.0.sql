@@ -94,6 +94,7 @@ CREATE TABLE contacts_push.chatbot (
 		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024 AND chatbot_id NOT IN ('.', '..')),
 	paused_until timestamptz,
 	pause_reason text,
+	pause_kind text,
 	stripped_attributes text[] NOT NULL DEFAULT '{}',
 	created bigint NOT NULL DEFAULT 0,
 	present bigint NOT NULL DEFAULT 0,
@@ -107,6 +108,7 @@ COMMENT ON INDEX contacts_push.chatbot_pkey IS 'finds a chatbot';
 COMMENT ON COLUMN contacts_push.chatbot.chatbot_id IS 'the chatbot''s id, as in the URL of the API';
 COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made before; infinity: until contacts_push.resume()';
 COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
+COMMENT ON COLUMN contacts_push.chatbot.pause_kind IS 'what may end the pause, for the worker: key, chatbot, quota or refusals; NULL: contacts_push.resume() only';
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
 COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push.tally, as the other numbers';
 COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
@@ -913,7 +915,7 @@ BEGIN
 	SELECT pause.chatbot_id WHERE pause.chatbot_id IS NOT NULL
 	ON CONFLICT DO NOTHING;
 	UPDATE contacts_push.chatbot c
-	SET paused_until = 'infinity', pause_reason = 'paused by ' || session_user
+	SET paused_until = 'infinity', pause_reason = 'paused by ' || session_user, pause_kind = NULL
 	WHERE pause.chatbot_id IS NULL OR c.chatbot_id = pause.chatbot_id;
 	PERFORM contacts_push.wake();
 END
@@ -928,7 +930,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
 	UPDATE contacts_push.chatbot c
-	SET paused_until = NULL, pause_reason = NULL
+	SET paused_until = NULL, pause_reason = NULL, pause_kind = NULL
 	WHERE c.paused_until IS NOT NULL
 	AND (resume.chatbot_id IS NULL OR c.chatbot_id = resume.chatbot_id);
 	PERFORM contacts_push.wake(resumed => true);

@@ -74,7 +74,7 @@ can_take(const Chatbot *chatbot)
 {
 	int			enough = settings_max_concurrent_requests * settings_batch_size * BATCHES_A_SLOT;
 
-	if (send_is_paused(chatbot))
+	if (pause_is_on(chatbot))
 		return false;
 	return chatbot->contacts == 0 ||
 		(chatbot->contacts < enough && window_bytes() < MAX_WINDOW_BYTES);
@@ -109,7 +109,7 @@ paused_list(void)
 	ListCell   *cell;
 
 	foreach(cell, chatbots)
-		if (send_is_paused(lfirst(cell)))
+		if (pause_is_on(lfirst(cell)))
 			ids[n++] = ((Chatbot *) lfirst(cell))->id;
 	return outbox_text_array(ids, n);
 }
@@ -442,7 +442,7 @@ tail_is_wanted(void)
 	{
 		if (can_take(lfirst(cell)))
 			return true;
-		busy |= !send_is_paused(lfirst(cell));
+		busy |= !pause_is_on(lfirst(cell));
 	}
 	if (busy && next_discovery_at > shared_clock())
 		return false;
@@ -495,7 +495,7 @@ claim_timeout_ms(void)
 	if (locked_rows != NIL)
 		at = Min(at, locked_retry_at);
 	foreach(cell, window_chatbots())
-		if (send_is_paused(lfirst(cell)))
+		if (pause_is_on(lfirst(cell)))
 			at = Min(at, ((Chatbot *) lfirst(cell))->paused_until);
 	if (gaps_timeout_ms() >= 0)
 		at = Min(at, shared_clock() + gaps_timeout_ms() * 1000);
@@ -516,7 +516,7 @@ claim_all_settled(void)
 	{
 		Chatbot    *chatbot = lfirst(cell);
 
-		if (send_is_paused(chatbot))
+		if (pause_is_on(chatbot))
 			continue;
 		all_paused = false;
 		if (chatbot->contacts > 0 || chatbot->waiting.n > 0)

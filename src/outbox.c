@@ -95,6 +95,10 @@ outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
 {
 	int			result;
 
+	/* the last result is read: a pass may read many, of large contacts */
+	if (SPI_tuptable)
+		SPI_freetuptable(SPI_tuptable);
+	SPI_tuptable = NULL;
 	if (plans[statement] == NULL)
 	{
 		SPIPlanPtr	plan = SPI_prepare(statements[statement].sql,

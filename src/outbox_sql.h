@@ -388,12 +388,12 @@ static const struct
 		"INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ($1) ON CONFLICT DO NOTHING",
 	1, {TEXTOID}},
 
-	/* milliseconds that each paused chatbot still has, -1: for ever */
+	/* milliseconds that each paused chatbot still has, -1: for ever; reason and kind */
 	[OUTBOX_CHATBOT_STATES] = {
 		"SELECT c.chatbot_id, CASE WHEN c.paused_until = 'infinity' THEN -1"
 		" ELSE ceil(EXTRACT(epoch FROM c.paused_until -"
 		" clock_timestamp()) * 1000) END::int8,"
-		" c.pause_reason FROM contacts_push.chatbot c"
+		" c.pause_reason, c.pause_kind FROM contacts_push.chatbot c"
 		" WHERE c.paused_until > clock_timestamp()",
 	0},
 
@@ -409,16 +409,17 @@ static const struct
 		" WHERE c.chatbot_id = v.chatbot_id",
 	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
 
-	/* pauses $1 for $2 ms (NULL: no more) for the reason $3, but not over an operator's */
+	/* pauses $1 for $2 ms (NULL: no more) for the reason $3, of kind $4, but not over an
+	 * operator's */
 	[OUTBOX_CHATBOT_PAUSE] = {
 		"UPDATE contacts_push.chatbot c SET paused_until = clock_timestamp()"
 		" + make_interval(secs => $2::float8"
-		" / 1000), pause_reason = $3"
+		" / 1000), pause_reason = $3, pause_kind = $4"
 		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
 		" WHERE l.chatbot_id = $1"
 		" AND l.paused_until IS DISTINCT FROM 'infinity' FOR NO KEY UPDATE SKIP LOCKED) AS v"
 		" WHERE c.chatbot_id = v.chatbot_id",
-	3, {TEXTOID, INT8OID, TEXTOID}},
+	4, {TEXTOID, INT8OID, TEXTOID, TEXTOID}},
 
 	/* $2 are the attributes that chatbot $1 does not know, as far as was seen */
 	[OUTBOX_CHATBOT_STRIPPED] = {

@@ -3,13 +3,12 @@
  *		Which requests leave now.
  *
  * Layer 3.  Which contacts go together is isolation.c's to decide, when a request
- * may leave pacing.c's; this puts the two together with pauses and keys.
+ * may leave pacing.c's; this puts the two together with pauses (pause.c) and keys.
  */
 #include "postgres.h"
 
 #include <limits.h>
 
-#include "common/hashfn.h"
 #include "compat.h"
 #include "contact.h"
 #include "outbox.h"
@@ -19,10 +18,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker.h"
-
-/* A pause of the worker's own: 1 minute, doubling to 1 hour (the contract's). */
-#define FIRST_PAUSE_US (INT64CONST(60) * 1000 * 1000)
-#define LONGEST_PAUSE_US (INT64CONST(3600) * 1000 * 1000)
 
 /* Rows seen pending longer ago are looked at again before they are sent. */
 #define CHECK_AGAIN_US (INT64CONST(2000) * 1000)
@@ -49,181 +44,6 @@ static int64 next_departure = PG_INT64_MAX;
 
 /* The same, of those that the budget of their key keeps. */
 static int64 next_in_budget = PG_INT64_MAX;
-
-bool
-send_is_paused(const Chatbot *chatbot)
-{
-	return chatbot->pause != PAUSE_NONE && chatbot->paused_until > shared_clock();
-}
-
-/* What a pause may be mended by: the key and where it is sent to. */
-static uint64
-hash_key_and_url(const char *key)
-{
-	return hash_combine64(key ? shared_key_hash(key) : 0,
-						  shared_key_hash(settings_base_url));
-}
-
-static uint64
-current_key_and_url(const Chatbot *chatbot)
-{
-	char	   *why;
-
-	return hash_key_and_url(settings_find_key(chatbot->id, &why));
-}
-
-static void
-write_pause(Chatbot *chatbot)
-{
-	int64		left_ms = (chatbot->paused_until - shared_clock()) / 1000;
-	Datum		values[3] = {CStringGetTextDatum(chatbot->id), Int64GetDatum(left_ms), (Datum) 0};
-	char		nulls[3] = {' ', ' ', ' '};
-
-	/* An operator's stands there already. */
-	if (chatbot->paused_until == PG_INT64_MAX)
-		return;
-	if (chatbot->pause == PAUSE_NONE)
-		nulls[1] = nulls[2] = 'n';
-	else
-		values[2] = CStringGetTextDatum(chatbot->pause_reason);
-	chatbot->pause_unwritten = outbox_run(OUTBOX_CHATBOT_PAUSE, values, nulls) == 0;
-}
-
-static void
-set_pause_reason(Chatbot *chatbot, const char *reason)
-{
-	if (chatbot->pause_reason)
-		pfree(chatbot->pause_reason);
-	chatbot->pause_reason = window_strdup(reason);
-}
-
-void
-send_pause(Chatbot *chatbot, PauseKind kind, int64 left_at, const char *reason)
-{
-	if (chatbot->paused_until == PG_INT64_MAX ||
-		(send_is_paused(chatbot) && left_at <= chatbot->paused_at))
-		return;
-	chatbot->pause = kind;
-	chatbot->pauses++;
-	chatbot->paused_at = shared_clock();
-	chatbot->paused_until = chatbot->paused_at +
-		pacing_pause(chatbot->pauses, FIRST_PAUSE_US, LONGEST_PAUSE_US);
-	chatbot->paused_with = current_key_and_url(chatbot);
-	set_pause_reason(chatbot, reason);
-	write_pause(chatbot);
-	shared_report_error(reason);
-}
-
-static void
-end_pause(Chatbot *chatbot)
-{
-	chatbot->pause = PAUSE_NONE;
-	chatbot->paused_until = 0;
-}
-
-void
-send_pause_is_over(Chatbot *chatbot)
-{
-	chatbot->pauses = 0;
-	if (chatbot->pause != PAUSE_NONE && !send_is_paused(chatbot))
-	{
-		end_pause(chatbot);
-		write_pause(chatbot);
-	}
-}
-
-/* Whether a reload may have mended what this chatbot is paused for. */
-static bool
-may_be_mended(const Chatbot *chatbot)
-{
-	switch (chatbot->pause)
-	{
-		case PAUSE_NONE:
-			return false;
-		case PAUSE_QUOTA:
-		case PAUSE_REFUSALS:
-			return chatbot->paused_with != current_key_and_url(chatbot);
-		case PAUSE_KEY:
-		case PAUSE_CHATBOT:
-		case PAUSE_FOREIGN:
-			break;
-	}
-	return chatbot->paused_until != PG_INT64_MAX;
-}
-
-void
-send_lift_pauses(void)
-{
-	ListCell   *cell;
-
-	foreach(cell, window_chatbots())
-	{
-		Chatbot    *chatbot = lfirst(cell);
-
-		if (may_be_mended(chatbot))
-		{
-			end_pause(chatbot);
-			chatbot->pauses = 0;
-			write_pause(chatbot);
-		}
-	}
-}
-
-/* A pause that stands in the table and that is not known here. */
-static void
-take_pause(Chatbot *chatbot, int64 left_ms, const char *reason)
-{
-	if (left_ms < 0)
-	{
-		/* It takes the place of one of ours. */
-		chatbot->paused_until = PG_INT64_MAX;
-		chatbot->pause_unwritten = false;
-	}
-	else if (!send_is_paused(chatbot))
-		chatbot->paused_until = shared_clock() + left_ms * 1000;
-	else
-		return;
-	if (chatbot->pause == PAUSE_NONE)
-	{
-		chatbot->pause = PAUSE_FOREIGN;
-		chatbot->paused_with = current_key_and_url(chatbot);
-		set_pause_reason(chatbot, reason ? reason : "paused");
-	}
-}
-
-/*
- * What an operator has written counts; what could not be written because somebody
- * holds the row counts until it is.
- */
-void
-send_read_pauses(void)
-{
-	List	   *paused = NIL;
-	uint64		n = outbox_run(OUTBOX_CHATBOT_STATES, NULL, NULL);
-	ListCell   *cell;
-
-	for (uint64 i = 0; i < n; i++)
-	{
-		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 1));
-
-		take_pause(chatbot, outbox_get_int64(i, 2), outbox_get_text(i, 3));
-		paused = lappend(paused, chatbot);
-	}
-	foreach(cell, window_chatbots())
-	{
-		Chatbot    *chatbot = lfirst(cell);
-
-		if (chatbot->pause_unwritten)
-			write_pause(chatbot);
-		else if (send_is_paused(chatbot) && !list_member_ptr(paused, chatbot))
-		{
-			/* resume(): those refusals are meant, if it was for them. */
-			chatbot->refuse_all = chatbot->pause == PAUSE_REFUSALS;
-			end_pause(chatbot);
-			chatbot->pauses = 0;
-		}
-	}
-}
 
 /* isolation.c's question, of each contact that would go into a request. */
 static bool
@@ -470,7 +290,7 @@ plan_request(Chatbot *chatbot)
 	key = settings_find_key(chatbot->id, &why);
 	if (key == NULL)
 	{
-		send_pause(chatbot, PAUSE_KEY, shared_clock(), why);
+		pause_begin(chatbot, PAUSE_KEY, shared_clock(), why);
 		has_come(chatbot->paused_until);
 		return false;
 	}

@@ -91,7 +91,7 @@ clear_trouble(Request *request)
 												  settings_batch_size);
 	chatbot->answers++;
 	chatbot->ask_witness = false;
-	send_pause_is_over(chatbot);
+	pause_is_over(chatbot);
 }
 
 static void
@@ -192,7 +192,7 @@ completes_run(Chatbot *chatbot, const Contact *contact, const char *message)
 static bool
 belongs_to_run(const Chatbot *chatbot, const char *message)
 {
-	return chatbot->pause == PAUSE_REFUSALS && send_is_paused(chatbot) &&
+	return chatbot->pause == PAUSE_REFUSALS && pause_is_on(chatbot) &&
 		chatbot->refusal && strcmp(chatbot->refusal, message) == 0;
 }
 
@@ -262,7 +262,7 @@ take_back_run(Request *request, const char *message)
 	unrefuse(chatbot->refused, chatbot->refusals);
 	chatbot->refusals = 0;
 	give_back(request);
-	send_pause(chatbot, PAUSE_REFUSALS, request->left_at,
+	pause_begin(chatbot, PAUSE_REFUSALS, request->left_at,
 			   psprintf("%d contacts in a row were refused with: %s",
 						REFUSALS_IN_A_ROW, message));
 }
@@ -422,7 +422,7 @@ void
 settle_pause(Request *request, PauseKind kind, const HttpResult *result,
 		  const ReadAnswer *answer)
 {
-	send_pause(request->chatbot, kind, request->left_at,
+	pause_begin(request->chatbot, kind, request->left_at,
 			   answer->from_api ? psprintf("%d %s", result->status, answer->message)
 			   : psprintf("%s", answer->message));
 }

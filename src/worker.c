@@ -261,11 +261,11 @@ pass(bool tidy)
 		proc_exit(0);
 	}
 	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
-	send_read_pauses();
+	pause_read_all();
 	if (shared_take_resumed())
 		send_end_backoffs();
 	if (worker.reloaded)
-		send_lift_pauses();
+		pause_lift_all();
 	worker.reloaded = false;
 	settle_answers();
 	outcome_write();
@@ -432,7 +432,9 @@ contacts_push_worker_main(Datum main_arg)
 	prepare();
 	begin_pass();
 	exit_without_extension();
-	send_read_pauses();
+	pause_read_all();
+	/* as after a reload: the restart may have brought another key */
+	worker.reloaded = true;
 	recover();
 	claim_begin();
 	end_pass();

@@ -2,11 +2,10 @@
  * worker.h
  *		The parts of a database's worker, and what they share.
  *
- * Layer 3.  One pass of the worker is one transaction: settle.c takes
- * in the answers that have come, outcome.c writes what became of their contacts,
- * claim.c takes up what is pending, send.c decides on the next requests and writes
- * their intents; after the commit the
- * requests leave.
+ * Layer 3.  One pass of the worker is one transaction: settle.c takes in the answers
+ * that have come, outcome.c writes what became of their contacts, claim.c takes up what
+ * is pending, send.c decides on the next requests and writes their intents; after the
+ * commit the requests leave.
  */
 #ifndef CONTACTS_PUSH_WORKER_H
 #define CONTACTS_PUSH_WORKER_H
@@ -149,27 +148,6 @@ extern bool send_is_throttled(void);
 /* Milliseconds until a chatbot or a budget allows a request again; -1: no need. */
 extern int64 send_timeout_ms(void);
 
-/* Pauses and resumes as contacts_push.chatbot says. */
-extern void send_read_pauses(void);
-
-/*
- * Pauses a chatbot of our own accord, for what came of a request that left then
- * (shared_clock()).  One from before the pause that there is changes nothing.
- */
-extern void send_pause(Chatbot *chatbot, PauseKind kind, int64 left_at,
-					   const char *reason);
-
-/*
- * After a reload: ends the worker's pauses, those for a quota or for refusals only
- * if the key or the URL is another one.
- */
-extern void send_lift_pauses(void);
-
-extern bool send_is_paused(const Chatbot *chatbot);
-
-/* The chatbot has answered for a contact: what it was paused for is over. */
-extern void send_pause_is_over(Chatbot *chatbot);
-
 /* Has every chatbot that is backing off tried at once. */
 extern void send_end_backoffs(void);
 
@@ -188,6 +166,29 @@ extern bool position_write(void);
 
 /* Deletes a little of what is over its retention, and folds what was appended. */
 extern void prune(void);
+
+/* ---- pause.c ---- */
+
+/* Pauses and resumes as contacts_push.chatbot says. */
+extern void pause_read_all(void);
+
+/*
+ * Pauses a chatbot of our own accord, for what came of a request that left then
+ * (shared_clock()).  One from before the pause that there is changes nothing.
+ */
+extern void pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at,
+					   const char *reason);
+
+/*
+ * After a reload: ends the worker's pauses, those for a quota or for refusals only
+ * if the key or the URL is another one.
+ */
+extern void pause_lift_all(void);
+
+extern bool pause_is_on(const Chatbot *chatbot);
+
+/* The chatbot has answered for a contact: what it was paused for is over. */
+extern void pause_is_over(Chatbot *chatbot);
 
 /* ---- outcome.c ---- */
 

@@ -180,11 +180,30 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM contacts_push.
 	'unwilling: and nothing is under way');
 is(count_rows($node, q{external_id LIKE 'bad%' AND status = 'pending'}), CONTACTS, 'unwilling: all are pending');
 
-# Mended elsewhere: it expires, or an operator resumes.
-$fake->faults;
+# Another worker knows what kind of pause it is: a resume() says that the refusals are meant.
+my $worker = worker_pid($node);
+$node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
+ok(wait_until(sub { my $pid = worker_pid($node); $pid ne '' && $pid ne $worker }), 'another worker');
+ok(is_paused('unwilling'), 'unwilling: still paused');
+insert_users($node, 'unwilling', 'bad', CONTACTS + 1, CONTACTS + 5);
 $node->safe_psql('postgres', q{SELECT contacts_push.resume('unwilling')});
-ok(settled($node), 'unwilling: mended and resumed, all is settled');
-is(count_rows($node, q{external_id LIKE 'bad%' AND status = 'created'}), CONTACTS, 'unwilling: as created');
+ok(settled($node), 'unwilling: resumed with another worker, all is settled');
+is(count_rows($node, q{external_id LIKE 'bad%' AND status = 'rejected'}), CONTACTS + 5, 'unwilling: as rejected');
+
+# A restart with another key has a pause for the old one ended.
+$fake->faults({ match => { chatbot => 'locked out' }, action => { status => 401, message => 'No' } },
+	{ match => { external_id => '^bad' }, action => { status => 400, message => 'Validation failed' } });
+insert_users($node, 'locked out', 'u', 1, 1);
+ok(wait_until(sub { is_paused('locked out') }), 'locked out: paused');
+$fake->faults({ match => { external_id => '^bad' }, action => { status => 400, message => 'Validation failed' } });
+$node->restart;
+ok(wait_until(sub { count_rows($node, q{chatbot_id = 'locked out' AND status = 'created'}) == 1 }), 'locked out: a restart ends it');
+
+# Mended elsewhere.
+$fake->faults;
+$node->safe_psql('postgres', q{SELECT contacts_push.retry('unwilling')});
+ok(settled($node), 'unwilling: mended and tried again, all is settled');
+is(count_rows($node, q{external_id LIKE 'bad%' AND status = 'created'}), CONTACTS + 5, 'unwilling: as created');
 
 # Refusals in different words, or with others taken in between, are the contacts'.
 $fake->faults(map({ { match => { external_id => "^odd$_\$" }, action => { status => 400, message => "Wrong in way $_" } } } 1 .. CONTACTS));
