@@ -4,11 +4,13 @@
  *
  * Layer 3.  A worker is connected to its database and would be in the way of
  * DROP DATABASE, ALTER DATABASE ... RENAME and SET TABLESPACE, and of CREATE
- * DATABASE ... TEMPLATE, which want to be alone there.  It is stopped before they
- * look, and comes back by itself where the database is still there.
+ * DATABASE in the one that it copies, which want to be alone there.  It is stopped
+ * before they look, and comes back by itself where the database is still there and
+ * no template.
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -21,6 +23,7 @@
 #include "nodes/parsenodes.h"
 #include "shared.h"
 #include "tcop/utility.h"
+#include "utils/syscache.h"
 #include "wake.h"
 
 static object_access_hook_type prev_object_access_hook = NULL;
@@ -75,8 +78,34 @@ wants_to_be_alone(Node *statement)
 		get_option(((AlterDatabaseStmt *) statement)->options, "tablespace"))
 		return ((AlterDatabaseStmt *) statement)->dbname;
 	if (IsA(statement, CreatedbStmt))
-		return get_option(((CreatedbStmt *) statement)->options, "template");
+	{
+		const char *template = get_option(((CreatedbStmt *) statement)->options, "template");
+
+		return template ? template : "template1";
+	}
 	return NULL;
+}
+
+static bool
+is_template(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* False where the command will be refused; then the worker is left alone. */
+static bool
+may_be_alone(Node *statement, Oid database)
+{
+	return compat_owns_database(database, GetUserId()) ||
+		(IsA(statement, CreatedbStmt) && have_createdb_privilege() &&
+		 is_template(database));
 }
 
 static void
@@ -90,8 +119,7 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 	{
 		Oid			database = get_database_oid(name, true);
 
-		/* Not for somebody whose command will be refused. */
-		if (OidIsValid(database) && compat_owns_database(database, GetUserId()))
+		if (OidIsValid(database) && may_be_alone(statement->utilityStmt, database))
 			shared_stop_worker(database);
 	}
 	if (prev_process_utility_hook)

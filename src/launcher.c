@@ -9,6 +9,8 @@
  */
 #include "postgres.h"
 
+#include <signal.h>
+
 #include "access/genam.h"
 #include "access/heapam.h"
 #include "access/table.h"
@@ -47,6 +49,7 @@ typedef struct Database
 	bool		wanted;			/* a worker is to run */
 	BackgroundWorkerHandle *handle; /* NULL: none was started, or it has ended */
 	bool		adopted;		/* an earlier launcher's worker runs */
+	int			told_pid;		/* the worker that was told to end, 0: none */
 	int64		started_at;
 	int64		start_at;		/* not before, shared_clock() */
 	int			failures;		/* ends without a word, in a row */
@@ -92,8 +95,30 @@ find_database(Oid oid)
 }
 
 /*
+ * Has the worker of a database end, if one runs, an earlier launcher's as well.  It
+ * is told once: a second SIGTERM would cut short what it records at the first.
+ */
+static void
+end_worker(Oid oid)
+{
+	Database   *database = find_database(oid);
+	SharedReport report;
+
+	if (shared_get_report(oid, &report) && report.pid != 0)
+	{
+		if (report.pid != database->told_pid && kill(report.pid, SIGTERM) == 0)
+			database->told_pid = report.pid;
+		/* So that its end is noticed, and its slot freed. */
+		if (database->handle == NULL)
+			database->adopted = true;
+	}
+	else if (database->handle)
+		TerminateBackgroundWorker(database->handle);
+}
+
+/*
  * Templates are left alone: a worker would be in the way of CREATE DATABASE, and
- * nobody signs up in one.
+ * nobody signs up in one.  What has become a template loses its worker.
  */
 static void
 look_at_databases(void)
@@ -116,7 +141,9 @@ look_at_databases(void)
 	{
 		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
 
-		if (form->datallowconn && !form->datistemplate)
+		if (form->datistemplate)
+			end_worker(form->oid);
+		else if (form->datallowconn)
 			find_database(form->oid)->exists = true;
 	}
 	table_endscan(scan);
@@ -147,7 +174,7 @@ take_installations(void)
 	{
 		Database   *database = find_database(oids[i]);
 
-		database->wanted = database->exists = true;
+		database->wanted = true;
 		database->start_at = 0;
 	}
 }
@@ -181,9 +208,7 @@ start_worker(Database *database)
 		return;
 	if (hold > 0)
 	{
-		/* By then it may be gone, or have another name. */
 		database->start_at = shared_clock() + hold;
-		look_at = 0;
 		return;
 	}
 	if (!shared_reserve_worker(database->oid))
@@ -253,27 +278,41 @@ reap_worker(Database *database)
 			if (shared_clock() - database->started_at > LONGEST_RESTART_US)
 				database->failures = 0;
 			put_off(database);
-			/* Its database may have been dropped. */
-			look_at = 0;
 			break;
 	}
 }
 
-/* Brings workers and wishes together; returns ms until there is more to do. */
-static long
-manage_workers(void)
+/*
+ * Before anything is started there is a look: what the last one found may have been
+ * dropped since, or be a template.
+ */
+static void
+reap_workers(int64 now)
 {
 	HASH_SEQ_STATUS status;
 	Database   *database;
-	int64		next = LOOK_MS * INT64CONST(1000);
 
 	hash_seq_init(&status, databases);
 	while ((database = hash_seq_search(&status)) != NULL)
 	{
-		int64		now = shared_clock();
-
 		if (has_worker(database))
 			reap_worker(database);
+		if (database->wanted && !has_worker(database) && database->start_at <= now)
+			look_at = 0;
+	}
+}
+
+/* Returns ms until there is more to do. */
+static long
+start_workers(int64 now)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+	int64		next = Max(look_at - now, 0);
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+	{
 		if (has_worker(database))
 			continue;
 		if (!database->exists)
@@ -306,15 +345,17 @@ contacts_push_launcher_main(Datum main_arg)
 
 	for (;;)
 	{
+		int64		now = shared_clock();
 		long		timeout;
 
-		if (look_at <= shared_clock())
+		take_installations();
+		reap_workers(now);
+		if (look_at <= now)
 		{
 			look_at_databases();
-			look_at = shared_clock() + LOOK_MS * INT64CONST(1000);
+			look_at = now + LOOK_MS * INT64CONST(1000);
 		}
-		take_installations();
-		timeout = manage_workers();
+		timeout = start_workers(now);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 timeout, PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);

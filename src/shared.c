@@ -179,20 +179,35 @@ shared_tell_launcher(Oid database)
 	LWLockRelease(shared->lock);
 }
 
+/* One a database: CREATE DATABASE may come often.  The lock must be held. */
+static Hold *
+choose_hold(Oid database)
+{
+	Hold	   *hold;
+
+	for (int i = 0; i < MAX_HOLDS; i++)
+		if (shared->holds[i].database == database)
+			return &shared->holds[i];
+	hold = &shared->holds[shared->next_hold];
+	shared->next_hold = (shared->next_hold + 1) % MAX_HOLDS;
+	return hold;
+}
+
 /* Sends the worker of a database SIGTERM; false: there is none. */
 static bool
 terminate_worker(Oid database)
 {
 	Worker	   *worker;
+	Hold	   *hold;
 	int			pid = 0;
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	worker = find_worker(database);
 	if (worker && worker->procno >= 0)
 		pid = worker->report.pid;
-	shared->holds[shared->next_hold].database = database;
-	shared->holds[shared->next_hold].until = shared_clock() + SHARED_HOLD_MS * INT64CONST(1000);
-	shared->next_hold = (shared->next_hold + 1) % MAX_HOLDS;
+	hold = choose_hold(database);
+	hold->database = database;
+	hold->until = shared_clock() + SHARED_HOLD_MS * INT64CONST(1000);
 	LWLockRelease(shared->lock);
 	return pid > 0 && kill(pid, SIGTERM) == 0;
 }

@@ -59,6 +59,7 @@
 Worker		worker;
 
 static volatile sig_atomic_t in_pass = false;
+static volatile sig_atomic_t terminated = false;
 
 /*
  * The loop ends in its own way, when the pass at hand is through: what has been answered
@@ -71,7 +72,7 @@ handle_sigterm(SIGNAL_ARGS)
 	int			save_errno = errno;
 	bool		again = ShutdownRequestPending;
 
-	ShutdownRequestPending = true;
+	ShutdownRequestPending = terminated = true;
 	if (in_pass && (again || MyProc->waitLock != NULL))
 		die(postgres_signal_arg);
 	else
@@ -390,6 +391,14 @@ run(void)
 	}
 }
 
+/* Whoever is told to end has not failed, wherever that comes upon it. */
+static void
+tell_terminated(int code, Datum arg)
+{
+	if (terminated)
+		shared_tell_exit(SHARED_EXIT_RESTART);
+}
+
 static void
 free_pool(int code, Datum arg)
 {
@@ -422,6 +431,7 @@ contacts_push_worker_main(Datum main_arg)
 	BackgroundWorkerUnblockSignals();
 	if (!shared_attach_worker(database))
 		proc_exit(0);
+	before_shmem_exit(tell_terminated, (Datum) 0);
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	settle_session();
 

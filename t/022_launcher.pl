@@ -25,6 +25,10 @@ use constant EARLIER_MS => 300;
 use constant LATER_MS => 600;
 use constant TRIES => 20;
 
+# Five restarts with a back-off take 1 + 2 + 4 + 8 + 16 s, three the first two of it.
+use constant BELOW_FIVE_BACKOFFS => 20;
+use constant TWO_BACKOFFS => 3;
+
 my $fake = FakeChatbase->start;
 my $node = new_cluster('launcher', $fake, extra => <<'END');
 log_min_messages = debug1
@@ -74,6 +78,24 @@ sub next_worker
 	my $pid = worker_pid($node, $database);
 	$node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 	ok(wait_until(sub { my $now = reported_pid($database); $now ne '' && $now ne $pid }), "$what: another worker comes");
+	return;
+}
+
+# Ends a worker several times in a row; the launcher takes none of it for a failure.
+# The first one need not be in a pass, where the others are if somebody holds a lock.
+sub terminations
+{
+	my ($what, $in_pass) = @_;
+	my $start = time;
+	for my $round (1 .. ($in_pass ? 6 : 5))
+	{
+		next_worker("$what, $round", 'postgres');
+		next unless $in_pass;
+		ok($node->poll_query_until('postgres',
+				q{SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = 'postgres' AND backend_type = 'contacts_push worker' AND wait_event_type = 'Lock'}),
+			"$what, $round: which waits in a pass");
+	}
+	cmp_ok(time - $start, '<', BELOW_FIVE_BACKOFFS, "$what: each at once");
 	return;
 }
 
@@ -200,6 +222,56 @@ $fake->faults();
 ok($node->poll_query_until('postgres',
 		q{SELECT count(*) = 5 FROM contacts_push.outbox WHERE chatbot_id = 'locked' AND status IN ('created', 'present')}),
 	'and nothing is lost');
+
+# who is terminated has not failed, and who fails has
+terminations('terminated between passes', 0);
+$session = $node->background_psql('postgres');
+$session->query_safe('BEGIN; LOCK contacts_push.outbox, contacts_push.request');
+terminations('terminated in a pass', 1);
+$session->query_safe('ROLLBACK');
+$session->quit;
+$node->safe_psql('postgres', 'ALTER TABLE contacts_push.request RENAME TO hidden');
+$starts = starts('postgres');
+my $start = time;
+$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . worker_pid($node) . ')');
+ok(wait_until(sub { starts('postgres') >= $starts + 3 }), 'a worker that fails is started again');
+cmp_ok(time - $start, '>=', TWO_BACKOFFS, 'with a back-off');
+$node->safe_psql('postgres', 'ALTER TABLE contacts_push.hidden RENAME TO request');
+commits_wake('failed');
+
+# no worker in a template, so that it can be copied, and the copy has one
+$node->safe_psql('template1', 'CREATE EXTENSION contacts_push');
+$node->safe_psql('made_first', 'DROP EXTENSION contacts_push');
+$node->safe_psql('made_first', 'CREATE EXTENSION contacts_push');
+ok(worker_runs($node, 'made_first'), 'the launcher has done what it was told');
+is(starts('template1'), 0, 'CREATE EXTENSION in a template starts no worker');
+is($node->psql('postgres', 'CREATE DATABASE copied'), 0, 'CREATE DATABASE copies it');
+
+# who may not own a template may copy it, also before the launcher has looked
+$node->safe_psql('postgres', 'CREATE ROLE maker CREATEDB');
+ok(worker_runs($node, 'made_first'), 'a database that will be a template has a worker');
+$node->safe_psql('postgres', "ALTER DATABASE $_ IS_TEMPLATE true") for 'made_first', 'made_second';
+is($node->psql('postgres', "SET ROLE maker;\nCREATE DATABASE copied_by_maker TEMPLATE made_first"),
+	0, 'CREATE DATABASE by another role copies it');
+
+ok(wait_until(sub { worker_pid($node, 'made_second') eq '' }), 'a database that becomes a template loses its worker');
+ok(worker_runs($node, $_), "$_ has a worker") for 'copied', 'copied_by_maker';
+for my $database ('template1', 'made_first', 'made_second')
+{
+	is(worker_pid($node, $database), '', "$database has none");
+	ok($node->poll_query_until($database, q{SELECT contacts_push.worker_trouble() ~ '^none could be started'}),
+		"$database: and no slot");
+}
+$node->safe_psql('template1', 'DROP EXTENSION contacts_push');
+$starts = starts('made_first');
+
+# the next launcher finds what has become of databases, and an earlier one's worker
+$node->safe_psql('postgres', 'ALTER DATABASE copied IS_TEMPLATE true');
+$node->safe_psql('postgres', 'ALTER DATABASE made_second IS_TEMPLATE false');
+next_launcher('template');
+ok(wait_until(sub { worker_pid($node, 'copied') eq '' }), 'a worker in what is a template by now ends');
+ok(worker_runs($node, 'made_second'), 'what is no template any more has a worker again');
+is(starts('made_first'), $starts, 'and what still is one has none');
 
 unlike(slurp_file($node->logfile), qr/PANIC:|TRAP:|terminated by signal (4|6|7|8|11)\b/, 'no process has crashed');
 $node->stop;
