@@ -53,7 +53,6 @@ typedef struct Hold
 
 typedef struct Shared
 {
-	LWLock	   *lock;			/* in shared memory at one address for all */
 	int			launcher_procno;	/* -1: none */
 	bool		look_at_all;
 	int			ninstallations;
@@ -68,6 +67,7 @@ typedef struct Shared
 } Shared;
 
 static Shared *shared = NULL;
+static LWLock *shared_lock = NULL;
 static Worker *my_worker = NULL;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
@@ -102,14 +102,14 @@ shared_shmem_startup(void)
 	if (!found)
 	{
 		memset(shared, 0, shared_size());
-		shared->lock = &GetNamedLWLockTranche("contacts_push")->lock;
 		shared->launcher_procno = -1;
 		ConditionVariableInit(&shared->flushed);
 		shared->nworkers = max_worker_processes;
 		for (int i = 0; i < shared->nworkers; i++)
 			shared->workers[i].procno = -1;
 	}
-	shared_budget_attach(shared->budgets, shared->lock);
+	shared_lock = &GetNamedLWLockTranche("contacts_push")->lock;
+	shared_budget_attach(shared->budgets, shared_lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -156,13 +156,13 @@ shared_wake_worker(Oid database, bool resumed)
 
 	if (shared == NULL)
 		return;
-	LWLockAcquire(shared->lock, resumed ? LW_EXCLUSIVE : LW_SHARED);
+	LWLockAcquire(shared_lock, resumed ? LW_EXCLUSIVE : LW_SHARED);
 	worker = find_worker(database);
 	if (worker && resumed)
 		worker->resumed = true;
 	if (worker)
 		set_latch_of(worker->procno);
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 }
 
 void
@@ -170,13 +170,13 @@ shared_tell_launcher(Oid database)
 {
 	if (shared == NULL)
 		return;
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	if (shared->ninstallations < MAX_INSTALLATIONS)
 		shared->installations[shared->ninstallations++] = database;
 	else
 		shared->look_at_all = true;
 	set_latch_of(shared->launcher_procno);
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 }
 
 /* One a database: CREATE DATABASE may come often.  The lock must be held. */
@@ -201,14 +201,14 @@ terminate_worker(Oid database)
 	Hold	   *hold;
 	int			pid = 0;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	worker = find_worker(database);
 	if (worker && worker->procno >= 0)
 		pid = worker->report.pid;
 	hold = choose_hold(database);
 	hold->database = database;
 	hold->until = shared_clock() + SHARED_HOLD_MS * INT64CONST(1000);
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return pid > 0 && kill(pid, SIGTERM) == 0;
 }
 
@@ -246,31 +246,31 @@ shared_hold_left(Oid database)
 {
 	int64		left;
 
-	LWLockAcquire(shared->lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_SHARED);
 	left = hold_left(database);
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return left;
 }
 
 static void
 detach_launcher(int code, Datum arg)
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	shared->launcher_procno = -1;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 }
 
 void
 shared_attach_launcher(void)
 {
 	before_shmem_exit(detach_launcher, (Datum) 0);
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	/* What an earlier launcher reserved and nobody has attached to. */
 	for (int i = 0; i < shared->nworkers; i++)
 		if (shared->workers[i].report.pid == 0)
 			shared->workers[i].database = InvalidOid;
 	shared->launcher_procno = compat_my_proc_number();
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 }
 
 int
@@ -278,7 +278,7 @@ shared_take_installations(Oid *databases, int max)
 {
 	int			n;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	n = shared->ninstallations;
 	if (shared->look_at_all || n > max)
 		n = -1;
@@ -286,7 +286,7 @@ shared_take_installations(Oid *databases, int max)
 		memcpy(databases, shared->installations, n * sizeof(Oid));
 	shared->ninstallations = 0;
 	shared->look_at_all = false;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return n;
 }
 
@@ -309,7 +309,7 @@ shared_reserve_worker(Oid database)
 {
 	Worker	   *worker;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	worker = choose_slot(database);
 	if (worker && worker->database != database)
 	{
@@ -322,7 +322,7 @@ shared_reserve_worker(Oid database)
 		worker->exit = SHARED_EXIT_UNTOLD;
 		worker->ended = false;
 	}
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return worker != NULL;
 }
 
@@ -332,7 +332,7 @@ shared_worker_ended(Oid database)
 	SharedExit	why = SHARED_EXIT_UNTOLD;
 	Worker	   *worker;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	worker = find_worker(database);
 	if (worker && worker->report.pid != 0)
 		why = SHARED_EXIT_OTHER_RUNS;
@@ -341,7 +341,7 @@ shared_worker_ended(Oid database)
 		why = worker->exit;
 		worker->ended = true;
 	}
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return why;
 }
 
@@ -350,23 +350,23 @@ shared_release_worker(Oid database)
 {
 	Worker	   *worker;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	worker = find_worker(database);
 	if (worker && worker->report.pid == 0)
 		worker->database = InvalidOid;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 }
 
 /* The launcher may be another than the one that would be told by the postmaster. */
 static void
 detach_worker(int code, Datum arg)
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	my_worker->procno = -1;
 	my_worker->report.pid = 0;
 	my_worker->report.requests_in_flight = 0;
 	set_latch_of(shared->launcher_procno);
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	my_worker = NULL;
 }
 
@@ -375,7 +375,7 @@ shared_attach_worker(Oid database)
 {
 	Worker	   *worker;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	worker = find_worker(database);
 	if (worker && worker->report.pid == 0 && hold_left(database) > 0)
 		worker->exit = SHARED_EXIT_RESTART;
@@ -389,7 +389,7 @@ shared_attach_worker(Oid database)
 		worker->procno = compat_my_proc_number();
 		my_worker = worker;
 	}
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	if (my_worker)
 		before_shmem_exit(detach_worker, (Datum) 0);
 	return my_worker != NULL;
@@ -398,29 +398,29 @@ shared_attach_worker(Oid database)
 void
 shared_tell_exit(SharedExit why)
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	my_worker->exit = why;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 }
 
 void
 shared_report(int in_flight, int64 requests, int64 contacts, double rate)
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	my_worker->report.requests_in_flight = in_flight;
 	my_worker->report.requests = requests;
 	my_worker->report.contacts = contacts;
 	my_worker->report.rate = rate;
 	my_worker->report.last_activity_at = GetCurrentTimestamp();
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 }
 
 void
 shared_report_error(const char *error)
 {
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	strlcpy(my_worker->report.last_error, error, SHARED_ERROR_BYTES);
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 }
 
 bool
@@ -428,10 +428,10 @@ shared_take_resumed(void)
 {
 	bool		resumed;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	resumed = my_worker->resumed;
 	my_worker->resumed = false;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return resumed;
 }
 
@@ -440,9 +440,9 @@ shared_flush_wanted(void)
 {
 	uint64		ticket;
 
-	LWLockAcquire(shared->lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_SHARED);
 	ticket = shared->flush_drawn;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return ticket;
 }
 
@@ -451,10 +451,10 @@ shared_flush_done(uint64 ticket)
 {
 	bool		news;
 
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	news = my_worker->flush_done != ticket;
 	my_worker->flush_done = ticket;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	if (news)
 		ConditionVariableBroadcast(&shared->flushed);
 }
@@ -467,12 +467,12 @@ shared_flush_begin(void)
 
 	if (shared == NULL)
 		return 0;
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	ticket = ++shared->flush_drawn;
 	worker = find_worker(MyDatabaseId);
 	if (worker)
 		set_latch_of(worker->procno);
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return ticket;
 }
 
@@ -482,10 +482,10 @@ is_flushed(uint64 ticket)
 	Worker	   *worker;
 	bool		done;
 
-	LWLockAcquire(shared->lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_SHARED);
 	worker = find_worker(MyDatabaseId);
 	done = worker && worker->flush_done >= ticket;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return done;
 }
 
@@ -511,11 +511,11 @@ shared_get_report(Oid database, SharedReport *report)
 
 	if (shared == NULL)
 		return false;
-	LWLockAcquire(shared->lock, LW_SHARED);
+	LWLockAcquire(shared_lock, LW_SHARED);
 	worker = find_worker(database);
 	if (worker)
 		*report = worker->report;
-	LWLockRelease(shared->lock);
+	LWLockRelease(shared_lock);
 	return worker != NULL;
 }
 
