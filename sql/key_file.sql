@@ -10,7 +10,9 @@ ALTER SYSTEM SET contacts_push.api_key_file = 'regress_key_file';
 CREATE PROCEDURE run(program text, input text DEFAULT '')
 LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE format('COPY (SELECT %L) TO PROGRAM %L', encode(input::bytea, 'hex'), program);
+	-- what the program leaves of its input is read, too: else COPY may find the pipe closed
+	EXECUTE format('COPY (SELECT %L) TO PROGRAM %L', encode(input::bytea, 'hex'),
+		'{ ' || program || '; }; status=$?; cat >/dev/null; exit $status');
 END
 $$;
 CREATE PROCEDURE write_file(content text, mode text DEFAULT '600')
