@@ -47,22 +47,29 @@ write_finish(const Finish *finish, bool over)
 	return outbox_run(OUTBOX_REQUEST_EXISTS, values, NULL) == 0;
 }
 
+/* For the next time.  A statement has left its own memory context behind. */
+static void
+keep(Finish *finish)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+
+	unwritten = lappend(unwritten, finish);
+	MemoryContextSwitchTo(old);
+}
+
 void
 request_log_finish(int64 id, int http_status, const char *outcome, const char *message,
 				   int64 duration_ms, bool over)
 {
 	Finish		finish = {id, http_status, outcome, unconstify(char *, message), duration_ms};
-	MemoryContext old;
 	Finish	   *copy;
 
 	if (write_finish(&finish, over))
 		return;
-	old = MemoryContextSwitchTo(worker.context);
-	copy = palloc(sizeof(Finish));
+	copy = MemoryContextAlloc(worker.context, sizeof(Finish));
 	*copy = finish;
-	copy->message = message ? pstrdup(message) : NULL;
-	unwritten = lappend(unwritten, copy);
-	MemoryContextSwitchTo(old);
+	copy->message = message ? MemoryContextStrdup(worker.context, message) : NULL;
+	keep(copy);
 }
 
 /* They are not over until OUTBOX_REQUEST_CLOSE finds that they are. */
@@ -70,7 +77,6 @@ void
 request_log_finish_again(void)
 {
 	List	   *again = unwritten;
-	MemoryContext old = MemoryContextSwitchTo(worker.context);
 	ListCell   *cell;
 
 	unwritten = NIL;
@@ -80,7 +86,7 @@ request_log_finish_again(void)
 
 		if (!write_finish(finish, false))
 		{
-			unwritten = lappend(unwritten, finish);
+			keep(finish);
 			continue;
 		}
 		if (finish->message)
@@ -88,7 +94,6 @@ request_log_finish_again(void)
 		pfree(finish);
 	}
 	list_free(again);
-	MemoryContextSwitchTo(old);
 }
 
 bool
