@@ -80,7 +80,7 @@ sub crash_beside_paused
 	my $each = 400;
 
 	$fake->preset('b', map { { external_id => 'b' . 5 * $_ } } 1 .. $preset);
-	$fake->faults({ match => { chatbot => 'a' }, action => { hang => $true } });
+	$fake->faults({ match => { chatbot => 'a' }, times => 1, action => { hang => $true } });
 	$node->safe_psql('postgres', <<"END");
 SELECT contacts_push.pause('b');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)
