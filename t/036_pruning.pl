@@ -1,5 +1,5 @@
 # What has ended longer ago than contacts_push.request_retention and nobody needs is
-# deleted: requests, and rows that were not sent.  Everything else stays.
+# deleted: requests, rows that were not sent, failures to enqueue.  Everything else stays.
 use strict;
 use warnings;
 
@@ -65,6 +65,22 @@ cmp_ok($before, '>=', 5, 'several requests');
 prune();
 is(requests(), $before, 'requests of today stay');
 like($node->safe_psql('postgres', $all), qr/superseded skipped withdrawn$/, 'and so do rows that were not sent');
+
+# Failures to enqueue are counted when the worker gets to it, and stay to be read until
+# they are old; those that are not counted yet stay however old.
+$node->safe_psql('postgres', <<'END');
+INSERT INTO contacts_push.enqueue_failure (chatbot_id, relation, rows, reason, failed_at) VALUES
+	('bot', 'public.users', 2, 'old', now() - interval '25 hours'), ('bot', 'public.users', 3, 'young', now());
+END
+prune();
+my $failures = q{SELECT string_agg(reason, ' ' ORDER BY reason) FROM contacts_push.enqueue_failure};
+ok(wait_until(sub { $node->safe_psql('postgres', 'SELECT bool_and(counted) FROM contacts_push.enqueue_failure') eq 't' }),
+	'failures to enqueue are counted');
+like($node->safe_psql('postgres', $failures), qr/young/, 'and can still be read');
+prune();
+ok(wait_until(sub { $node->safe_psql('postgres', $failures) eq 'young' }), 'until they are old');
+is($node->safe_psql('postgres', q{SELECT enqueue_failures FROM contacts_push.progress WHERE chatbot_id = 'bot'}), '5',
+	'which changes nothing of their number');
 
 # A request under way, however old.
 $fake->faults({ match => { chatbot => 'slow' }, action => { hang => FakeChatbase::true } });
