@@ -10,7 +10,6 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
@@ -19,11 +18,11 @@
 #include "commands/extension.h"
 #include "compat.h"
 #include "hooks.h"
+#include "launcher.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "shared.h"
 #include "tcop/utility.h"
-#include "utils/syscache.h"
 #include "wake.h"
 
 static object_access_hook_type prev_object_access_hook = NULL;
@@ -86,26 +85,13 @@ wants_to_be_alone(Node *statement)
 	return NULL;
 }
 
-static bool
-is_template(Oid database)
-{
-	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
-	bool		result;
-
-	if (!HeapTupleIsValid(tuple))
-		return false;
-	result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
-	ReleaseSysCache(tuple);
-	return result;
-}
-
 /* False where the command will be refused; then the worker is left alone. */
 static bool
 may_be_alone(Node *statement, Oid database)
 {
 	return compat_owns_database(database, GetUserId()) ||
 		(IsA(statement, CreatedbStmt) && have_createdb_privilege() &&
-		 is_template(database));
+		 launcher_is_template(database));
 }
 
 static void

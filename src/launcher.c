@@ -30,6 +30,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 /* The list of databases is read again that often, for those made by copying. */
 #define LOOK_MS (60 * 1000)
@@ -114,6 +115,19 @@ end_worker(Oid oid)
 	}
 	else if (database->handle)
 		TerminateBackgroundWorker(database->handle);
+}
+
+bool
+launcher_is_template(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+	ReleaseSysCache(tuple);
+	return result;
 }
 
 /*

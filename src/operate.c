@@ -11,6 +11,7 @@
 #include "contact.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "launcher.h"
 #include "miscadmin.h"
 #include "shared.h"
 #include "utils/builtins.h"
@@ -109,7 +110,8 @@ contacts_push_worker_trouble(PG_FUNCTION_ARGS)
 	else if (RecoveryInProgress())
 		why = "the server is a standby";
 	else if (!shared_get_report(MyDatabaseId, &report))
-		why = "none could be started yet; see the server log and max_worker_processes";
+		why = launcher_is_template(MyDatabaseId) ? "this database is a template" :
+			"none could be started yet; see the server log and max_worker_processes";
 	else if (report.pid == 0)
 		why = "it has ended and is being started again; see the server log";
 	if (why == NULL)
