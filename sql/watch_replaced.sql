@@ -135,6 +135,15 @@ INSERT INTO leaf (id, name) VALUES (2, 'Two');
 UPDATE parted SET name = upper(name);
 DELETE FROM leaf WHERE id = 2;
 SELECT * FROM test.take_outbox();
+-- also when that table is a partition by then
+CREATE TABLE whole (name text, id integer NOT NULL) PARTITION BY RANGE (id);
+ALTER TABLE whole ATTACH PARTITION parted FOR VALUES FROM (1) TO (1000);
+INSERT INTO leaf (id, name) VALUES (4, 'Four');
+INSERT INTO whole (id, name) VALUES (5, 'Five');
+DELETE FROM whole WHERE id = 4;
+SELECT * FROM test.take_outbox();
+ALTER TABLE whole DETACH PARTITION parted;
+DROP TABLE whole;
 SELECT contacts_push.unwatch('parted');
 -- one with a watch of its own, from before
 ALTER TABLE parted DETACH PARTITION leaf;

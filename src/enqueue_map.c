@@ -7,9 +7,11 @@
  */
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
-#include "catalog/partition.h"
+#include "catalog/pg_trigger.h"
 #include "compat.h"
 #include "enqueue.h"
 #include "enqueue_map.h"
@@ -17,6 +19,7 @@
 #include "miscadmin.h"
 #include "recent.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -90,19 +93,48 @@ map_set(void *arg)
 	outbox_run_mapping(pass->plan, firing->trigger, NULL, pass->rows);
 }
 
+/* The table that a trigger was made on; *parent: the trigger that it is a clone of, or 0. */
+static Oid
+trigger_relation(Relation triggers, Oid trigger, Oid *parent)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	Oid			relation = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
+	*parent = InvalidOid;
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+	{
+		relation = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+		*parent = ((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid;
+	}
+	systable_endscan(scan);
+	return relation;
+}
+
 /*
  * The row type that the mapping takes: for a trigger that a partition has from its
  * parent it is that of the table that is watched, whatever functions there are for the
- * partition's own.
+ * partition's own, and whatever that table has become a partition of.
  */
 static Oid
 mapped_type(const TriggerData *trigger)
 {
-	Relation	relation = trigger->tg_relation;
+	Oid			relation = RelationGetRelid(trigger->tg_relation);
+	Oid			oid = trigger->tg_trigger->tgoid;
+	Relation	triggers;
 
-	if (!trigger->tg_trigger->tgisclone || !relation->rd_rel->relispartition)
-		return relation->rd_rel->reltype;
-	return get_rel_type_id(llast_oid(get_partition_ancestors(RelationGetRelid(relation))));
+	if (!trigger->tg_trigger->tgisclone)
+		return trigger->tg_relation->rd_rel->reltype;
+	triggers = table_open(TriggerRelationId, AccessShareLock);
+	while (OidIsValid(oid))
+		relation = trigger_relation(triggers, oid, &oid);
+	table_close(triggers, AccessShareLock);
+	return get_rel_type_id(relation);
 }
 
 /* Maps one row. */

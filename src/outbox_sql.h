@@ -326,8 +326,10 @@ static const struct
 	 * longer known if this worker ends
 	 */
 	[OUTBOX_REQUEST_REOPEN] = {
-		"UPDATE contacts_push.request q SET finished_at = NULL"
-		" WHERE q.id = ANY ($1) AND q.finished_at IS NOT NULL AND " LEAVES_OPEN,
+		"UPDATE contacts_push.request SET finished_at = NULL"
+		" WHERE id = ANY (ARRAY(SELECT q.id FROM contacts_push.request q"
+		" WHERE q.id = ANY ($1) AND q.finished_at IS NOT NULL AND " LEAVES_OPEN
+		" FOR NO KEY UPDATE SKIP LOCKED))",
 	1, {INT8ARRAYOID}},
 
 	/* answered requests are over whose pending rows are all known to be in doubt */
@@ -500,8 +502,10 @@ static const struct
 		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
 		" WHERE c.chatbot_id IN (SELECT t.chatbot_id FROM contacts_push.tally t)"
 		" FOR NO KEY UPDATE SKIP LOCKED),"
-		" gone AS (DELETE FROM contacts_push.tally t USING held h"
-		" WHERE t.chatbot_id = h.chatbot_id RETURNING t.*)"
+		" free AS (SELECT t.ctid FROM contacts_push.tally t"
+		" WHERE t.chatbot_id IN (SELECT h.chatbot_id FROM held h) FOR UPDATE SKIP LOCKED),"
+		" gone AS (DELETE FROM contacts_push.tally t USING free e"
+		" WHERE t.ctid = e.ctid RETURNING t.*)"
 		" UPDATE contacts_push.chatbot c SET created = c.created + g.created,"
 		" present = c.present + g.present, conflict = c.conflict + g.conflict,"
 		" rejected = c.rejected + g.rejected, failed = c.failed + g.failed"

@@ -127,19 +127,22 @@ pause_is_over(Chatbot *chatbot)
 static bool
 may_be_mended(const Chatbot *chatbot)
 {
+	/* an operator's */
+	if (chatbot->paused_until == PG_INT64_MAX)
+		return false;
 	switch (chatbot->pause)
 	{
-		case PAUSE_NONE:
-			return false;
 		case PAUSE_QUOTA:
 		case PAUSE_REFUSALS:
 			return chatbot->paused_with != current_key_and_url(chatbot);
 		case PAUSE_KEY:
 		case PAUSE_CHATBOT:
+			return true;
+		case PAUSE_NONE:
 		case PAUSE_FOREIGN:
 			break;
 	}
-	return chatbot->paused_until != PG_INT64_MAX;
+	return false;
 }
 
 void
@@ -170,7 +173,7 @@ take_pause(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind
 		chatbot->paused_until = PG_INT64_MAX;
 		chatbot->pause_unwritten = false;
 	}
-	else if (!pause_is_on(chatbot))
+	else if (!pause_is_on(chatbot) && !chatbot->pause_unwritten)
 		chatbot->paused_until = shared_clock() + left_ms * 1000;
 	else
 		return;
@@ -210,7 +213,7 @@ pause_read_all(void)
 		else if (pause_is_on(chatbot) && !list_member_ptr(paused, chatbot))
 		{
 			/* resume(): those refusals are meant, if it was for them. */
-			chatbot->refuse_all = chatbot->pause == PAUSE_REFUSALS;
+			chatbot->refuse_all |= chatbot->pause == PAUSE_REFUSALS;
 			end_pause(chatbot);
 			chatbot->pauses = 0;
 		}

@@ -18,6 +18,7 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "replication/syncrep.h"
 #include "settings.h"
 #include "shared.h"
 #include "storage/ipc.h"
@@ -59,12 +60,13 @@
 Worker		worker;
 
 static volatile sig_atomic_t in_pass = false;
+static volatile sig_atomic_t recording = false;
 static volatile sig_atomic_t terminated = false;
 
 /*
- * The loop ends in its own way, when the pass at hand is through: what has been answered
- * is then recorded.  Where the pass waits for somebody's lock, or on a second signal,
- * the usual interrupt ends it.
+ * Between passes the loop ends in its own way.  Inside of one the usual interrupt ends
+ * it; but while answers are being recorded that is let finish, unless it waits for
+ * somebody, or the signal comes again.
  */
 static void
 handle_sigterm(SIGNAL_ARGS)
@@ -73,7 +75,8 @@ handle_sigterm(SIGNAL_ARGS)
 	bool		again = ShutdownRequestPending;
 
 	ShutdownRequestPending = terminated = true;
-	if (in_pass && (again || MyProc->waitLock != NULL))
+	if (in_pass && (again || !recording || MyProc->waitLock != NULL ||
+					MyProc->syncRepState != SYNC_REP_NOT_WAITING))
 		die(postgres_signal_arg);
 	else
 		SetLatch(MyLatch);
@@ -124,6 +127,11 @@ static void
 begin_pass(void)
 {
 	in_pass = true;
+	if (ShutdownRequestPending)
+	{
+		ProcDiePending = true;
+		InterruptPending = true;
+	}
 	CHECK_FOR_INTERRUPTS();
 	outbox_begin();
 }
@@ -131,7 +139,14 @@ begin_pass(void)
 static void
 end_pass(void)
 {
+	/* A commit that is told to end waits for no standby; serve_interrupts() takes it back. */
+	if (ShutdownRequestPending && recording)
+	{
+		ProcDiePending = true;
+		InterruptPending = true;
+	}
 	outbox_commit();
+	recording = false;
 	in_pass = false;
 }
 
@@ -220,7 +235,7 @@ add_chatbots(void)
 	static int64 next_try_at = 0;
 	ListCell   *cell;
 
-	if (next_try_at > shared_clock())
+	if (next_try_at > shared_clock() || ShutdownRequestPending)
 		return;
 	foreach(cell, window_chatbots())
 	{
@@ -239,6 +254,15 @@ add_chatbots(void)
 		if (!chatbot->has_row)
 			next_try_at = shared_clock() + BEHIND_MS * INT64CONST(1000);
 	}
+}
+
+static bool
+has_answer(void)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http && http_is_done(worker.requests[i]->http))
+			return true;
+	return false;
 }
 
 /* One pass; returns milliseconds until the next one is due, -1: none. */
@@ -268,9 +292,10 @@ pass(bool tidy)
 	if (worker.reloaded)
 		pause_lift_all();
 	worker.reloaded = false;
+	recording = has_answer();
 	settle_answers();
 	outcome_write();
-	more = claim_pending();
+	more = !ShutdownRequestPending && claim_pending();
 	outcome_write();
 	if (!ShutdownRequestPending)
 		send_plan();
@@ -302,15 +327,6 @@ pass(bool tidy)
 	if (next >= 0)
 		timeout = Min(timeout, next);
 	return timeout;
-}
-
-static bool
-has_answer(void)
-{
-	for (int i = 0; i < worker.nrequests; i++)
-		if (worker.requests[i]->http && http_is_done(worker.requests[i]->http))
-			return true;
-	return false;
 }
 
 static bool
@@ -363,7 +379,8 @@ run(void)
 	for (;;)
 	{
 		/* An answer may have come while its request was being started. */
-		bool		woken = wait_for_http(worker.pool, has_answer() ? 0 : timeout);
+		bool		woken = wait_for_http(worker.pool,
+										   ShutdownRequestPending || has_answer() ? 0 : timeout);
 
 		serve_interrupts();
 		if (ShutdownRequestPending)
