@@ -41,7 +41,8 @@ is($node->safe_psql('postgres', q{SELECT status, http_status FROM contacts_push.
 is($node->safe_psql('postgres', q{SELECT count(*) FROM contacts_push.outbox WHERE status = 'created' AND contact_id IS NULL}),
 	'0', 'all others have their ids');
 is(scalar(keys %{ $fake->held('bot') }), ORDINARY, 'and are held once');
-cmp_ok($fake->stats->{requests}, '<=', 15, 'in few requests')
+# The one that is not legible looks like an outage for a while; one by one it would be 300.
+cmp_ok($fake->stats->{requests}, '<=', 60, 'in few requests')
   or diag(outcomes($node, 'bot'));
 
 $node->stop;
