@@ -83,6 +83,8 @@ UPDATE users SET name = 'loud' WHERE id IN (2, 5);
 TABLE newest;
 UPDATE users SET name = 'spam' WHERE id = 7;
 TABLE newest;
+UPDATE users SET id = 200, name = 'loud' WHERE id = 6;
+TABLE newest;
 -- The same in one transaction, again and again: only what is nested is left out.
 BEGIN;
 INSERT INTO users VALUES (8, 'loud');

@@ -170,8 +170,12 @@ enqueue_update(Firing *firing)
 		/* What the statement has just given that key to keeps it. */
 		if (!recent_by_same(firing->chatbot_id, old_id, firing->statement))
 			append(firing, to_withdrawals(old_rows), false);
+		else
+			tuplestore_end(old_rows);
 		recent_note(firing->chatbot_id, new_id, firing->statement);
 	}
+	else
+		tuplestore_end(old_rows);
 	append(firing, new_rows, true);
 }
 

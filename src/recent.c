@@ -99,10 +99,14 @@ recent_note(const char *chatbot_id, const char *external_id, CommandId statement
 {
 	uint64		key = key_of(chatbot_id, external_id);
 	Recent	   *entry;
+	bool		known;
 
 	if (recent == NULL)
 		create_table();
-	entry = hash_search(recent, &key, HASH_ENTER, NULL);
+	entry = hash_search(recent, &key, HASH_ENTER, &known);
+	/* one that began later has had its say, and keeps it */
+	if (known && entry->statement > statement)
+		return;
 	entry->statement = statement;
 	entry->subtransaction = GetCurrentSubTransactionId();
 }
