@@ -26,7 +26,7 @@
 /* Rows read by one statement: more would keep answers waiting too long. */
 #define ROWS_A_READ 1000
 
-/* JSON kept in memory; with the bodies under way it stays below 64 MB. */
+/* JSON kept in memory, but for what one read brings beyond it. */
 #define MAX_WINDOW_BYTES (16 * 1024 * 1024)
 
 /*
@@ -547,8 +547,12 @@ claim_position(void)
 }
 
 bool
-claim_is_ahead(void)
+claim_numbers_restarted(void)
 {
+	static int64 highest = 0;
+	int64		before = highest;
+
 	outbox_run(OUTBOX_HIGHEST_SEQ, NULL, NULL);
-	return outbox_get_int64(0, 1) >= mark;
+	highest = outbox_get_int64(0, 1);
+	return highest < before;
 }

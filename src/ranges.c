@@ -76,12 +76,3 @@ ranges_remove_up_to(Ranges *set, int64_t number)
 	if (set->n > 0 && set->range[0].low <= number)
 		set->range[0].low = number + 1;
 }
-
-bool
-ranges_contain(const Ranges *set, int64_t number)
-{
-	for (int i = 0; i < set->n; i++)
-		if (number >= set->range[i].low && number <= set->range[i].high)
-			return true;
-	return false;
-}

@@ -35,6 +35,4 @@ extern void ranges_add_all(Ranges *set, const Ranges *more);
 /* Takes everything up to and including this number out. */
 extern void ranges_remove_up_to(Ranges *set, int64_t number);
 
-extern bool ranges_contain(const Ranges *set, int64_t number);
-
 #endif							/* CONTACTS_PUSH_RANGES_H */

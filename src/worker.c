@@ -278,7 +278,7 @@ pass(bool tidy)
 
 	begin_pass();
 	exit_without_extension();
-	if (recover_is_due() || (tidy && !claim_is_ahead()))
+	if (recover_is_due() || (tidy && claim_numbers_restarted()))
 	{
 		/* A dump is being restored here, or the numbers have begun anew. */
 		shared_tell_exit(SHARED_EXIT_RESTART);

@@ -99,8 +99,8 @@ extern void claim_locked(Chatbot *chatbot, int64 seq);
 /* Everything up to here has been read or passed. */
 extern int64 claim_position(void);
 
-/* False if the numbers have begun anew: a TRUNCATE with RESTART IDENTITY. */
-extern bool claim_is_ahead(void);
+/* True if the numbers have begun anew since the last call: TRUNCATE ... RESTART IDENTITY. */
+extern bool claim_numbers_restarted(void);
 
 /* ---- intents.c ---- */
 

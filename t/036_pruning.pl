@@ -134,6 +134,13 @@ ok(wait_until(sub { requests("outcome = 'many'") == 0 }), 'until none is left');
 ok( wait_until(sub { $node->safe_psql('postgres', "SELECT count(*) FROM contacts_push.outbox WHERE chatbot_id = 'many'") eq '0' }),
 	'and so are many rows');
 
+# Numbers that begin anew are noticed when the worker next tidies up.
+$node->safe_psql('postgres', 'TRUNCATE contacts_push.outbox RESTART IDENTITY');
+enqueue('anew', '[{"external_id": "1"}, {"external_id": "2"}]');
+ok( wait_until(sub { $node->safe_psql('postgres',
+			"SELECT count(*) = 2 FROM contacts_push.outbox WHERE chatbot_id = 'anew' AND status = 'created'") eq 't' }),
+	'after a TRUNCATE with RESTART IDENTITY contacts are created');
+
 sub settled_but_paused
 {
 	return wait_until(sub { $node->safe_psql('postgres',
