@@ -6,7 +6,7 @@ MODULE_big = contacts_push
 PGFILEDESC = "contacts_push - push contacts into Chatbase chatbots"
 
 DATA = $(wildcard sql/contacts_push--*.sql)
-OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 
 # Input of pg_regress is every file in sql/ that is not an extension script.
 REGRESS = $(sort $(patsubst sql/%.sql,%,$(filter-out sql/contacts_push--%,$(wildcard sql/*.sql))))
@@ -16,7 +16,9 @@ TAP_TESTS = 1
 
 PKG_CONFIG ?= pkg-config
 PACKAGES = libcurl json-c
-PG_CPPFLAGS = $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) -DCONTACTS_PUSH_VERSION='"$(EXTVERSION)"'
+PG_CPPFLAGS = -Isrc $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) -DCONTACTS_PUSH_VERSION='"$(EXTVERSION)"'
+# PGXS hides what is not PGDLLEXPORT since PostgreSQL 16 only.
+PG_CFLAGS = -fvisibility=hidden
 SHLIB_LINK = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 
 EXTRA_CLEAN = build test/fake_chatbase/*.o
@@ -26,6 +28,6 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # Everything depends on the headers; there are too few files to be choosier.
-$(OBJS): $(wildcard src/*.h) contacts_push.control
+$(OBJS): $(wildcard src/*.h src/*/*.h) contacts_push.control
 
 include test/unit.mk

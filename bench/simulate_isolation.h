@@ -5,7 +5,7 @@
 #ifndef CONTACTS_PUSH_SIMULATE_ISOLATION_H
 #define CONTACTS_PUSH_SIMULATE_ISOLATION_H
 
-#include "isolation.h"
+#include "grouping/isolation.h"
 
 /* Says what is wrong and ends the program with 1. */
 extern void fail(const char *what) __attribute__((noreturn));

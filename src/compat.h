@@ -1,6 +1,6 @@
 /*
  * compat.h
- *		Differences between the supported major versions of PostgreSQL, 15 to 18.
+ *		Differences between the supported major versions of PostgreSQL, 15 to 19.
  *
  * The only file that looks at PG_VERSION_NUM.  Include it after postgres.h.
  */
@@ -9,6 +9,7 @@
 
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
+#include "fmgr.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
@@ -22,6 +23,12 @@
 
 #if PG_VERSION_NUM >= 160000
 #include "varatt.h"
+#endif
+
+/* Everything else is hidden (Makefile); until 15 this meant something on Windows only. */
+#if PG_VERSION_NUM < 160000
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
 #endif
 
 /* GUC "extra" data: malloc'd until 15, from its own allocator since. */
@@ -57,6 +64,11 @@
 #define compat_owns_relation(relation, role) \
 	pg_class_ownercheck((relation), (role))
 #endif
+
+/* As PG_FUNCTION_INFO_V1, which exports the function itself since 16 only. */
+#define COMPAT_FUNCTION_INFO_V1(name) \
+	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \
+	PG_FUNCTION_INFO_V1(name)
 
 /* Number of a process in ProcGlobal->allProcs. */
 #if PG_VERSION_NUM >= 170000

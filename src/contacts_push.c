@@ -2,22 +2,22 @@
  * contacts_push.c
  *		Module magic and initialisation.
  *
- * Layer 3.  The parts are described in their headers; DDL and the functions that
+ * The parts are described in their headers; DDL and the functions that
  * only run SQL are in sql/contacts_push--*.sql.
  */
 #include "postgres.h"
 
 #include "compat.h"
 #include "fmgr.h"
-#include "hooks.h"
-#include "launcher.h"
 #include "miscadmin.h"
-#include "settings.h"
-#include "shared.h"
+#include "server/hooks.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "worker/launcher.h"
 
 COMPAT_MODULE_MAGIC("contacts_push", CONTACTS_PUSH_VERSION);
 
-void		_PG_init(void);
+extern PGDLLEXPORT void _PG_init(void);
 
 void
 _PG_init(void)

@@ -1,4 +1,4 @@
-# Unit tests of layers 0 and 1: plain programs that print TAP, built without
+# Unit tests of what is plain C in src/: programs that print TAP, built without
 # PostgreSQL and with the address and undefined-behaviour sanitizers.
 
 UNIT_CFLAGS = -std=gnu11 -D_GNU_SOURCE -g -O1 -Wall -Wextra $(filter -Werror,$(COPT)) \
@@ -6,11 +6,12 @@ UNIT_CFLAGS = -std=gnu11 -D_GNU_SOURCE -g -O1 -Wall -Wextra $(filter -Werror,$(C
 	-Isrc -Itest/unit $(shell $(PKG_CONFIG) --cflags $(PACKAGES))
 UNIT_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lm -lpthread
 
-# Everything below layer 2, that is without postgres.h.
-PURE_SRCS = $(shell grep -L '"postgres.h"' src/*.c)
+# The folders that know no PostgreSQL.
+PURE_SRCS = $(wildcard src/grouping/*.c src/chatbase/*.c src/util/*.c)
+PURE_HDRS = $(wildcard src/grouping/*.h src/chatbase/*.h src/util/*.h)
 UNIT_TESTS = $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/test_*.c))
 
-build/unit/%: test/unit/%.c $(PURE_SRCS) $(wildcard src/*.h test/unit/*.h)
+build/unit/%: test/unit/%.c $(PURE_SRCS) $(PURE_HDRS) $(wildcard test/unit/*.h)
 	@mkdir -p build/unit
 	$(CC) $(UNIT_CFLAGS) -o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
 
@@ -18,7 +19,7 @@ build/unit/%: test/unit/%.c $(PURE_SRCS) $(wildcard src/*.h test/unit/*.h)
 FUZZ_TARGETS = $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAYS = $(FUZZ_TARGETS:%=build/unit/fuzz_%)
 
-build/unit/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_SRCS) $(wildcard src/*.h)
+build/unit/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_SRCS) $(PURE_HDRS)
 	@mkdir -p build/unit
 	$(CC) $(UNIT_CFLAGS) -DREPLAY -o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
 
@@ -31,7 +32,7 @@ unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
 # Looks for more, with clang's libFuzzer (Debian: clang, libclang-rt-dev).  What is new
 # stays below build/; what fails is written to build/ and belongs into the corpus.
 FUZZ_SECONDS ?= 60
-build/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_SRCS) $(wildcard src/*.h)
+build/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_SRCS) $(PURE_HDRS)
 	@mkdir -p build
 	clang -std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=all -Isrc $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) \
@@ -45,7 +46,7 @@ fake:
 	$(MAKE) -C test/fake_chatbase PKG_CONFIG='$(PKG_CONFIG)'
 
 # Requests that isolation needs, beside the information limit.
-build/simulate_isolation: $(wildcard bench/simulate_isolation*.[ch]) $(wildcard src/isolation*.[ch])
+build/simulate_isolation: $(wildcard bench/simulate_isolation*.[ch]) $(wildcard src/grouping/*.[ch])
 	@mkdir -p build
 	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Isrc -Ibench -o $@ $(filter %.c,$^) -lm
 simulate: build/simulate_isolation

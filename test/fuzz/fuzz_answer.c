@@ -7,9 +7,9 @@
  * status; then the lines of a head, an empty one, and the body.
  */
 #include "fuzz.h"
-#include "http_answer.h"
-#include "http_text.h"
-#include "verdict.h"
+#include "chatbase/http_answer.h"
+#include "chatbase/http_text.h"
+#include "chatbase/verdict.h"
 
 #include <string.h>
 

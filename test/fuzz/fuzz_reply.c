@@ -3,7 +3,7 @@
  *		Whatever the bytes, reply.c neither crashes nor breaks what reply.h says.
  */
 #include "fuzz.h"
-#include "reply.h"
+#include "chatbase/reply.h"
 
 #include <math.h>
 #include <string.h>

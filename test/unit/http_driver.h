@@ -5,7 +5,7 @@
 #ifndef CONTACTS_PUSH_HTTP_DRIVER_H
 #define CONTACTS_PUSH_HTTP_DRIVER_H
 
-#include "http.h"
+#include "chatbase/http.h"
 #include "tap.h"
 
 #include <poll.h>

@@ -9,7 +9,7 @@
 
 #include <stdlib.h>
 
-#include "isolation.h"
+#include "grouping/isolation.h"
 #include "tap.h"
 
 #define MAX_REQUEST		1000	/* the API's limit */

@@ -7,7 +7,7 @@
  * that hangs.
  */
 #include "hanging_resolver.h"
-#include "http.h"
+#include "chatbase/http.h"
 #include "http_driver.h"
 #include "scripted_server.h"
 #include "tap.h"

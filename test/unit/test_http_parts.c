@@ -3,8 +3,8 @@
  *		The parts of http.c that need no connection: what is kept of an answer, and
  *		what is said about a request.
  */
-#include "http_answer.h"
-#include "http_text.h"
+#include "chatbase/http_answer.h"
+#include "chatbase/http_text.h"
 #include "tap.h"
 
 #include <stdlib.h>

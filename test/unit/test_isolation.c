@@ -7,7 +7,7 @@
  * are bench/simulate_isolation.c's.
  */
 #include "isolation_case.h"
-#include "isolation_rate.h"
+#include "grouping/isolation_rate.h"
 
 static void
 test_fresh(void)

@@ -5,7 +5,7 @@
  * Time is simulated throughout, and random numbers come from a generator of a fixed
  * seed: nothing here depends on the machine.
  */
-#include "pacing.h"
+#include "chatbase/pacing.h"
 #include "tap.h"
 
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  * Bodies are handed over in allocations of exactly their length, so that the
  * sanitizer sees a read beyond their end.
  */
-#include "reply.h"
+#include "chatbase/reply.h"
 #include "tap.h"
 
 #include <math.h>

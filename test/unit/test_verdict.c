@@ -2,7 +2,7 @@
  * test_verdict.c
  *		The table of whose fault an answer is, row by row, and the waits.
  */
-#include "verdict.h"
+#include "chatbase/verdict.h"
 #include "tap.h"
 
 #include <stdlib.h>

@@ -1,0 +1,57 @@
+/*
+ * http_answer.h
+ *		What has arrived of an answer, within limits.
+ *
+ * A part of http.c that needs no libcurl: it is fed lines of the head and
+ * pieces of the body, and keeps what is wanted of them.
+ */
+#ifndef CONTACTS_PUSH_HTTP_ANSWER_H
+#define CONTACTS_PUSH_HTTP_ANSWER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "chatbase/http.h"
+
+/* Room for a header's value: dates and numbers have at most 30 characters. */
+#define HTTP_ANSWER_VALUE_SIZE 256
+
+/* All zero is an empty answer; max_body_bytes is the caller's to set. */
+typedef struct HttpAnswer
+{
+	size_t		max_body_bytes;
+	bool		interim;		/* the head at hand is that of a 1xx */
+	bool		headers_complete;	/* of the answer proper */
+	bool		too_large;
+	bool		out_of_memory;
+	size_t		header_bytes;
+	char	   *body;			/* NUL-terminated; NULL while empty */
+	size_t		body_len;
+	size_t		body_allocated;
+	char		retry_after[HTTP_ANSWER_VALUE_SIZE];	/* "": absent */
+	char		ratelimit_reset[HTTP_ANSWER_VALUE_SIZE];
+} HttpAnswer;
+
+/*
+ * One line of the head, its line end included; what comes behind the head
+ * (trailers) only counts.  False: too large.
+ */
+extern bool http_answer_header(HttpAnswer *answer, const char *line, size_t len);
+
+/* The next piece of the body.  False: too large, or out of memory. */
+extern bool http_answer_body(HttpAnswer *answer, const char *data, size_t len);
+
+/*
+ * How an exchange ended of which this has arrived: departures is how often the request
+ * was about to be sent, complete and timed_out how libcurl says that it ended.
+ */
+extern HttpOutcome http_answer_outcome(const HttpAnswer *answer, int departures,
+									   bool complete, bool timed_out);
+
+/* What failed, a constant; NULL: libcurl knows more about it. */
+extern const char *http_answer_words(const HttpAnswer *answer, int departures, bool complete);
+
+/* Frees what the answer holds, not the answer. */
+extern void http_answer_free(HttpAnswer *answer);
+
+#endif							/* CONTACTS_PUSH_HTTP_ANSWER_H */

@@ -1,0 +1,298 @@
+/*
+ * pacing.c
+ *		When the next request may leave.
+ *
+ * Arithmetic on structs that may lie in shared memory: no pointer is kept, no clock
+ * or random source is asked, nothing waits, and nothing of PostgreSQL may enter.
+ *
+ * Requests are spaced evenly; what is left is to find the rate that a server
+ * accepts without being told it.  A 429 sets a ceiling.  The rate goes back to what
+ * was accepted on the average since the last one, and from there recovers as in
+ * CUBIC (Ha, Rhee, Xu 2008; RFC 9438): it nears the ceiling quickly, stays close to
+ * it for long, then passes it and grows ever faster.  So it spends most of its
+ * time slightly below a fixed limit, which is what a server that counts requests
+ * by the second needs: requests evenly spaced at exactly 20 a second come 21 to a
+ * second as soon as the network delays one and not another; at 19.6 they need
+ * 20 ms of such luck.  And it forgets a limit that has gone within minutes.
+ */
+#include "chatbase/pacing.h"
+
+#define MICROSECONDS 1000000.0
+
+/* Longest debt that requests can leave which ask for no leave, those of SQL functions. */
+#define MAX_DEBT INT64_C(1000000)
+
+/*
+ * Slowest rate: a try every ten seconds notices a recovery soon, and troubles
+ * nobody.
+ */
+#define SLOWEST_RATE 0.1
+
+/*
+ * No slower than that part of the setting: a server whose 429s come at random, and
+ * not for the rate, must not bring the budget down for ever.
+ */
+#define LEAST_OF_SETTING 0.01
+
+/*
+ * The rate after a 429 is at most this part of the rate before it: so far below
+ * the ceiling that jitter of 50 ms a second does no harm.
+ */
+#define MOST_LEFT 0.95
+
+/* The same where the rate before was too much at once: it was far off. */
+#define MOST_LEFT_AT_ONCE 0.85
+#define AT_ONCE INT64_C(2000000)
+
+/*
+ * Where much less was accepted than was allowed, the limit is near to what was
+ * accepted: the ceiling is set this much above it, not to the rate before.
+ */
+#define CEILING_ABOVE_ACCEPTED 1.1
+
+/* Servers that count in windows mostly do so by the second. */
+#define COMMON_WINDOW INT64_C(1000000)
+
+/*
+ * Time to reach the ceiling again: such that trying what is beyond it costs well
+ * under 2 % of the requests, a try costing as many 429s as are under way (4 by
+ * default).  Seldom requests would make this too long to ever recover from an
+ * outage, thus the limit.
+ */
+#define RECOVERY_SECONDS 60.0
+#define RECOVERY_REQUESTS 400.0
+#define RECOVERY_SECONDS_MAX 300.0
+
+/* Intervals that one answer can count as used, when demand is low. */
+#define USED_INTERVALS 2
+
+/* Wait after a 429 that does not say how long: from 1 s to 5 min. */
+#define FIRST_HOLD INT64_C(1000000)
+#define LONGEST_HOLD INT64_C(300000000)
+
+static int64_t
+later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
+/* first * 2^(n-1), at most max; no overflow whatever n is. */
+static int64_t
+doubled(int64_t n, int64_t first, int64_t max)
+{
+	int64_t		value = first;
+
+	while (n-- > 1 && value < max)
+		value = value > max / 2 ? max : value * 2;
+	return value < max ? value : max;
+}
+
+/* The setting, made usable whatever it is. */
+static double
+usable(double rate)
+{
+	return rate > 0 ? rate : SLOWEST_RATE;
+}
+
+static double
+current_rate(const PacingBudget *budget, double setting)
+{
+	setting = usable(setting);
+	return budget->rate > 0 && budget->rate < setting ? budget->rate : setting;
+}
+
+int64_t
+pacing_delay(const PacingBudget *budget, double rate, int64_t now)
+{
+	int64_t		at = later(budget->next_at, budget->held_until);
+
+	(void) rate;
+	return at > now ? at - now : 0;
+}
+
+void
+pacing_take(PacingBudget *budget, double rate, int64_t now)
+{
+	double		current = current_rate(budget, rate);
+	int64_t		free_since = later(budget->next_at, budget->held_until);
+
+	if (budget->rate == 0)
+	{
+		budget->slowed_at = now;
+		budget->recovered_at = now;
+	}
+	else if (now > free_since)
+		budget->idle += now - free_since;
+	budget->rate = current;
+	budget->next_at = later(now, budget->next_at) + (int64_t) (MICROSECONDS / current);
+	/* who takes without asking leaves the others no more than that to wait for */
+	if (budget->next_at > now + MAX_DEBT + (int64_t) (MICROSECONDS / current))
+		budget->next_at = now + MAX_DEBT + (int64_t) (MICROSECONDS / current);
+}
+
+void
+pacing_return(PacingBudget *budget, double rate)
+{
+	budget->next_at -= (int64_t) (MICROSECONDS / current_rate(budget, rate));
+}
+
+/* The rate after so many seconds of recovery. */
+static double
+recovered_rate(const PacingBudget *budget, double seconds)
+{
+	double		whole = RECOVERY_REQUESTS / budget->ceiling;
+	double		part;
+
+	if (whole < RECOVERY_SECONDS)
+		whole = RECOVERY_SECONDS;
+	else if (whole > RECOVERY_SECONDS_MAX)
+		whole = RECOVERY_SECONDS_MAX;
+	part = seconds / whole - 1;
+	return budget->ceiling + (budget->ceiling - budget->start) * part * part * part;
+}
+
+void
+pacing_answered(PacingBudget *budget, double rate, int64_t now)
+{
+	int64_t		most = (int64_t) (USED_INTERVALS * MICROSECONDS / current_rate(budget, rate));
+	int64_t		elapsed = now - budget->recovered_at;
+
+	budget->accepted++;
+	/* while held, answers are to requests from before: they prove nothing */
+	if (now < budget->held_until)
+		return;
+	budget->throttled = 0;
+	if (elapsed <= 0)
+		return;
+	budget->recovered_at = now;
+	if (budget->ceiling == 0)
+		budget->rate = usable(rate);
+	else if (budget->rate < usable(rate))
+	{
+		budget->recovery += elapsed < most ? elapsed : most;
+		budget->rate = recovered_rate(budget, budget->recovery / MICROSECONDS);
+	}
+	budget->rate = current_rate(budget, rate);
+}
+
+/*
+ * The time that what was accepted since the last slow-down is a fair share of, in
+ * seconds: that in which there was demand, and at least a window.
+ */
+static double
+accepted_during(const PacingBudget *budget, int64_t now)
+{
+	int64_t		time = now - later(budget->slowed_at, budget->held_until) - budget->idle;
+
+	return later(time, COMMON_WINDOW) / MICROSECONDS;
+}
+
+/* A 429 that the rate is to blame for, if anything was accepted at all. */
+static void
+slow_down(PacingBudget *budget, double rate, int64_t now)
+{
+	double		before = current_rate(budget, rate);
+	double		after = budget->accepted / accepted_during(budget, now);
+	bool		at_once = now - later(budget->slowed_at, budget->held_until) < AT_ONCE;
+	double		slowest = usable(rate) * LEAST_OF_SETTING;
+	double		most = before * (at_once ? MOST_LEFT_AT_ONCE : MOST_LEFT);
+
+	if (slowest < SLOWEST_RATE)
+		slowest = SLOWEST_RATE;
+	if (budget->accepted > 0)
+	{
+		budget->ceiling = before;
+		if (before > after * CEILING_ABOVE_ACCEPTED)
+			budget->ceiling = after * CEILING_ABOVE_ACCEPTED;
+		if (after > most)
+			after = most;
+		if (after < slowest)
+			after = before < slowest ? before : slowest;
+		if (budget->ceiling < after)
+			budget->ceiling = after;
+		budget->start = after;
+		budget->rate = after;
+		budget->recovery = 0;
+		budget->accepted = 0;
+	}
+	budget->idle = 0;
+	budget->slowed_at = now;
+}
+
+void
+pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
+				 int64_t told, double random, int64_t now)
+{
+	bool		again = budget->throttled > 0 || budget->ceiling > 0;
+	int64_t		hold = told;
+
+	if (again && left_at <= budget->slowed_at)
+	{
+		if (told >= 0)
+			budget->held_until = later(budget->held_until, now + told);
+		return;
+	}
+	budget->throttled++;
+	slow_down(budget, rate, now);
+	if (told < 0)
+	{
+		/* at least half of it: a random part near to nothing would be a wasted try */
+		hold = doubled(budget->throttled, FIRST_HOLD, LONGEST_HOLD) / 2;
+		hold += (int64_t) (hold * random);
+	}
+	budget->held_until = later(budget->held_until, now + hold);
+	budget->recovered_at = budget->held_until;
+}
+
+void
+pacing_fail(PacingBackoff *backoff, int64_t first, int64_t max,
+			int64_t told, double random, int64_t now)
+{
+	int64_t		delay;
+
+	if (backoff->failures < INT32_MAX)
+		backoff->failures++;
+	if (told >= 0)
+		delay = later(told, (int64_t) (first * random));
+	else
+		delay = (int64_t) (doubled(backoff->failures, first, max) * random);
+	backoff->until = now + delay;
+}
+
+void
+pacing_succeed(PacingBackoff *backoff)
+{
+	backoff->failures = 0;
+	backoff->until = 0;
+}
+
+int64_t
+pacing_pause(int n, int64_t first, int64_t max)
+{
+	return doubled(n, first, max);
+}
+
+int
+pacing_batch(int limit, int max)
+{
+	return limit > 0 && limit < max ? limit : max;
+}
+
+int
+pacing_batch_failed(int limit, int sent, int max)
+{
+	int			half = sent > 1 ? sent / 2 : 1;
+
+	limit = pacing_batch(limit, max);
+	return half < limit ? half : limit;
+}
+
+int
+pacing_batch_succeeded(int limit, int sent, int max)
+{
+	if (limit <= 0 || limit >= max)
+		return 0;
+	if (sent < limit - limit / 2)
+		return limit;
+	return limit > max / 2 ? 0 : limit * 2;
+}

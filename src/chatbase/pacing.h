@@ -1,0 +1,100 @@
+/*
+ * pacing.h
+ *		When the next request may leave.
+ *
+ * Plain C on structs of plain values that the caller owns, so that a
+ * budget can lie in shared memory under the caller's lock.  No clock, no random
+ * source, no waiting in here: both are arguments.
+ *
+ * Times are microseconds on any clock that does not go backwards; delays are
+ * microseconds.  random is uniform in [0, 1).
+ */
+#ifndef CONTACTS_PUSH_PACING_H
+#define CONTACTS_PUSH_PACING_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/*
+ * The requests that one key may make, shared by all who use the key.  Requests
+ * are spaced evenly rather than sent in bursts; a 429 slows the budget down and
+ * holds it, and it recovers to the configured rate: quickly to where it was
+ * throttled, from there on slowly at first.  What is not used is lost.
+ */
+typedef struct PacingBudget
+{
+	int64_t		next_at;		/* earliest departure of the next request */
+	int64_t		held_until;		/* nothing leaves before: told by a 429 */
+	double		rate;			/* requests a second now; 0: not used yet */
+	double		ceiling;		/* last rate that was answered 429; 0: none */
+	double		start;			/* rate after the last slow-down */
+	int64_t		slowed_at;		/* time of the last slow-down, or of the first use */
+	int64_t		recovered_at;	/* time up to which rate has recovered */
+	int64_t		recovery;		/* time that was used to recover since slowed_at */
+	int64_t		accepted;		/* answers other than 429 since slowed_at */
+	int64_t		idle;			/* time since slowed_at in which one could have left
+								 * and nobody came */
+	int64_t		throttled;		/* bursts of 429 in a row */
+} PacingBudget;
+
+/* A budget that nobody has used is all zero: memset is enough. */
+
+/* Microseconds until a request may leave, 0: now.  rate: the setting. */
+extern int64_t pacing_delay(const PacingBudget *budget, double rate, int64_t now);
+
+/* A request leaves now, whether pacing_delay() says so or not. */
+extern void pacing_take(PacingBudget *budget, double rate, int64_t now);
+
+/* The last request taken does not leave after all. */
+extern void pacing_return(PacingBudget *budget, double rate);
+
+/* An answer other than 429 has come for a request of this budget. */
+extern void pacing_answered(PacingBudget *budget, double rate, int64_t now);
+
+/*
+ * A 429 has come for a request that had left at left_at.  told: what it says to
+ * wait in microseconds, -1: nothing.  Of a burst of 429s only the first counts:
+ * for a request that had left before the last slow-down only told is heeded.  A
+ * burst without any other answer since the last one makes the budget wait, not
+ * slower: it is not the rate that is refused.
+ */
+extern void pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
+							 int64_t told, double random, int64_t now);
+
+/*
+ * The back-off of one chatbot (or of one contact, or of one pause): full jitter
+ * as in "Exponential Backoff And Jitter" (Brooker, AWS Architecture Blog, 2015).
+ */
+typedef struct PacingBackoff
+{
+	int			failures;		/* in a row */
+	int64_t		until;			/* no request before; 0: none */
+} PacingBackoff;
+
+/*
+ * One more failure, the n-th in a row: the next try is after told if the answer
+ * said so (told >= 0), else after a random part of first * 2^(n-1), at most max.
+ * told may exceed max, being the answer's own word, but counts as no less than a
+ * random part of first, so that "0" makes nobody try without pause.
+ */
+extern void pacing_fail(PacingBackoff *backoff, int64_t first, int64_t max,
+						int64_t told, double random, int64_t now);
+extern void pacing_succeed(PacingBackoff *backoff);
+
+/*
+ * A delay that doubles without jitter, for pauses that a person watches: first,
+ * 2 * first, ... at most max, for the n-th failure in a row (n >= 1).
+ */
+extern int64_t pacing_pause(int n, int64_t first, int64_t max);
+
+/*
+ * How many contacts a request may carry while a server is in trouble: at most
+ * half of what failed, down to 1 (so that requests that fail together count once),
+ * doubled with each success of a request that made use of at least half of it, up
+ * to max.  limit 0: not in trouble, max.  The last two return the new limit.
+ */
+extern int	pacing_batch(int limit, int max);
+extern int	pacing_batch_failed(int limit, int sent, int max);
+extern int	pacing_batch_succeeded(int limit, int sent, int max);
+
+#endif							/* CONTACTS_PUSH_PACING_H */

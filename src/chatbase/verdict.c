@@ -1,0 +1,198 @@
+/*
+ * verdict.c
+ *		From an answer to whose fault it is, and what is to be done about it.
+ *
+ * One table, and the words by which a refusal is told from an exhausted plan.  Pure
+ * functions: no state, clock, locale or library may enter.
+ */
+#include "chatbase/verdict.h"
+
+#include <stddef.h>
+#include <string.h>
+
+/*
+ * Words of a refusal that is about what the plan allows, whatever the contacts
+ * are.  The API page shows no example; these are what such messages have in
+ * common ("You have exceeded your plan's contact limit, please upgrade").
+ */
+static const char *const quota_words[] = {
+	"exceed", "exceeded", "exceeding", "exceeds", "limit", "limits", "limited",
+	"quota", "quotas", "upgrade"
+};
+
+/*
+ * Words for a part of a contact (ContactInput's members, and what is said of
+ * values), or of a request: with one of them a limit is about that.
+ */
+static const char *const part_words[] = {
+	"attribute", "attributes", "body", "byte", "bytes", "char", "character",
+	"characters", "chars", "custom_attribute", "custom_attributes", "digits", "email",
+	"emails", "external", "external_id", "external_ids", "field", "fields", "item",
+	"items", "key", "keys", "label", "length", "long", "longer", "name", "names",
+	"payload", "phone", "phonenumber", "property", "request", "size", "string",
+	"stripe", "stripe_accounts", "stripe_email", "stripe_id", "text", "value", "values"
+};
+
+#define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
+
+static char
+lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char) (c - 'A' + 'a') : c;
+}
+
+static bool
+is_word_char(char c)
+{
+	return (lower(c) >= 'a' && lower(c) <= 'z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* True if the len bytes at word are the lower-case word expected, in any case. */
+static bool
+is_word(const char *word, size_t len, const char *expected)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if (expected[i] == '\0' || lower(word[i]) != expected[i])
+			return false;
+	}
+	return expected[len] == '\0';
+}
+
+static bool
+is_one_of(const char *word, size_t len, const char *const *words, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+	{
+		if (is_word(word, len, words[i]))
+			return true;
+	}
+	return false;
+}
+
+/* True for what follows "users" in users[3] and users.3. */
+static bool
+is_index(const char *text)
+{
+	return (text[0] == '[' || text[0] == '.') && text[1] >= '0' && text[1] <= '9';
+}
+
+/* The rule that verdict.h states at verdict_judge(). */
+static bool
+speaks_of_quota(const char *message)
+{
+	bool		quota = false;
+	bool		maximum = false;
+	bool		reached = false;
+	size_t		len;
+
+	if (message == NULL)
+		return false;
+	for (const char *p = message; *p != '\0'; p += len)
+	{
+		for (len = 0; is_word_char(p[len]); len++)
+			;
+		if (len == 0)
+		{
+			len = 1;
+			continue;
+		}
+		if (is_one_of(p, len, part_words, LENGTH(part_words)) ||
+			(is_word(p, len, "users") && is_index(p + len)))
+			return false;
+		quota |= is_one_of(p, len, quota_words, LENGTH(quota_words));
+		maximum |= is_word(p, len, "maximum");
+		reached |= is_word(p, len, "reached");
+	}
+	return quota || (maximum && reached);
+}
+
+static Verdict
+judge_ok(const Answer *answer)
+{
+	if (answer->kind == ANSWER_TIMED_OUT)
+		return VERDICT_SERVER;
+	if (answer->kind == ANSWER_COMPLETE && answer->is_json && answer->names_all)
+		return VERDICT_CREATED;
+	return VERDICT_PARTIAL;
+}
+
+/* The table of whose fault an answer is. */
+static Verdict
+judge_status(const Answer *answer)
+{
+	switch (answer->status)
+	{
+		case 200:
+			return judge_ok(answer);
+		case 400:
+			return speaks_of_quota(answer->message) ? VERDICT_QUOTA : VERDICT_CONTACT;
+		case 401:
+		case 403:
+			return VERDICT_KEY;
+		case 404:
+			return VERDICT_CHATBOT;
+		case 408:
+		case 425:
+			return VERDICT_SERVER;
+		case 409:
+		case 422:
+			return VERDICT_CONTACT;
+		case 413:
+			return VERDICT_BATCH;
+		case 429:
+			return VERDICT_RATE;
+		default:
+			if ((answer->status > 200 && answer->status < 300) ||
+				(answer->status >= 500 && answer->status < 600))
+				return VERDICT_SERVER;
+			return VERDICT_CHATBOT;
+	}
+}
+
+Judgement
+verdict_judge(const Answer *answer)
+{
+	Judgement	judgement;
+
+	if (answer->kind == ANSWER_NOT_SENT)
+		judgement.verdict = VERDICT_NETWORK;
+	else if (answer->kind != ANSWER_COMPLETE && answer->status == 0)
+		judgement.verdict = VERDICT_SERVER;
+	else
+		judgement.verdict = judge_status(answer);
+	judgement.unconfirmed = judgement.verdict == VERDICT_SERVER ||
+		judgement.verdict == VERDICT_PARTIAL;
+	judgement.wait_ms = verdict_wait_ms(answer->retry_after, answer->ratelimit_reset,
+										answer->now);
+	return judgement;
+}
+
+const char *
+verdict_name(Verdict verdict)
+{
+	switch (verdict)
+	{
+		case VERDICT_CREATED:
+			return "created";
+		case VERDICT_PARTIAL:
+			return "partial";
+		case VERDICT_CONTACT:
+			return "contact";
+		case VERDICT_QUOTA:
+			return "quota";
+		case VERDICT_KEY:
+			return "key";
+		case VERDICT_CHATBOT:
+			return "chatbot";
+		case VERDICT_BATCH:
+			return "batch";
+		case VERDICT_RATE:
+			return "rate";
+		case VERDICT_SERVER:
+			return "server";
+		case VERDICT_NETWORK:
+			return "network";
+	}
+	return "unknown";
+}

@@ -1,0 +1,96 @@
+/*
+ * verdict.h
+ *		From an answer to whose fault it is, and what is to be done about it.
+ *
+ * A pure function of its argument, plain C; no PostgreSQL, no libcurl,
+ * no JSON, no clock.  Cause before isolation: a trouble of the key, of the
+ * chatbot or of the network must never be worked off on contacts.
+ */
+#ifndef CONTACTS_PUSH_VERDICT_H
+#define CONTACTS_PUSH_VERDICT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How the exchange ended, as far as a verdict depends on it. */
+typedef enum AnswerKind
+{
+	ANSWER_COMPLETE,			/* status, headers and body have arrived */
+	ANSWER_NOT_SENT,			/* nothing left this machine: DNS, connect, TLS */
+	ANSWER_TIMED_OUT,			/* sent, no whole answer in time */
+	ANSWER_LOST,				/* sent, connection lost */
+	ANSWER_TOO_LARGE			/* more than is accepted */
+} AnswerKind;
+
+typedef struct Answer
+{
+	AnswerKind	kind;
+	int			status;			/* HTTP status; 0 where none has arrived */
+	bool		is_json;		/* the body is one JSON object */
+	bool		names_all;		/* it names every contact of the request */
+	const char *message;		/* the API's message, or NULL */
+	const char *retry_after;	/* header, or NULL */
+	const char *ratelimit_reset;	/* header X-RateLimit-Reset, or NULL */
+	int64_t		now;			/* seconds since 1970, for dates in headers */
+} Answer;
+
+/* The one place where a thing is to be put right. */
+typedef enum Verdict
+{
+	VERDICT_CREATED,			/* 200 that names every contact */
+	VERDICT_PARTIAL,			/* 200, but not JSON, cut, too large, or without some:
+								 * those named are created, the rest unconfirmed */
+	VERDICT_CONTACT,			/* some contact: isolate (400, 409, 422) */
+	VERDICT_QUOTA,				/* chatbot: 400 that speaks of a limit or quota; pause */
+	VERDICT_KEY,				/* key: pause (401, 403) */
+	VERDICT_CHATBOT,			/* chatbot: pause (404, 3xx, anything unknown) */
+	VERDICT_BATCH,				/* batch too large: halve the bytes (413) */
+	VERDICT_RATE,				/* key: slow down (429) */
+	VERDICT_SERVER,				/* chatbot: back off, contacts unconfirmed (408, 425,
+								 * 5xx, 2xx other than 200, time-out, lost) */
+	VERDICT_NETWORK				/* chatbot: back off, nothing was sent */
+} Verdict;
+
+/* Longest wait that an answer can impose, in seconds: a day.  A header that
+ * says more is more likely broken than meant. */
+#define VERDICT_MAX_WAIT 86400
+
+typedef struct Judgement
+{
+	Verdict		verdict;
+	bool		unconfirmed;	/* the contacts of the request may have been created */
+	int64_t		wait_ms;		/* what the answer says to wait, from Answer.now;
+								 * -1: says nothing usable.  At most
+								 * VERDICT_MAX_WAIT (in ms here) */
+} Judgement;
+
+/*
+ * Of an answer that broke off, timed out or was too large, a status that has
+ * arrived counts as far as it can: a refusal (4xx) stands without its body, since
+ * calling its contacts unconfirmed would make a later 409 look like their own
+ * doing.
+ *
+ * A 400 speaks of a limit or quota if its message has, in any case, one of the
+ * words quota, limit, exceed, upgrade (and their other forms), or both "maximum"
+ * and "reached", and no word for a part of a contact or of a request: "name
+ * exceeds the limit of 100 characters" is some contact's fault.  When in doubt it
+ * is the contact's: that is found out with a few requests more, while the pause
+ * that a quota brings about would make all contacts wait for a bad one.
+ */
+extern Judgement verdict_judge(const Answer *answer);
+
+/* A constant word for logs and the request table: "created", "partial",
+ * "contact", "quota", "key", "chatbot", "batch", "rate", "server", "network". */
+extern const char *verdict_name(Verdict verdict);
+
+/*
+ * The wait that Retry-After (RFC 9110, 10.2.3: seconds, or an HTTP date in any of
+ * its three forms) or else X-RateLimit-Reset (seconds or milliseconds since
+ * 1970; a number too small to be a time is seconds from now) asks for, in
+ * milliseconds, cut to VERDICT_MAX_WAIT; -1 if neither does: absent, empty,
+ * negative, not a number, past.
+ */
+extern int64_t verdict_wait_ms(const char *retry_after, const char *ratelimit_reset,
+							   int64_t now);
+
+#endif							/* CONTACTS_PUSH_VERDICT_H */

@@ -1,0 +1,53 @@
+/*
+ * answer.h
+ *		What a finished request means: its HTTP result, its reply and the verdict
+ *		in one.
+ *
+ * Joins http.c, reply.c and verdict.c for the SQL function and the
+ * worker.
+ */
+#ifndef CONTACTS_PUSH_ANSWER_H
+#define CONTACTS_PUSH_ANSWER_H
+
+#include "chatbase/http.h"
+#include "chatbase/reply.h"
+#include "chatbase/verdict.h"
+
+typedef struct ReadAnswer
+{
+	Reply	   *reply;			/* malloc'd; answer_free() */
+	int		   *match;			/* for each contact sent: its index in the reply's
+								 * contacts, -1 if it is not named with an id */
+	int			named;			/* how many are */
+	Judgement	judgement;
+	char	   *message;		/* palloc'd, cleaned, in the database's encoding: the
+								 * API's message, else what failed; never NULL */
+	bool		from_api;		/* message is the API's own */
+} ReadAnswer;
+
+/*
+ * Reads the result of a request for n contacts whose external_ids (UTF-8) are
+ * given in the order in which they were sent.  key: is not repeated in message
+ * though the answer does.  Throws when out of memory; the reply is then lost.
+ */
+extern void answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
+						const char *const *external_ids, int n);
+extern void answer_free(ReadAnswer *answer);
+
+/* "503", or what happened instead of a status; a constant or palloc'd. */
+extern const char *answer_describe(const HttpResult *result);
+
+/*
+ * Foreign UTF-8 text in the database's encoding, palloc'd: control characters
+ * become spaces, what the encoding does not have becomes "?", and it is cut to
+ * max_bytes at a character's end.
+ */
+extern char *answer_clean(const char *utf8, int max_bytes);
+
+/* The same exactly; NULL if the encoding does not have all of it. */
+extern char *answer_to_server(const char *utf8);
+
+/* Longest message of the API that is passed on, bytes. */
+#define ANSWER_MAX_MESSAGE 1024
+
+#endif							/* CONTACTS_PUSH_ANSWER_H */

@@ -1,0 +1,264 @@
+/*
+ * contact.c
+ *		A ContactInput: what the API's schema says of it, and request bodies.
+ *
+ * No SQL, no HTTP.
+ */
+#include "postgres.h"
+
+#include "catalog/namespace.h"
+#include "common/string.h"
+#include "compat.h"
+#include "contact/contact.h"
+#include "mb/pg_wchar.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+
+/* First allocation for a contact's text, bytes; the rest is grown. */
+#define JSON_SIZE_GUESS 512
+
+/* A member, or NULL. */
+static JsonbValue *
+get_member(JsonbContainer *object, const char *name, JsonbValue *value)
+{
+	return getKeyJsonValueFromContainer(object, name, strlen(name), value);
+}
+
+static char *
+string_of(const JsonbValue *value)
+{
+	return pnstrdup(value->val.string.val, value->val.string.len);
+}
+
+char *
+contact_member(JsonbContainer *contact, const char *name)
+{
+	JsonbValue	value;
+
+	if (!JsonContainerIsObject(contact) ||
+		!get_member(contact, name, &value) || value.type != jbvString)
+		return NULL;
+	return string_of(&value);
+}
+
+/* "users[3]" and "email" make "users[3].email"; "" and "email" make "email". */
+static char *
+join_path(const char *path, const char *name)
+{
+	return *path ? psprintf("%s.%s", path, name) : pstrdup(name);
+}
+
+/*
+ * The schema says format: email, and servers differ in what they take for one:
+ * something@something is what all of them ask for.
+ */
+static bool
+looks_like_email(const JsonbValue *value)
+{
+	const char *at = memchr(value->val.string.val, '@', value->val.string.len);
+
+	return at && at > value->val.string.val &&
+		at < value->val.string.val + value->val.string.len - 1;
+}
+
+/* A member that may be absent but else is a string, of format e-mail if so said. */
+static char *
+check_string(JsonbContainer *object, const char *path, const char *name, bool email)
+{
+	JsonbValue	value;
+
+	if (!get_member(object, name, &value))
+		return NULL;
+	if (value.type != jbvString)
+		return psprintf("%s must be a string; leave it out where there is none",
+						join_path(path, name));
+	if (email && !looks_like_email(&value))
+		return psprintf("%s must be an e-mail address, something@something",
+						join_path(path, name));
+	return NULL;
+}
+
+/* A member that must be a string, and not empty. */
+static char *
+check_required(JsonbContainer *object, const char *path, const char *name)
+{
+	JsonbValue	value;
+
+	if (!get_member(object, name, &value))
+		return psprintf("%s is missing", join_path(path, name));
+	if (value.type != jbvString)
+		return psprintf("%s must be a string", join_path(path, name));
+	if (value.val.string.len == 0)
+		return psprintf("%s must not be empty", join_path(path, name));
+	return NULL;
+}
+
+static char *
+check_stripe_account(JsonbContainer *account, const char *path)
+{
+	char	   *why = check_required(account, path, "label");
+
+	if (why == NULL)
+		why = check_required(account, path, "stripe_id");
+	if (why == NULL)
+		why = check_string(account, path, "stripe_email", true);
+	return why;
+}
+
+static char *
+check_stripe_accounts(JsonbContainer *contact, const char *path)
+{
+	JsonbValue	accounts;
+	char	   *here = join_path(path, "stripe_accounts");
+	char	   *why = NULL;
+
+	if (!get_member(contact, "stripe_accounts", &accounts))
+		return NULL;
+	if (accounts.type != jbvBinary || !JsonContainerIsArray(accounts.val.binary.data))
+		return psprintf("%s must be an array", here);
+	for (uint32 i = 0; why == NULL && i < JsonContainerSize(accounts.val.binary.data); i++)
+	{
+		JsonbValue *account = getIthJsonbValueFromContainer(accounts.val.binary.data, i);
+		char	   *element = psprintf("%s[%u]", here, i);
+
+		if (account->type != jbvBinary || !JsonContainerIsObject(account->val.binary.data))
+			why = psprintf("%s must be an object with label and stripe_id", element);
+		else
+			why = check_stripe_account(account->val.binary.data, element);
+	}
+	return why;
+}
+
+static char *
+check_custom_attributes(JsonbContainer *contact, const char *path)
+{
+	JsonbValue	value;
+
+	if (get_member(contact, "custom_attributes", &value) &&
+		!(value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data)))
+		return psprintf("%s must be an object", join_path(path, "custom_attributes"));
+	return NULL;
+}
+
+/* external_id: required, or equal to what the caller knows already. */
+static char *
+check_external_id(JsonbContainer *contact, const char *path, const char *external_id)
+{
+	JsonbValue	value;
+	char	   *why;
+
+	if (external_id && !get_member(contact, "external_id", &value))
+		return NULL;
+	why = check_required(contact, path, "external_id");
+	if (why == NULL && external_id &&
+		strcmp(contact_member(contact, "external_id"), external_id) != 0)
+		why = psprintf("%s differs from the external_id of its row",
+					   join_path(path, "external_id"));
+	return why;
+}
+
+char *
+contact_check(JsonbContainer *contact, const char *path, const char *external_id)
+{
+	static const char *const strings[] = {"name", "phonenumber"};
+	char	   *why;
+
+	if (!JsonContainerIsObject(contact))
+		return psprintf("%s must be an object", *path ? path : "a contact");
+	why = check_external_id(contact, path, external_id);
+	for (int i = 0; why == NULL && i < lengthof(strings); i++)
+		why = check_string(contact, path, strings[i], false);
+	if (why == NULL)
+		why = check_string(contact, path, "email", true);
+	if (why == NULL)
+		why = check_stripe_accounts(contact, path);
+	if (why == NULL)
+		why = check_custom_attributes(contact, path);
+	return why;
+}
+
+/*
+ * Text of the database's encoding in UTF-8; NULL if it has bytes that are no
+ * characters (SQL_ASCII) or that Unicode does not have.
+ */
+static char *
+to_utf8(char *text, int length, int *utf8_length)
+{
+	int			encoding = GetDatabaseEncoding();
+	char	   *utf8;
+	int			size;
+	Oid			conversion;
+
+	*utf8_length = length;
+	if (encoding == PG_UTF8 || pg_is_ascii(text))
+		return text;
+	if (encoding == PG_SQL_ASCII)
+		return pg_verify_mbstr(PG_UTF8, text, length, true) ? text : NULL;
+	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
+	if (!OidIsValid(conversion))
+		return NULL;
+	size = length * MAX_CONVERSION_GROWTH + 1;
+	utf8 = palloc(size);
+	if (pg_do_encoding_conversion_buf(conversion, encoding, PG_UTF8,
+									  (unsigned char *) text, length,
+									  (unsigned char *) utf8, size, true) < length)
+		return NULL;
+	*utf8_length = strlen(utf8);
+	return utf8;
+}
+
+char *
+contact_to_utf8(const char *text)
+{
+	int			length;
+	char	   *utf8 = to_utf8(unconstify(char *, text), strlen(text), &length);
+
+	return utf8;
+}
+
+char *
+contact_to_json(JsonbContainer *contact, const char *external_id, int *length)
+{
+	StringInfoData text;
+	JsonbValue	value;
+
+	initStringInfo(&text);
+	if (external_id && !get_member(contact, "external_id", &value))
+	{
+		StringInfoData rest;
+
+		initStringInfo(&rest);
+		JsonbToCString(&rest, contact, JSON_SIZE_GUESS);
+		appendStringInfoString(&text, "{\"external_id\": ");
+		escape_json(&text, external_id);
+		if (JsonContainerSize(contact) > 0)
+			appendStringInfoString(&text, ", ");
+		appendBinaryStringInfo(&text, rest.data + 1, rest.len - 1);
+		pfree(rest.data);
+	}
+	else
+		JsonbToCString(&text, contact, JSON_SIZE_GUESS);
+
+	return to_utf8(text.data, text.len, length);
+}
+
+void
+contact_body_begin(StringInfo body)
+{
+	appendStringInfoString(body, "{\"users\":[");
+}
+
+void
+contact_body_add(StringInfo body, const char *json, int length)
+{
+	if (body->data[body->len - 1] != '[')
+		appendStringInfoChar(body, ',');
+	appendBinaryStringInfo(body, json, length);
+}
+
+void
+contact_body_end(StringInfo body)
+{
+	appendStringInfoString(body, "]}");
+}

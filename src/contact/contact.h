@@ -1,0 +1,53 @@
+/*
+ * contact.h
+ *		A ContactInput: what the API's schema says of it, and request bodies.
+ *
+ * The rules are those of ContactInput and StripeAccountInput on the
+ * API's OpenAPI page, and no others: what the schema leaves open is for the
+ * server to decide.
+ */
+#ifndef CONTACTS_PUSH_CONTACT_H
+#define CONTACTS_PUSH_CONTACT_H
+
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+
+/* Most contacts in one request: maxItems of "users". */
+#define CONTACT_MAX_USERS 1000
+
+/* Longest external_id, in bytes of the database's encoding; an index holds it. */
+#define CONTACT_MAX_EXTERNAL_ID 1024
+
+/*
+ * What is wrong with one contact, palloc'd, e.g. "users[3].email must be ...";
+ * NULL: nothing.  path names the contact ("users[3]"; "" for a message that
+ * begins with the member's name).  external_id: what the member of that name must
+ * be equal to and may then be left out; NULL: it must be there.
+ */
+extern char *contact_check(JsonbContainer *contact, const char *path,
+						   const char *external_id);
+
+/* The member as a palloc'd string of the database's encoding; NULL: no string. */
+extern char *contact_member(JsonbContainer *contact, const char *name);
+
+/*
+ * The contact as JSON text in UTF-8, palloc'd, ready to be put into a body;
+ * external_id is added where the contact leaves it out (NULL: it does not).
+ * NULL if it has bytes that are no characters (in a database in SQL_ASCII), or
+ * characters that Unicode does not have.
+ */
+extern char *contact_to_json(JsonbContainer *contact, const char *external_id,
+							 int *length);
+
+/* {"users":[...]}, piece by piece. */
+extern void contact_body_begin(StringInfo body);
+extern void contact_body_add(StringInfo body, const char *json, int length);
+extern void contact_body_end(StringInfo body);
+
+/*
+ * A text of the database's encoding in UTF-8, palloc'd or the argument itself; NULL
+ * as above.  Needs a transaction.
+ */
+extern char *contact_to_utf8(const char *text);
+
+#endif							/* CONTACTS_PUSH_CONTACT_H */

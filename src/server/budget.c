@@ -1,0 +1,132 @@
+/*
+ * budget.c
+ *		When a request may leave with a key: one budget a key for the whole server.
+ *
+ * The rules are pacing.c's; here they are applied where all processes
+ * meet.  Nothing about databases and workers may enter here.
+ */
+#include "postgres.h"
+
+#include "chatbase/pacing.h"
+#include "common/hashfn.h"
+#include "common/pg_prng.h"
+#include "compat.h"
+#include "server/budget.h"
+#include "server/settings.h"
+#include "util/clock.h"
+
+/* Budgets of a process without shared memory: they pace nobody, but count. */
+static KeyBudget local_budgets[BUDGETS_MAX];
+
+static KeyBudget *budgets = local_budgets;
+static LWLock *lock = NULL;		/* NULL: nobody else sees the budgets */
+
+void
+budget_attach(KeyBudget *shared_budgets, LWLock *shared_lock)
+{
+	budgets = shared_budgets;
+	lock = shared_lock;
+}
+
+uint64
+budget_key_hash(const char *key)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) key, strlen(key), 0);
+
+	return hash ? hash : 1;
+}
+
+/* The budget of a key, made if need be; the lock must be held exclusively. */
+static PacingBudget *
+find_budget(uint64 key_hash)
+{
+	KeyBudget *oldest = &budgets[0];
+
+	for (int i = 0; i < BUDGETS_MAX; i++)
+	{
+		if (budgets[i].key_hash == key_hash)
+		{
+			oldest = &budgets[i];
+			break;
+		}
+		if (budgets[i].used_at < oldest->used_at)
+			oldest = &budgets[i];
+	}
+	if (oldest->key_hash != key_hash)
+	{
+		memset(oldest, 0, sizeof(*oldest));
+		oldest->key_hash = key_hash;
+	}
+	oldest->used_at = clock_us();
+	return &oldest->pacing;
+}
+
+static PacingBudget *
+lock_budget(uint64 key_hash)
+{
+	if (lock)
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+	return find_budget(key_hash);
+}
+
+static void
+unlock_budget(void)
+{
+	if (lock)
+		LWLockRelease(lock);
+}
+
+/* One section: two workers must not both find the budget free. */
+int64
+budget_try(uint64 key_hash)
+{
+	PacingBudget *budget = lock_budget(key_hash);
+	int64		now = clock_us();
+	int64		delay = pacing_delay(budget, settings_requests_per_second, now);
+
+	if (delay == 0)
+		pacing_take(budget, settings_requests_per_second, now);
+	unlock_budget();
+	return delay;
+}
+
+void
+budget_return(uint64 key_hash)
+{
+	pacing_return(lock_budget(key_hash), settings_requests_per_second);
+	unlock_budget();
+}
+
+void
+budget_take(uint64 key_hash)
+{
+	pacing_take(lock_budget(key_hash), settings_requests_per_second, clock_us());
+	unlock_budget();
+}
+
+void
+budget_answered(uint64 key_hash)
+{
+	pacing_answered(lock_budget(key_hash), settings_requests_per_second, clock_us());
+	unlock_budget();
+}
+
+void
+budget_throttled(uint64 key_hash, int64 left_at, int64 told_us)
+{
+	double		random = pg_prng_double(&pg_global_prng_state);
+
+	pacing_throttled(lock_budget(key_hash), settings_requests_per_second, left_at,
+					 told_us, random, clock_us());
+	unlock_budget();
+}
+
+double
+budget_rate(uint64 key_hash)
+{
+	PacingBudget *budget = lock_budget(key_hash);
+	double		rate = budget->rate > 0 ? budget->rate : settings_requests_per_second;
+
+	unlock_budget();
+	return rate;
+}

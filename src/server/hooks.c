@@ -1,0 +1,139 @@
+/*
+ * hooks.c
+ *		Commands of the server that concern the workers.
+ *
+ * A worker is connected to its database and would be in the way of
+ * DROP DATABASE, ALTER DATABASE ... RENAME and SET TABLESPACE, and of CREATE
+ * DATABASE in the one that it copies, which want to be alone there.  It is stopped
+ * before they look, and comes back by itself where the database is still there and
+ * no template.
+ */
+#include "postgres.h"
+
+#include "catalog/objectaccess.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "commands/extension.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "server/hooks.h"
+#include "server/shared.h"
+#include "server/wake.h"
+#include "tcop/utility.h"
+#include "utils/syscache.h"
+
+static object_access_hook_type prev_object_access_hook = NULL;
+static ProcessUtility_hook_type prev_process_utility_hook = NULL;
+
+/*
+ * DROP EXTENSION: the worker learns at once that its extension is gone.
+ * DROP DATABASE: by now its rights are checked, and who is connected is not yet.
+ */
+static void
+on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *arg)
+{
+	if (prev_object_access_hook)
+		prev_object_access_hook(access, class, object, sub, arg);
+	if (access != OAT_DROP)
+		return;
+	if (class == ExtensionRelationId)
+	{
+		char	   *name = get_extension_name(object);
+
+		if (name && strcmp(name, "contacts_push") == 0)
+			wake_worker_at_commit();
+	}
+	else if (class == DatabaseRelationId)
+		shared_stop_worker(object);
+}
+
+bool
+hooks_is_template(Oid database)
+{
+	HeapTuple	tuple = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(database));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_database) GETSTRUCT(tuple))->datistemplate;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* The value of an option of a statement, NULL if it is not there. */
+static char *
+get_option(List *options, const char *name)
+{
+	ListCell   *cell;
+
+	foreach(cell, options)
+	{
+		DefElem    *option = lfirst_node(DefElem, cell);
+
+		if (strcmp(option->defname, name) == 0 && option->arg)
+			return defGetString(option);
+	}
+	return NULL;
+}
+
+/* The database that the statement wants to be alone in, or NULL. */
+static const char *
+wants_to_be_alone(Node *statement)
+{
+	if (IsA(statement, RenameStmt) &&
+		((RenameStmt *) statement)->renameType == OBJECT_DATABASE)
+		return ((RenameStmt *) statement)->subname;
+	if (IsA(statement, AlterDatabaseStmt) &&
+		get_option(((AlterDatabaseStmt *) statement)->options, "tablespace"))
+		return ((AlterDatabaseStmt *) statement)->dbname;
+	if (IsA(statement, CreatedbStmt))
+	{
+		const char *template = get_option(((CreatedbStmt *) statement)->options, "template");
+
+		return template ? template : "template1";
+	}
+	return NULL;
+}
+
+/* False where the command will be refused; then the worker is left alone. */
+static bool
+may_be_alone(Node *statement, Oid database)
+{
+	return compat_owns_database(database, GetUserId()) ||
+		(IsA(statement, CreatedbStmt) && have_createdb_privilege() &&
+		 hooks_is_template(database));
+}
+
+static void
+on_utility(PlannedStmt *statement, const char *source, bool read_only,
+		   ProcessUtilityContext context, ParamListInfo params,
+		   QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
+{
+	const char *name = wants_to_be_alone(statement->utilityStmt);
+
+	if (name)
+	{
+		Oid			database = get_database_oid(name, true);
+
+		if (OidIsValid(database) && may_be_alone(statement->utilityStmt, database))
+			shared_stop_worker(database);
+	}
+	if (prev_process_utility_hook)
+		prev_process_utility_hook(statement, source, read_only, context, params,
+								  environment, dest, completion);
+	else
+		standard_ProcessUtility(statement, source, read_only, context, params,
+								environment, dest, completion);
+}
+
+void
+hooks_install(void)
+{
+	prev_object_access_hook = object_access_hook;
+	object_access_hook = on_object_access;
+	prev_process_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = on_utility;
+}

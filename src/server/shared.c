@@ -1,0 +1,521 @@
+/*
+ * shared.c
+ *		Shared memory: who works for which database.
+ *
+ * The budgets lie here, too; what is done with them is in
+ * budget.c.  One lightweight lock covers everything: all sections are short, the
+ * busiest caller is a commit that looks its database's worker up among a handful.
+ * No pointer and no descriptor may enter the structures.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+#include <time.h>
+
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "server/budget.h"
+#include "server/shared.h"
+#include "storage/condition_variable.h"
+#include "storage/ipc.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "util/clock.h"
+#include "utils/timestamp.h"
+
+/* Installations told between two rounds of the launcher; more: it looks at all. */
+#define MAX_INSTALLATIONS 16
+
+/* Databases held at once; if more are, the oldest worker comes back early. */
+#define MAX_HOLDS 16
+
+/* A worker's grace period and what its exit takes, ms. */
+#define STOP_MS 3000
+
+typedef struct Worker
+{
+	Oid			database;		/* InvalidOid: the slot is free */
+	int			procno;			/* of the worker, -1: not attached */
+	SharedExit	exit;
+	bool		ended;			/* the slot is kept for the next one, unless it is needed */
+	bool		resumed;		/* contacts_push.resume() was called */
+	uint64		flush_done;		/* the highest ticket answered for the database */
+	SharedReport report;
+} Worker;
+
+/* A database in which somebody wants to be alone for a while. */
+typedef struct Hold
+{
+	Oid			database;
+	int64		until;			/* clock_us() */
+} Hold;
+
+typedef struct Shared
+{
+	int			launcher_procno;	/* -1: none */
+	bool		look_at_all;
+	int			ninstallations;
+	Oid			installations[MAX_INSTALLATIONS];
+	Hold		holds[MAX_HOLDS];
+	int			next_hold;		/* to be overwritten next */
+	KeyBudget budgets[BUDGETS_MAX];
+	uint64		flush_drawn;	/* the last ticket; one count, as slots change hands */
+	ConditionVariable flushed;	/* some flush_done has changed */
+	int			nworkers;
+	Worker		workers[FLEXIBLE_ARRAY_MEMBER];
+} Shared;
+
+static Shared *shared = NULL;
+static LWLock *shared_lock = NULL;
+static Worker *my_worker = NULL;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+/* A worker a database, and no more workers than there can be processes. */
+static Size
+shared_size(void)
+{
+	return add_size(offsetof(Shared, workers),
+					mul_size(max_worker_processes, sizeof(Worker)));
+}
+
+static void
+shared_shmem_request(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+	RequestAddinShmemSpace(shared_size());
+	RequestNamedLWLockTranche("contacts_push", 1);
+}
+
+static void
+shared_shmem_startup(void)
+{
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	shared = ShmemInitStruct("contacts_push", shared_size(), &found);
+	if (!found)
+	{
+		memset(shared, 0, shared_size());
+		shared->launcher_procno = -1;
+		ConditionVariableInit(&shared->flushed);
+		shared->nworkers = max_worker_processes;
+		for (int i = 0; i < shared->nworkers; i++)
+			shared->workers[i].procno = -1;
+	}
+	shared_lock = &GetNamedLWLockTranche("contacts_push")->lock;
+	budget_attach(shared->budgets, shared_lock);
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+shared_request(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = shared_shmem_request;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = shared_shmem_startup;
+}
+
+bool
+shared_available(void)
+{
+	return shared != NULL;
+}
+
+/* The slot of a database, or NULL; the lock must be held. */
+static Worker *
+find_worker(Oid database)
+{
+	for (int i = 0; i < shared->nworkers; i++)
+		if (shared->workers[i].database == database)
+			return &shared->workers[i];
+	return NULL;
+}
+
+/*
+ * The process may have ended meanwhile and its number been given to another: that
+ * one wakes for nothing.
+ */
+static void
+set_latch_of(int procno)
+{
+	if (procno >= 0)
+		SetLatch(&ProcGlobal->allProcs[procno].procLatch);
+}
+
+void
+shared_wake_worker(Oid database, bool resumed)
+{
+	Worker	   *worker;
+
+	if (shared == NULL)
+		return;
+	LWLockAcquire(shared_lock, resumed ? LW_EXCLUSIVE : LW_SHARED);
+	worker = find_worker(database);
+	if (worker && resumed)
+		worker->resumed = true;
+	if (worker)
+		set_latch_of(worker->procno);
+	LWLockRelease(shared_lock);
+}
+
+void
+shared_tell_launcher(Oid database)
+{
+	if (shared == NULL)
+		return;
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (shared->ninstallations < MAX_INSTALLATIONS)
+		shared->installations[shared->ninstallations++] = database;
+	else
+		shared->look_at_all = true;
+	set_latch_of(shared->launcher_procno);
+	LWLockRelease(shared_lock);
+}
+
+/* One a database: CREATE DATABASE may come often.  The lock must be held. */
+static Hold *
+choose_hold(Oid database)
+{
+	Hold	   *hold;
+
+	for (int i = 0; i < MAX_HOLDS; i++)
+		if (shared->holds[i].database == database)
+			return &shared->holds[i];
+	hold = &shared->holds[shared->next_hold];
+	shared->next_hold = (shared->next_hold + 1) % MAX_HOLDS;
+	return hold;
+}
+
+/* Sends the worker of a database SIGTERM; false: there is none. */
+static bool
+terminate_worker(Oid database)
+{
+	Worker	   *worker;
+	Hold	   *hold;
+	int			pid = 0;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker && worker->procno >= 0)
+		pid = worker->report.pid;
+	hold = choose_hold(database);
+	hold->database = database;
+	hold->until = clock_us() + SHARED_HOLD_MS * INT64CONST(1000);
+	LWLockRelease(shared_lock);
+	return pid > 0 && kill(pid, SIGTERM) == 0;
+}
+
+void
+shared_stop_worker(Oid database)
+{
+	int64		until = clock_us() + STOP_MS * INT64CONST(1000);
+	SharedReport report;
+
+	if (shared == NULL || !terminate_worker(database))
+		return;
+	while (shared_get_report(database, &report) && report.pid != 0 && clock_us() < until)
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 10, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* The lock must be held. */
+static int64
+hold_left(Oid database)
+{
+	int64		until = 0;
+
+	for (int i = 0; i < MAX_HOLDS; i++)
+		if (shared->holds[i].database == database)
+			until = Max(until, shared->holds[i].until);
+	return Max(until - clock_us(), 0);
+}
+
+int64
+shared_hold_left(Oid database)
+{
+	int64		left;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	left = hold_left(database);
+	LWLockRelease(shared_lock);
+	return left;
+}
+
+static void
+detach_launcher(int code, Datum arg)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	shared->launcher_procno = -1;
+	LWLockRelease(shared_lock);
+}
+
+void
+shared_attach_launcher(void)
+{
+	before_shmem_exit(detach_launcher, (Datum) 0);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	/* What an earlier launcher reserved and nobody has attached to. */
+	for (int i = 0; i < shared->nworkers; i++)
+		if (shared->workers[i].report.pid == 0)
+			shared->workers[i].database = InvalidOid;
+	shared->launcher_procno = compat_my_proc_number();
+	LWLockRelease(shared_lock);
+}
+
+int
+shared_take_installations(Oid *databases, int max)
+{
+	int			n;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	n = shared->ninstallations;
+	if (shared->look_at_all || n > max)
+		n = -1;
+	else
+		memcpy(databases, shared->installations, n * sizeof(Oid));
+	shared->ninstallations = 0;
+	shared->look_at_all = false;
+	LWLockRelease(shared_lock);
+	return n;
+}
+
+/* The slot to give to a database, NULL: none; the lock must be held. */
+static Worker *
+choose_slot(Oid database)
+{
+	Worker	   *worker = find_worker(database);
+
+	if (worker == NULL)
+		worker = find_worker(InvalidOid);
+	for (int i = 0; worker == NULL && i < shared->nworkers; i++)
+		if (shared->workers[i].ended)
+			worker = &shared->workers[i];
+	return worker;
+}
+
+bool
+shared_reserve_worker(Oid database)
+{
+	Worker	   *worker;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	worker = choose_slot(database);
+	if (worker && worker->database != database)
+	{
+		memset(worker, 0, sizeof(*worker));
+		worker->database = database;
+		worker->procno = -1;
+	}
+	if (worker)
+	{
+		worker->exit = SHARED_EXIT_UNTOLD;
+		worker->ended = false;
+	}
+	LWLockRelease(shared_lock);
+	return worker != NULL;
+}
+
+SharedExit
+shared_worker_ended(Oid database)
+{
+	SharedExit	why = SHARED_EXIT_UNTOLD;
+	Worker	   *worker;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker && worker->report.pid != 0)
+		why = SHARED_EXIT_OTHER_RUNS;
+	else if (worker)
+	{
+		why = worker->exit;
+		worker->ended = true;
+	}
+	LWLockRelease(shared_lock);
+	return why;
+}
+
+void
+shared_release_worker(Oid database)
+{
+	Worker	   *worker;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker && worker->report.pid == 0)
+		worker->database = InvalidOid;
+	LWLockRelease(shared_lock);
+}
+
+/* The launcher may be another than the one that would be told by the postmaster. */
+static void
+detach_worker(int code, Datum arg)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	my_worker->procno = -1;
+	my_worker->report.pid = 0;
+	my_worker->report.requests_in_flight = 0;
+	set_latch_of(shared->launcher_procno);
+	LWLockRelease(shared_lock);
+	my_worker = NULL;
+}
+
+bool
+shared_attach_worker(Oid database)
+{
+	Worker	   *worker;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	worker = find_worker(database);
+	if (worker && worker->report.pid == 0 && hold_left(database) > 0)
+		worker->exit = SHARED_EXIT_RESTART;
+	else if (worker && worker->report.pid == 0)
+	{
+		/* All but the last error, which is likely the reason of a restart. */
+		memset(&worker->report, 0, offsetof(SharedReport, last_error));
+		worker->report.pid = MyProcPid;
+		worker->report.started_at = GetCurrentTimestamp();
+		worker->report.last_activity_at = worker->report.started_at;
+		worker->procno = compat_my_proc_number();
+		my_worker = worker;
+	}
+	LWLockRelease(shared_lock);
+	if (my_worker)
+		before_shmem_exit(detach_worker, (Datum) 0);
+	return my_worker != NULL;
+}
+
+void
+shared_tell_exit(SharedExit why)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	my_worker->exit = why;
+	LWLockRelease(shared_lock);
+}
+
+void
+shared_report(int in_flight, int64 requests, int64 contacts, double rate)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	my_worker->report.requests_in_flight = in_flight;
+	my_worker->report.requests = requests;
+	my_worker->report.contacts = contacts;
+	my_worker->report.rate = rate;
+	my_worker->report.last_activity_at = GetCurrentTimestamp();
+	LWLockRelease(shared_lock);
+}
+
+void
+shared_report_error(const char *error)
+{
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	strlcpy(my_worker->report.last_error, error, SHARED_ERROR_BYTES);
+	LWLockRelease(shared_lock);
+}
+
+bool
+shared_take_resumed(void)
+{
+	bool		resumed;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	resumed = my_worker->resumed;
+	my_worker->resumed = false;
+	LWLockRelease(shared_lock);
+	return resumed;
+}
+
+uint64
+shared_flush_wanted(void)
+{
+	uint64		ticket;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	ticket = shared->flush_drawn;
+	LWLockRelease(shared_lock);
+	return ticket;
+}
+
+void
+shared_flush_done(uint64 ticket)
+{
+	bool		news;
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	news = my_worker->flush_done != ticket;
+	my_worker->flush_done = ticket;
+	LWLockRelease(shared_lock);
+	if (news)
+		ConditionVariableBroadcast(&shared->flushed);
+}
+
+uint64
+shared_flush_begin(void)
+{
+	uint64		ticket;
+	Worker	   *worker;
+
+	if (shared == NULL)
+		return 0;
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	ticket = ++shared->flush_drawn;
+	worker = find_worker(MyDatabaseId);
+	if (worker)
+		set_latch_of(worker->procno);
+	LWLockRelease(shared_lock);
+	return ticket;
+}
+
+static bool
+is_flushed(uint64 ticket)
+{
+	Worker	   *worker;
+	bool		done;
+
+	LWLockAcquire(shared_lock, LW_SHARED);
+	worker = find_worker(MyDatabaseId);
+	done = worker && worker->flush_done >= ticket;
+	LWLockRelease(shared_lock);
+	return done;
+}
+
+/* A worker that comes only now answers the ticket with its first passes. */
+bool
+shared_flush_wait(uint64 ticket, int64 timeout_ms)
+{
+	int64		until = clock_us() + timeout_ms * 1000;
+	int64		left;
+	bool		done;
+
+	ConditionVariablePrepareToSleep(&shared->flushed);
+	while (!(done = is_flushed(ticket)) && (left = (until - clock_us()) / 1000) > 0)
+		ConditionVariableTimedSleep(&shared->flushed, left, PG_WAIT_EXTENSION);
+	ConditionVariableCancelSleep();
+	return done;
+}
+
+bool
+shared_get_report(Oid database, SharedReport *report)
+{
+	Worker	   *worker;
+
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(shared_lock, LW_SHARED);
+	worker = find_worker(database);
+	if (worker)
+		*report = worker->report;
+	LWLockRelease(shared_lock);
+	return worker != NULL;
+}

@@ -1,0 +1,124 @@
+/*
+ * shared.h
+ *		Shared memory: who works for which database.
+ *
+ * Plain values only: no pointer, no file descriptor.  Without
+ * shared_preload_libraries there is none of it; every function here then does
+ * nothing, and says so in what it returns.
+ */
+#ifndef CONTACTS_PUSH_SHARED_H
+#define CONTACTS_PUSH_SHARED_H
+
+#include "datatype/timestamp.h"
+
+/* Longest text of a last error that is kept, with its terminator. */
+#define SHARED_ERROR_BYTES 256
+
+/* Why a worker has ended, as it told before it did. */
+typedef enum SharedExit
+{
+	SHARED_EXIT_UNTOLD,			/* it did not say: an error or a crash */
+	SHARED_EXIT_NO_EXTENSION,	/* the database does not have the extension */
+	SHARED_EXIT_RESTART,		/* start it again at once */
+	SHARED_EXIT_OTHER_RUNS		/* none has: another process works there */
+} SharedExit;
+
+/* What contacts_push.worker shows of a worker; a copy. */
+typedef struct SharedReport
+{
+	int			pid;			/* 0: not running */
+	TimestampTz started_at;
+	TimestampTz last_activity_at;
+	int			requests_in_flight;
+	int64		requests;		/* finished since the start */
+	int64		contacts;		/* settled since the start */
+	double		rate;			/* requests a second its budget allows now */
+	char		last_error[SHARED_ERROR_BYTES]; /* of the last worker, too; stays last */
+} SharedReport;
+
+/* Asks for the memory; called once, from _PG_init() while preloading. */
+extern void shared_request(void);
+
+/* True where the library was preloaded. */
+extern bool shared_available(void);
+
+/* ---- waking: callable by everybody, never throws ---- */
+
+/* Sets the latch of a database's worker; resumed: by contacts_push.resume(). */
+extern void shared_wake_worker(Oid database, bool resumed);
+
+/* Tells the launcher that the extension came to a database. */
+extern void shared_tell_launcher(Oid database);
+
+/* ---- commands that want to be alone in a database ---- */
+
+/*
+ * Has the worker of a database end, waits for that as long as it may take, and
+ * keeps the launcher from starting another one for SHARED_HOLD_MS.  Interruptible.
+ */
+extern void shared_stop_worker(Oid database);
+#define SHARED_HOLD_MS 5000
+
+/* ---- the launcher's side ---- */
+
+/* Microseconds for which no worker is to be started in the database; 0: none. */
+extern int64 shared_hold_left(Oid database);
+
+extern void shared_attach_launcher(void);
+
+/*
+ * Takes the databases that have told of an installation since the last call
+ * into databases[max]; returns how many, or -1 when all databases are to be
+ * looked at again.
+ */
+extern int	shared_take_installations(Oid *databases, int max);
+
+/* Reserves a slot for a worker.  False: none is free. */
+extern bool shared_reserve_worker(Oid database);
+
+/*
+ * What the worker told that has ended, or that one runs, which may be an earlier
+ * launcher's.  The slot stays the database's while no other needs it.
+ */
+extern SharedExit shared_worker_ended(Oid database);
+
+/* Frees the slot, if no worker is attached to it. */
+extern void shared_release_worker(Oid database);
+
+/* ---- the worker's side ---- */
+
+/*
+ * Makes the calling process the worker of the database; undone at its exit.
+ * False: another one is, or none is wanted now; the caller has to end.  To be
+ * called before the database is connected to: what is undone at exit is undone in
+ * reverse, so that whoever finds the slot without a process finds no fence either.
+ */
+extern bool shared_attach_worker(Oid database);
+extern void shared_tell_exit(SharedExit why);
+extern void shared_report(int in_flight, int64 requests, int64 contacts, double rate);
+extern void shared_report_error(const char *error);
+
+/* True if somebody has called contacts_push.resume() since the last call. */
+extern bool shared_take_resumed(void);
+
+/* The last ticket of contacts_push.flush() drawn so far, in any database. */
+extern uint64 shared_flush_wanted(void);
+
+/* All that was committed before this ticket was drawn is settled or paused. */
+extern void shared_flush_done(uint64 ticket);
+
+/* ---- contacts_push.flush() and the views ---- */
+
+/* Draws a ticket and wakes the worker if there is one; 0: no shared memory. */
+extern uint64 shared_flush_begin(void);
+
+/*
+ * Waits at most timeout_ms (up to INT_MAX) for it, for a worker to come as well;
+ * true when it is done.  Interruptible.
+ */
+extern bool shared_flush_wait(uint64 ticket, int64 timeout_ms);
+
+/* False if the database has no worker's slot. */
+extern bool shared_get_report(Oid database, SharedReport *report);
+
+#endif							/* CONTACTS_PUSH_SHARED_H */

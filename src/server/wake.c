@@ -1,0 +1,66 @@
+/*
+ * wake.c
+ *		Waking the worker and the launcher when the transaction commits.
+ *
+ * By latch and never by NOTIFY, whose commits wait for each other.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "server/shared.h"
+#include "server/wake.h"
+
+static bool wake_worker_pending = false;
+static bool wake_resumed = false;
+static bool wake_launcher_pending = false;
+
+/*
+ * Runs after the transaction has become visible to others, so that whoever is
+ * woken finds what it is woken for.  A prepared transaction is left to the
+ * worker's slow poll: whoever commits it runs nothing of ours.
+ */
+static void
+wake_callback(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_COMMIT && wake_worker_pending)
+		shared_wake_worker(MyDatabaseId, wake_resumed);
+	if (event == XACT_EVENT_COMMIT && wake_launcher_pending)
+		shared_tell_launcher(MyDatabaseId);
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
+		event == XACT_EVENT_PREPARE)
+		wake_worker_pending = wake_resumed = wake_launcher_pending = false;
+}
+
+static void
+register_wake_callback(void)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		RegisterXactCallback(wake_callback, NULL);
+		registered = true;
+	}
+}
+
+void
+wake_worker_at_commit(void)
+{
+	register_wake_callback();
+	wake_worker_pending = true;
+}
+
+void
+wake_worker_resumed_at_commit(void)
+{
+	wake_worker_at_commit();
+	wake_resumed = true;
+}
+
+void
+wake_launcher_at_commit(void)
+{
+	register_wake_callback();
+	wake_launcher_pending = true;
+}

@@ -1,0 +1,20 @@
+/*
+ * wake.h
+ *		Waking the worker and the launcher when the transaction commits.
+ *
+ * Needs a transaction; nothing happens if it does not commit, or where
+ * the library was not preloaded.
+ */
+#ifndef CONTACTS_PUSH_WAKE_H
+#define CONTACTS_PUSH_WAKE_H
+
+/* This database's worker: there may be something to be done. */
+extern void wake_worker_at_commit(void);
+
+/* The same, by contacts_push.resume(): back-offs are over, too. */
+extern void wake_worker_resumed_at_commit(void);
+
+/* The launcher: the extension has come to this database. */
+extern void wake_launcher_at_commit(void);
+
+#endif							/* CONTACTS_PUSH_WAKE_H */

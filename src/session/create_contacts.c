@@ -1,0 +1,473 @@
+/*
+ * create_contacts.c
+ *		chatbase_create_contacts(): one call, one request, the contacts as rows.
+ *
+ * Works with and without shared_preload_libraries and touches no table
+ * of the extension.
+ */
+#include "postgres.h"
+
+#include <math.h>
+
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "chatbase/http.h"
+#include "compat.h"
+#include "contact/answer.h"
+#include "contact/contact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "server/budget.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "server/wait.h"
+#include "storage/fd.h"
+#include "util/clock.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+COMPAT_FUNCTION_INFO_V1(contacts_push_create_contacts);
+
+/* What one call sends. */
+typedef struct Call
+{
+	const char *chatbot_id;
+	int			n;
+	const char **external_ids;	/* UTF-8 */
+	const char *key;
+	uint64		key_hash;
+	StringInfoData body;
+} Call;
+
+/* Open for the session, so that a series of calls shares a connection. */
+static HttpPool *pool = NULL;
+
+/* Connections kept open between calls: a session has one request at a time. */
+#define SESSION_CONNECTIONS 1
+
+/* The wait that is named where a 429 names none: the longest window in common use. */
+#define RATE_WINDOW_SECONDS 60
+
+/* Of contacts_push.contact. */
+#define CONTACT_COLUMNS 9
+
+#define HINT_UNCONFIRMED \
+	"The contacts may or may not have been created. If this repeats, look the external_ids up before sending them again."
+
+static void
+bad_argument(const char *what)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s", what)));
+}
+
+/*
+ * A segment of "." or ".." cannot be sent as one: whatever it is escaped to, a
+ * conforming URL parser (WHATWG URL, 4.4) walks up a directory.
+ */
+static const char *
+get_chatbot_id(FunctionCallInfo fcinfo)
+{
+	char	   *chatbot_id;
+
+	if (PG_ARGISNULL(0))
+		bad_argument("chatbot_id must not be null");
+	chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	if (*chatbot_id == '\0')
+		bad_argument("chatbot_id must not be empty");
+	if (strcmp(chatbot_id, ".") == 0 || strcmp(chatbot_id, "..") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("chatbot_id \"%s\" cannot be part of a URL", chatbot_id)));
+	if (contact_to_utf8(chatbot_id) == NULL)
+		bad_argument("chatbot_id has text that cannot be converted to UTF-8");
+	return chatbot_id;
+}
+
+static void
+add_user(Call *call, JsonbContainer *user, const char *path)
+{
+	char	   *why = contact_check(user, path, NULL);
+	char	   *json;
+	int			length;
+
+	if (why)
+		bad_argument(why);
+	json = contact_to_json(user, NULL, &length);
+	if (json == NULL)
+		bad_argument(psprintf("%s has text that cannot be converted to UTF-8", path));
+	contact_body_add(&call->body, json, length);
+	call->external_ids[call->n++] = contact_to_utf8(contact_member(user, "external_id"));
+}
+
+static void
+add_users(Call *call, JsonbContainer *users)
+{
+	uint32		n = JsonContainerSize(users);
+
+	if (n == 0)
+		bad_argument("users must not be empty");
+	if (n > CONTACT_MAX_USERS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("users has %u elements, but one request takes at most %d",
+						n, CONTACT_MAX_USERS),
+				 errhint("Send them in several calls, or enqueue them in contacts_push.outbox.")));
+	call->external_ids = palloc(n * sizeof(char *));
+	for (uint32 i = 0; i < n; i++)
+	{
+		JsonbValue *user = getIthJsonbValueFromContainer(users, i);
+		char	   *path = psprintf("users[%u]", i);
+
+		if (user->type != jbvBinary)
+			bad_argument(psprintf("%s must be an object", path));
+		CHECK_FOR_INTERRUPTS();
+		add_user(call, user->val.binary.data, path);
+	}
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, Call *call)
+{
+	JsonbContainer *users;
+
+	call->chatbot_id = get_chatbot_id(fcinfo);
+	if (PG_ARGISNULL(1))
+		bad_argument("users must not be null");
+	users = &PG_GETARG_JSONB_P(1)->root;
+	call->n = 0;
+	initStringInfo(&call->body);
+	contact_body_begin(&call->body);
+	if (JsonContainerIsObject(users))
+	{
+		call->external_ids = palloc(sizeof(char *));
+		add_user(call, users, "users");
+	}
+	else if (JsonContainerIsArray(users) && !JsonContainerIsScalar(users))
+		add_users(call, users);
+	else
+		bad_argument("users must be an array of objects, or one object");
+	contact_body_end(&call->body);
+}
+
+/* What failed, which reads on behind a colon elsewhere, as a DETAIL: a sentence. */
+static char *
+sentence(const char *words)
+{
+	char	   *text = psprintf("%s%s", words, words[strlen(words) - 1] == '.' ? "" : ".");
+
+	/* but the name of a setting stays what it is */
+	if (strncmp(text, "contacts_push.", strlen("contacts_push.")) != 0)
+		text[0] = pg_toupper((unsigned char) text[0]);
+	return text;
+}
+
+/* Where the key file is is told to those only who may see the setting. */
+static char *
+find_key(const char *chatbot_id)
+{
+	char	   *why;
+	char	   *key = settings_find_key(chatbot_id, &why);
+
+	if (key == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no API key is configured for chatbot \"%s\"", chatbot_id),
+				 has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS) ?
+				 errdetail_internal("%s", sentence(why)) :
+				 errdetail_log("%s", sentence(why)),
+				 errhint("Set contacts_push.api_key_file (or contacts_push.api_key) in postgresql.conf, see to it that the server can read the file, and reload the configuration.")));
+	return key;
+}
+
+/* The session's pool, made at the first call. */
+static void
+make_pool(void)
+{
+	if (pool != NULL)
+		return;
+	/* for the connection that is kept; both last as long as the session */
+	if (!AcquireExternalFD())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
+				 errmsg("could not open a connection to Chatbase: too many files are open in this session"),
+				 errhint("Raise max_files_per_process or the limit of the operating system.")));
+	pool = http_pool_create(SESSION_CONNECTIONS);
+	if (pool == NULL)
+		ReleaseExternalFD();
+}
+
+static HttpRequest *
+begin_request(const Call *call)
+{
+	HttpRequest *request = NULL;
+	HttpParams	params = {0};
+	char	   *url;
+
+	make_pool();
+	/* malloc'd: nothing may throw until it is freed */
+	url = http_contacts_url(settings_base_url, contact_to_utf8(call->chatbot_id));
+	if (url && pool)
+	{
+		params.url = url;
+		params.bearer = call->key;
+		params.ca_file = settings_ca_file;
+		params.body = call->body.data;
+		params.body_len = call->body.len;
+		params.connect_timeout_ms = settings_connect_timeout;
+		params.request_timeout_ms = settings_request_timeout;
+		params.max_response_bytes = settings_max_response_bytes;
+		request = http_begin(pool, &params);
+	}
+	free(url);
+	if (request == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed while starting a request.")));
+	return request;
+}
+
+/* The SQLSTATE of a request that did not create its contacts. */
+static int
+sqlstate_of(const HttpResult *result)
+{
+	/* a refusal stands, whatever became of the rest of its answer */
+	switch (result->status)
+	{
+		case 400:
+		case 422:
+			return ERRCODE_INVALID_PARAMETER_VALUE;
+		case 401:
+		case 403:
+			return ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+		case 404:
+			return ERRCODE_UNDEFINED_OBJECT;
+		case 409:
+			return ERRCODE_UNIQUE_VIOLATION;
+		case 429:
+			return ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+		default:
+			return result->outcome == HTTP_ANSWERED || result->outcome == HTTP_TOO_LARGE ?
+				ERRCODE_SYSTEM_ERROR : ERRCODE_IO_ERROR;
+	}
+}
+
+static int
+hint_for(const HttpResult *result, const Judgement *judgement)
+{
+	int			seconds = (int) ((judgement->wait_ms + 999) / 1000);
+
+	if (judgement->unconfirmed)
+		return errhint(HINT_UNCONFIRMED);
+	if (judgement->verdict == VERDICT_RATE)
+	{
+		seconds = judgement->wait_ms < 0 ? RATE_WINDOW_SECONDS : Max(seconds, 1);
+		return errhint_plural("Try again in %d second.", "Try again in %d seconds.",
+							  seconds, seconds);
+	}
+	if (judgement->verdict == VERDICT_KEY)
+		return errhint("Check contacts_push.api_key and contacts_push.api_key_file.");
+	if (result->status == 404)
+		return errhint("Check the chatbot_id and contacts_push.base_url.");
+	if (result->status >= 300 && result->status < 400)
+		return errhint("Redirects are not followed; check contacts_push.base_url.");
+	if (result->outcome == HTTP_NOT_SENT)
+		return errhint("Nothing was sent; check contacts_push.base_url, contacts_push.ca_file and the network.");
+	return 0;
+}
+
+/* In words, what failed: the primary message. */
+static const char *
+failure_of(const HttpResult *result, const ReadAnswer *answer)
+{
+	bool		refused = result->status >= 400 && result->status < 500;
+
+	if (result->outcome != HTTP_ANSWERED && !refused)
+		return answer_describe(result);
+	switch (answer->judgement.verdict)
+	{
+		case VERDICT_PARTIAL:
+			return answer->reply->is_json ? "an answer that does not name every contact" :
+				"an answer that is not JSON";
+		case VERDICT_KEY:
+			return psprintf("the key was refused with HTTP status %d", result->status);
+		default:
+			return psprintf("it was answered with HTTP status %d", result->status);
+	}
+}
+
+static void
+raise_failure(const Call *call, const HttpResult *result, const ReadAnswer *answer)
+{
+	const Judgement *judgement = &answer->judgement;
+
+	ereport(ERROR,
+			(errcode(sqlstate_of(result)),
+			 errmsg("could not create contacts in chatbot \"%s\": %s",
+					call->chatbot_id, failure_of(result, answer)),
+			 answer->from_api ? errdetail_internal("%s", answer->message) :
+			 *result->error ? errdetail_internal("%s", sentence(answer->message)) : 0,
+			 hint_for(result, judgement)));
+}
+
+/* A value the answer holds in the database's encoding, or NULL. */
+static Datum
+text_or_null(const char *utf8, bool *isnull)
+{
+	char	   *text = utf8 ? answer_to_server(utf8) : NULL;
+
+	if (utf8 && text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYSTEM_ERROR),
+				 errmsg("the answer has characters that the database's encoding does not have"),
+				 errhint("The contacts were created.")));
+	*isnull = text == NULL;
+	return text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+/* True if a string in the JSON text has U+0000; an escaped backslash before "u0000" is none. */
+static bool
+has_nul_escape(const char *json)
+{
+	for (const char *p = strchr(json, '\\'); p && p[1] != '\0'; p = strchr(p + 2, '\\'))
+	{
+		if (strncmp(p, "\\u0000", 6) == 0)
+			return true;
+	}
+	return false;
+}
+
+static Datum
+jsonb_or_null(const char *utf8, bool *isnull)
+{
+	char	   *text = utf8 ? answer_to_server(utf8) : NULL;
+
+	/* jsonb has no U+0000; an answer with one was made by no input of ours. */
+	*isnull = text == NULL || has_nul_escape(text);
+	return *isnull ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+}
+
+/* Seconds since 1970 to timestamptz; null where timestamptz does not reach. */
+static Datum
+time_or_null(bool given, double seconds, bool *isnull)
+{
+	double		usecs = (seconds - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) *
+						 (double) SECS_PER_DAY) * USECS_PER_SEC;
+
+	*isnull = !given || !(usecs >= (double) MIN_TIMESTAMP && usecs < (double) END_TIMESTAMP);
+	return *isnull ? (Datum) 0 : TimestampTzGetDatum((TimestampTz) rint(usecs));
+}
+
+/*
+ * contacts_push.contact as put_contact() fills it.  Whatever else it has become by hand,
+ * or in a session that has loaded another version's library, is no memory to write to.
+ */
+static void
+check_result_type(TupleDesc desc)
+{
+	static const Oid types[CONTACT_COLUMNS] = {
+		TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID,
+		TIMESTAMPTZOID, TIMESTAMPTZOID
+	};
+	bool		same = desc->natts == CONTACT_COLUMNS;
+
+	for (int i = 0; same && i < CONTACT_COLUMNS; i++)
+		same = TupleDescAttr(desc, i)->atttypid == types[i];
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("type contacts_push.contact is not what the library expects"),
+				 errhint("Reconnect after an update of the extension. If that does not help, the type was altered: restore it, or drop and create the extension.")));
+}
+
+static void
+put_contact(ReturnSetInfo *rsinfo, const Reply *reply, int i)
+{
+	const ReplyContact *contact = &reply->contacts[i];
+	Datum		values[CONTACT_COLUMNS];
+	bool		nulls[CONTACT_COLUMNS];
+
+	values[0] = text_or_null(contact->id, &nulls[0]);
+	values[1] = text_or_null(contact->external_id, &nulls[1]);
+	values[2] = text_or_null(contact->name, &nulls[2]);
+	values[3] = text_or_null(contact->email, &nulls[3]);
+	values[4] = text_or_null(contact->phonenumber, &nulls[4]);
+	values[5] = jsonb_or_null(reply_contact_json(reply, i, REPLY_STRIPE_ACCOUNTS), &nulls[5]);
+	values[6] = jsonb_or_null(reply_contact_json(reply, i, REPLY_CUSTOM_ATTRIBUTES), &nulls[6]);
+	values[7] = time_or_null(contact->has_created_at, contact->created_at, &nulls[7]);
+	values[8] = time_or_null(contact->has_updated_at, contact->updated_at, &nulls[8]);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* What an answer tells about the budget of the key, for the next call of anybody. */
+static void
+keep_pace(const Call *call, const Judgement *judgement, int64 left_at)
+{
+	if (judgement->verdict == VERDICT_RATE)
+		budget_throttled(call->key_hash, left_at,
+								judgement->wait_ms < 0 ? -1 : judgement->wait_ms * 1000);
+	else if (judgement->verdict != VERDICT_NETWORK)
+		budget_answered(call->key_hash);
+}
+
+/*
+ * Sends, waits, and puts the rows.  request and answer are cleaned up by the
+ * caller, whatever happens in here.
+ */
+static void
+exchange(Call *call, ReturnSetInfo *rsinfo,
+		 HttpRequest *volatile *request, ReadAnswer *answer)
+{
+	int64		left_at = clock_us();
+	const HttpResult *result;
+
+	call->key = find_key(call->chatbot_id);
+	call->key_hash = budget_key_hash(call->key);
+	*request = begin_request(call);
+	budget_take(call->key_hash);
+	while (!http_is_done(*request))
+	{
+		wait_for_http(pool, -1);
+		CHECK_FOR_INTERRUPTS();
+	}
+	result = http_result(*request);
+	answer_read(answer, result, call->key, call->external_ids, call->n);
+	keep_pace(call, &answer->judgement, left_at);
+	if (answer->judgement.verdict != VERDICT_CREATED)
+		raise_failure(call, result, answer);
+	for (int i = 0; i < call->n; i++)
+		put_contact(rsinfo, answer->reply, answer->match[i]);
+}
+
+/*
+ * chatbase_create_contacts(chatbot_id text, users jsonb)
+ *		RETURNS SETOF contacts_push.contact
+ */
+Datum
+contacts_push_create_contacts(PG_FUNCTION_ARGS)
+{
+	HttpRequest *volatile request = NULL;
+	ReadAnswer	answer = {0};
+	Call		call;
+
+	InitMaterializedSRF(fcinfo, 0);
+	check_result_type(((ReturnSetInfo *) fcinfo->resultinfo)->setDesc);
+	read_arguments(fcinfo, &call);
+	PG_TRY();
+	{
+		exchange(&call, (ReturnSetInfo *) fcinfo->resultinfo, &request, &answer);
+	}
+	PG_FINALLY();
+	{
+		http_end(request);
+		answer_free(&answer);
+	}
+	PG_END_TRY();
+	return (Datum) 0;
+}

@@ -1,0 +1,118 @@
+/*
+ * operate.c
+ *		What an operator calls and SQL alone cannot do.
+ */
+#include "postgres.h"
+
+#include "access/xlog.h"
+#include "compat.h"
+#include "contact/contact.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "server/hooks.h"
+#include "server/shared.h"
+#include "server/wake.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+COMPAT_FUNCTION_INFO_V1(contacts_push_flush);
+COMPAT_FUNCTION_INFO_V1(contacts_push_validate);
+COMPAT_FUNCTION_INFO_V1(contacts_push_wake);
+COMPAT_FUNCTION_INFO_V1(contacts_push_worker_report);
+COMPAT_FUNCTION_INFO_V1(contacts_push_worker_trouble);
+
+/* An interval as milliseconds; months count 30 days as they do in EXTRACT. */
+static int64
+interval_to_ms(const Interval *interval)
+{
+	double		ms = interval->time / 1000.0 +
+		((double) interval->month * DAYS_PER_MONTH + interval->day) * SECS_PER_DAY * 1000.0;
+
+	return ms <= 0 ? 0 : ms >= INT_MAX ? INT_MAX : (int64) ms;
+}
+
+/*
+ * contacts_push.flush(timeout interval) RETURNS boolean
+ *
+ * The worker answers a ticket when it has read everything that was visible after
+ * the ticket was drawn and nothing of it is left to do.  Nothing is counted, so
+ * it costs the same however large the outbox is.
+ */
+Datum
+contacts_push_flush(PG_FUNCTION_ARGS)
+{
+	int64		timeout_ms = interval_to_ms(PG_GETARG_INTERVAL_P(0));
+	uint64		ticket = shared_flush_begin();
+
+	PG_RETURN_BOOL(ticket != 0 && shared_flush_wait(ticket, timeout_ms));
+}
+
+/* contacts_push.validate(contact jsonb) RETURNS text */
+Datum
+contacts_push_validate(PG_FUNCTION_ARGS)
+{
+	char	   *why = contact_check(&PG_GETARG_JSONB_P(0)->root, "", NULL);
+
+	if (why == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(why));
+}
+
+/* contacts_push.wake(resumed boolean) */
+Datum
+contacts_push_wake(PG_FUNCTION_ARGS)
+{
+	if (PG_GETARG_BOOL(0))
+		wake_worker_resumed_at_commit();
+	else
+		wake_worker_at_commit();
+	PG_RETURN_VOID();
+}
+
+/* contacts_push.worker_report(): no row while no worker runs */
+Datum
+contacts_push_worker_report(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	SharedReport report;
+	Datum		values[8];
+	bool		nulls[8] = {0};
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!shared_get_report(MyDatabaseId, &report) || report.pid == 0)
+		return (Datum) 0;
+	values[0] = Int32GetDatum(report.pid);
+	values[1] = TimestampTzGetDatum(report.started_at);
+	values[2] = TimestampTzGetDatum(report.last_activity_at);
+	values[3] = Int32GetDatum(report.requests_in_flight);
+	values[4] = Int64GetDatum(report.requests);
+	values[5] = Int64GetDatum(report.contacts);
+	nulls[6] = report.last_error[0] == '\0';
+	values[6] = nulls[6] ? (Datum) 0 : CStringGetTextDatum(report.last_error);
+	values[7] = Float8GetDatum(report.rate);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
+
+/* contacts_push.worker_trouble(): why no worker runs; NULL: one does */
+Datum
+contacts_push_worker_trouble(PG_FUNCTION_ARGS)
+{
+	SharedReport report;
+	const char *why = NULL;
+
+	if (!shared_available())
+		why = "contacts_push is not in shared_preload_libraries";
+	else if (RecoveryInProgress())
+		why = "the server is a standby";
+	else if (!shared_get_report(MyDatabaseId, &report))
+		why = hooks_is_template(MyDatabaseId) ? "this database is a template" :
+			"none could be started yet; see the server log and max_worker_processes";
+	else if (report.pid == 0)
+		why = "it has ended and is being started again; see the server log";
+	if (why == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(why));
+}

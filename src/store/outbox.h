@@ -1,0 +1,197 @@
+/*
+ * outbox.h
+ *		The tables of the extension: every SQL statement, and the only use of SPI.
+ *
+ * A statement is run by its name; its result is read through the
+ * outbox_get functions until the next one is run.  All of it throws like any SQL.
+ */
+#ifndef CONTACTS_PUSH_OUTBOX_H
+#define CONTACTS_PUSH_OUTBOX_H
+
+#include "commands/trigger.h"
+#include "nodes/params.h"
+#include "utils/tuplestore.h"
+
+/* In the order of their texts in outbox.c, where each is described. */
+typedef enum OutboxStatement
+{
+	OUTBOX_APPEND,
+	OUTBOX_APPEND_MISSING,
+	OUTBOX_COUNT_MISSING,
+	OUTBOX_COUNT_INVALID,
+	OUTBOX_FIND_MAPPING,
+	OUTBOX_APPEND_FAILURE,
+	OUTBOX_READ_TAIL,
+	OUTBOX_READ_SPAN,
+	OUTBOX_READ_DUE,
+	OUTBOX_READ_BY_SEQ,
+	OUTBOX_FIND_PENDING,
+	OUTBOX_NEXT_DUE,
+	OUTBOX_HIGHEST_SEQ,
+	OUTBOX_CHATBOTS,
+	OUTBOX_INTENTS,
+	OUTBOX_STILL_PENDING,
+	OUTBOX_STILL_REFUSED,
+	OUTBOX_SETTLE_CREATED,
+	OUTBOX_SETTLE_REFUSED,
+	OUTBOX_SETTLE_UNSENT,
+	OUTBOX_SETTLE_SUPERSEDED,
+	OUTBOX_MARK_UNCONFIRMED,
+	OUTBOX_CHARGE,
+	OUTBOX_UNREFUSE,
+	OUTBOX_REQUEST_BEGIN,
+	OUTBOX_REQUEST_FINISH,
+	OUTBOX_REQUEST_EXISTS,
+	OUTBOX_REQUEST_REOPEN,
+	OUTBOX_REQUEST_CLOSE,
+	OUTBOX_REQUESTS_UNFINISHED,
+	OUTBOX_REQUEST_PRUNE,
+	OUTBOX_UNSENT_PRUNE,
+	OUTBOX_CHATBOT_MISSING,
+	OUTBOX_CHATBOT_ADD,
+	OUTBOX_CHATBOT_STATES,
+	OUTBOX_CHATBOT_COUNT,
+	OUTBOX_CHATBOT_PAUSE,
+	OUTBOX_CHATBOT_STRIPPED,
+	OUTBOX_LINEAGE_IS_FOREIGN,
+	OUTBOX_LINEAGE_ELSEWHERE,
+	OUTBOX_RESTORED_NOTE,
+	OUTBOX_RESTORED_FORGET,
+	OUTBOX_LINEAGE_CLEAR,
+	OUTBOX_LINEAGE_SET,
+	OUTBOX_POSITION,
+	OUTBOX_FOLD_FAILURES,
+	OUTBOX_FAILURE_PRUNE,
+	OUTBOX_TALLY,
+	OUTBOX_FOLD_TALLY,
+	OUTBOX_PENDING_UNCONFIRMED,
+	OUTBOX_PENDING_CONFIRMED,
+	OUTBOX_STATEMENTS			/* how many */
+} OutboxStatement;
+
+/*
+ * Columns of every OUTBOX_READ_ statement, from 1.  contact is NULL for a
+ * withdrawal and for rows of the chatbots that the caller asked to skip.
+ */
+typedef enum OutboxColumn
+{
+	OUTBOX_SEQ = 1,
+	OUTBOX_CHATBOT_ID,
+	OUTBOX_EXTERNAL_ID,
+	OUTBOX_CONTACT,
+	OUTBOX_EMAIL,				/* in lower case */
+	OUTBOX_IS_PENDING,
+	OUTBOX_IS_LATER,			/* next_attempt_at has not come */
+	OUTBOX_IS_UNCONFIRMED,
+	OUTBOX_ATTEMPTS,
+	OUTBOX_HAS_OTHERS,			/* the contact has further rows */
+	OUTBOX_IS_FOREIGN			/* it was restored: its seq was not drawn here, or it is
+								 * older than what is known here */
+} OutboxColumn;
+
+/* A plan for SQL that depends on the user's tables; kept for the session. */
+typedef struct _SPI_plan *OutboxPlan;
+
+/* ---- transactions of the worker ---- */
+
+/* Starts a transaction with everything the statements need. */
+extern void outbox_begin(void);
+extern void outbox_commit(void);
+
+/* ---- inside of somebody's transaction ---- */
+
+extern void outbox_connect(void);
+extern void outbox_disconnect(void);
+
+/* The OID of contacts_push.outbox, InvalidOid where the extension is not. */
+extern Oid	outbox_relation(void);
+
+/*
+ * Keeps the extension from being dropped until the transaction ends; false: it is
+ * not there.
+ */
+extern bool outbox_lock_extension(void);
+
+/* Runs a statement; returns how many rows it returned or changed. */
+extern uint64 outbox_run(OutboxStatement statement, const Datum *values,
+						 const char *nulls);
+
+/* The result of the last statement: row from 0, column from 1. */
+extern Datum outbox_get(uint64 row, int column, bool *isnull);
+extern int64 outbox_get_int64(uint64 row, int column);	/* NULL: 0 */
+extern int	outbox_get_int(uint64 row, int column); /* NULL: 0 */
+extern bool outbox_get_bool(uint64 row, int column);	/* NULL: false */
+extern char *outbox_get_text(uint64 row, int column);	/* palloc'd; NULL: NULL */
+
+/* Arrays as arguments, palloc'd.  A NULL element of texts is a NULL. */
+extern Datum outbox_int8_array(const int64 *elements, int n);
+extern Datum outbox_text_array(char *const *elements, int n);
+extern Datum outbox_int4_array(const int *elements, int n);
+
+/* ---- what enqueuers need ---- */
+
+/* Rows (external_id text, contact jsonb) on their way into the outbox. */
+extern TupleDesc outbox_rows_desc(void);
+extern Tuplestorestate *outbox_rows_create(void);
+extern void outbox_rows_add(Tuplestorestate *rows, const char *external_id,
+							Datum contact, bool withdrawal);
+
+/*
+ * Plans that yield such rows: of a transition table, of one row of a row type (which the
+ * mapping gets as one of mapped_type), of those of a table that meet a condition (row: the expression that makes the mapping's
+ * argument of a row t; table: quoted).  mapping is quoted and qualified.  Names are
+ * looked up with the rights of the outbox's owner: who writes the table need not have
+ * USAGE on its schema.  The current user's rights apply to what runs.
+ */
+extern OutboxPlan outbox_plan_set(const char *mapping, TriggerData *trigger);
+extern OutboxPlan outbox_plan_row(const char *mapping, Oid row_type, Oid mapped_type);
+extern OutboxPlan outbox_plan_table(const char *mapping, const char *row,
+									const char *table, const char *condition);
+
+/* False if names would be looked up again when the plan runs. */
+extern bool outbox_plan_is_valid(OutboxPlan plan);
+
+/* Frees a plan and sets it to NULL; nothing if it is. */
+extern void outbox_forget_plan(OutboxPlan *plan);
+
+/* Runs it and adds what it yields to rows; argument: NULL if it takes none. */
+extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
+							   const Datum *argument, Tuplestorestate *rows);
+
+/*
+ * Appends rows to the outbox with the rights of its owner; rows whose
+ * external_id or contact cannot stand there are left out.  Returns how many were
+ * appended.
+ */
+extern int64 outbox_append(const char *chatbot_id, Tuplestorestate *rows);
+
+/*
+ * How many of the rows the outbox does not have an intent of that counts; mend: or whose
+ * newest one is not created and says something else.
+ */
+extern int64 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend);
+
+/* Appends these, under numbers that outbox_draw() has given. */
+extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend,
+								   Datum numbers);
+
+/*
+ * Draws so many numbers for rows that are appended later in the transaction; an
+ * array of int8.  Until the transaction ends the worker waits for them to appear.
+ */
+extern Datum outbox_draw(int64 n);
+
+/* How many of the rows cannot stand in the outbox and would be left out. */
+extern int64 outbox_count_invalid(Tuplestorestate *rows);
+
+/* The mapping of a watched table, palloc'd; NULL: it is not watched. */
+extern char *outbox_find_mapping(Oid relation, const char *chatbot_id);
+
+/* The tids, palloc'd as text, of a table's rows that meet a condition; both as above. */
+extern char **outbox_find_tids(const char *table, const char *condition, int *n);
+
+/* Notes, with the same rights, that rows of a watched table were left out. */
+extern void outbox_append_failure(const char *chatbot_id, const char *relation,
+								  int64 rows, const char *reason);
+
+#endif							/* CONTACTS_PUSH_OUTBOX_H */

@@ -1,0 +1,362 @@
+/*
+ * intents.c
+ *		What the several intents of one contact mean.
+ *
+ * A row of the outbox is one intent; the worker looks at the contact,
+ * not at the row.  Nothing is sent from here: rows are settled unsent, or handed
+ * to claim.c to be taken up.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "store/outbox.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker/charges.h"
+#include "worker/claim.h"
+#include "worker/intents.h"
+#include "worker/settle.h"
+
+/* A contact whose several intents are to be looked at. */
+typedef struct Key
+{
+	Chatbot    *chatbot;
+	char	   *external_id;
+} Key;
+
+/* One intent of a contact, as OUTBOX_INTENTS returns it. */
+typedef struct Intent
+{
+	int64		seq;
+	bool		is_pending;
+	bool		is_refused;
+	bool		withdrawal;
+	bool		unconfirmed;
+} Intent;
+
+/* What looking at intents has led to; written after all have been looked at. */
+typedef struct Decisions
+{
+	List	   *load;			/* of int64 *: seqs to be taken up */
+	List	   *unsent;			/* of Unsent * */
+	List	   *superseded;		/* of int64 *: refused rows */
+	List	   *doubtful;		/* of int64 *: rows that are unconfirmed from the start */
+} Decisions;
+
+typedef struct Unsent
+{
+	int64		seq;
+	Chatbot    *chatbot;
+	const char *status;
+} Unsent;
+
+static List *keys = NIL;		/* of Key *, noted and not looked at; in worker.context */
+
+static List *unsuperseded = NIL;	/* of int64 *, refused rows; in worker.context */
+
+static int64 *
+copy_seq(int64 seq)
+{
+	int64	   *copy = palloc(sizeof(int64));
+
+	*copy = seq;
+	return copy;
+}
+
+void
+intents_note(Chatbot *chatbot, const char *external_id)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	Key		   *key = palloc(sizeof(Key));
+
+	key->chatbot = chatbot;
+	key->external_id = pstrdup(external_id);
+	keys = lappend(keys, key);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+intents_are_noted(void)
+{
+	return keys != NIL;
+}
+
+static void
+free_keys(List *list)
+{
+	ListCell   *cell;
+
+	foreach(cell, list)
+		pfree(((Key *) lfirst(cell))->external_id);
+	list_free_deep(list);
+}
+
+static void
+decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
+			  const char *status)
+{
+	Unsent	   *unsent = palloc(sizeof(Unsent));
+	Contact    *contact = window_find(intent->seq);
+
+	if (contact)
+	{
+		isolation_remove(chatbot->isolation, contact->seq);
+		charges_forget(contact);
+		window_remove(contact);
+	}
+	unsent->seq = intent->seq;
+	unsent->chatbot = chatbot;
+	unsent->status = intent->withdrawal ? "withdrawn" : status;
+	decisions->unsent = lappend(decisions->unsent, unsent);
+}
+
+/*
+ * The rules of the contract: of several pending intents only the newest is sent;
+ * one that is created or present is not sent again; a withdrawal settles what has
+ * not been sent; a newer intent replaces a refusal; and one whose fate is open
+ * comes first.
+ */
+static void
+decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
+	   const Intent *intents, int n)
+{
+	Contact    *contact = window_find_contact(chatbot, external_id);
+	const Intent *newest = NULL;
+	const Intent *open = NULL;
+	int64		newest_refused = 0;
+	bool		exists = false;
+	bool		doubtful = false;	/* an earlier version failed: it may exist */
+
+	for (int i = 0; i < n; i++)
+	{
+		if (intents[i].is_pending)
+			newest = &intents[i];
+		else if (intents[i].is_refused)
+		{
+			newest_refused = intents[i].seq;
+			doubtful |= intents[i].unconfirmed;
+		}
+		else
+			exists = true;
+		if (intents[i].is_pending && intents[i].unconfirmed && !intents[i].withdrawal &&
+			open == NULL)
+			open = &intents[i];
+	}
+	if (newest == NULL)
+		return;
+	if (contact && (contact->state != CONTACT_WAITING || contact->unconfirmed))
+	{
+		contact->look_again = true;
+		return;
+	}
+	if (open && !exists)
+	{
+		/* Nobody knows yet whether it exists: that is found out first. */
+		decisions->load = lappend(decisions->load, copy_seq(open->seq));
+		return;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (intents[i].is_refused && intents[i].seq < newest->seq)
+			decisions->superseded = lappend(decisions->superseded, copy_seq(intents[i].seq));
+		if (!intents[i].is_pending)
+			continue;
+		if (exists)
+			decide_unsent(decisions, chatbot, &intents[i], "skipped");
+		else if (newest->withdrawal)
+			decide_unsent(decisions, chatbot, &intents[i], "withdrawn");
+		else if (&intents[i] != newest || newest_refused > newest->seq)
+			decide_unsent(decisions, chatbot, &intents[i], "superseded");
+		else
+		{
+			if (window_find(newest->seq) == NULL)
+				decisions->load = lappend(decisions->load, copy_seq(newest->seq));
+			if (doubtful)
+				decisions->doubtful = lappend(decisions->doubtful, copy_seq(newest->seq));
+		}
+	}
+}
+
+static int
+compare_keys(const ListCell *a, const ListCell *b)
+{
+	const Key  *left = lfirst(a);
+	const Key  *right = lfirst(b);
+
+	if (left->chatbot != right->chatbot)
+		return left->chatbot < right->chatbot ? -1 : 1;
+	return strcmp(left->external_id, right->external_id);
+}
+
+/* Each key once: a contact may have thousands of intents, and all of them are looked at. */
+static List *
+unique_keys(List *noted)
+{
+	List	   *unique = NIL;
+	ListCell   *cell;
+
+	list_sort(noted, compare_keys);
+	foreach(cell, noted)
+		if (unique == NIL || compare_keys(list_tail(unique), cell) != 0)
+			unique = lappend(unique, lfirst(cell));
+	return unique;
+}
+
+/* The intents of each key, as many statements as it takes: one. */
+static void
+decide_keys(Decisions *decisions, List *looked_at)
+{
+	int			nkeys = list_length(looked_at);
+	char	  **chatbots = palloc(nkeys * sizeof(char *));
+	char	  **ids = palloc(nkeys * sizeof(char *));
+	Datum		values[2];
+	Intent	   *intents;
+	uint64		n;
+
+	for (int i = 0; i < nkeys; i++)
+	{
+		Key		   *key = list_nth(looked_at, i);
+
+		chatbots[i] = key->chatbot->id;
+		ids[i] = key->external_id;
+	}
+	values[0] = outbox_text_array(chatbots, nkeys);
+	values[1] = outbox_text_array(ids, nkeys);
+	n = outbox_run(OUTBOX_INTENTS, values, NULL);
+	intents = palloc(Max(n, 1) * sizeof(Intent));
+	for (uint64 from = 0; from < n;)
+	{
+		int64		place = outbox_get_int64(from, 1);
+		Key		   *key = list_nth(looked_at, place - 1);
+		uint64		to = from;
+
+		for (; to < n && outbox_get_int64(to, 1) == place; to++)
+		{
+			char	   *status = outbox_get_text(to, 3);
+
+			intents[to].seq = outbox_get_int64(to, 2);
+			intents[to].is_pending = strcmp(status, "pending") == 0;
+			intents[to].is_refused = !intents[to].is_pending &&
+				strcmp(status, "created") != 0 && strcmp(status, "present") != 0;
+			intents[to].withdrawal = outbox_get_bool(to, 4);
+			intents[to].unconfirmed = outbox_get_bool(to, 5);
+		}
+		decide(decisions, key->chatbot, key->external_id, &intents[from], to - from);
+		from = to;
+	}
+}
+
+static int64 *
+seqs_of(List *seqs)
+{
+	int64	   *array = palloc(Max(list_length(seqs), 1) * sizeof(int64));
+
+	for (int i = 0; i < list_length(seqs); i++)
+		array[i] = *(int64 *) list_nth(seqs, i);
+	return array;
+}
+
+/* Settles rows without sending them; those somebody holds locked come again. */
+static void
+write_unsent(List *unsents)
+{
+	int			n = list_length(unsents);
+	int64	   *seqs = palloc(n * sizeof(int64));
+	char	  **statuses = palloc(n * sizeof(char *));
+	Datum		values[2];
+	uint64		left;
+
+	for (int i = 0; i < n; i++)
+	{
+		Unsent	   *unsent = list_nth(unsents, i);
+
+		seqs[i] = unsent->seq;
+		statuses[i] = unconstify(char *, unsent->status);
+	}
+	values[0] = outbox_int8_array(seqs, n);
+	values[1] = outbox_text_array(statuses, n);
+	if (outbox_run(OUTBOX_SETTLE_UNSENT, values, NULL) == (uint64) n)
+		return;
+	left = outbox_run(OUTBOX_STILL_PENDING, values, NULL);
+	for (uint64 i = 0; i < left; i++)
+		for (int j = 0; j < n; j++)
+			if (seqs[j] == outbox_get_int64(i, 1))
+				claim_locked(((Unsent *) list_nth(unsents, j))->chatbot, seqs[j]);
+}
+
+/* Remembers which of these are still to make way, somebody holds them locked. */
+static void
+keep_unsuperseded(Datum seqs)
+{
+	uint64		n = outbox_run(OUTBOX_STILL_REFUSED, &seqs, NULL);
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+
+	for (uint64 i = 0; i < n; i++)
+		unsuperseded = lappend(unsuperseded, copy_seq(outbox_get_int64(i, 1)));
+	MemoryContextSwitchTo(old);
+}
+
+/* Refused rows make way, and are no longer counted as refused. */
+static void
+write_superseded(List *superseded)
+{
+	Datum		value = outbox_int8_array(seqs_of(superseded), list_length(superseded));
+	uint64		n = outbox_run(OUTBOX_SETTLE_SUPERSEDED, &value, NULL);
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		Tally	   *tally = &window_chatbot(outbox_get_text(i, 1))->tally;
+		char	   *status = outbox_get_text(i, 2);
+
+		if (strcmp(status, "conflict") == 0)
+			tally->conflict--;
+		else if (strcmp(status, "rejected") == 0)
+			tally->rejected--;
+		else
+			tally->failed--;
+	}
+	if (n < (uint64) list_length(superseded))
+		keep_unsuperseded(value);
+}
+
+bool
+intents_are_behind(void)
+{
+	return unsuperseded != NIL;
+}
+
+/* Tries again what was found locked. */
+static void
+supersede_again(void)
+{
+	List	   *again = unsuperseded;
+
+	if (again == NIL)
+		return;
+	unsuperseded = NIL;
+	write_superseded(again);
+	list_free_deep(again);
+}
+
+void
+intents_look(void)
+{
+	Decisions	decisions = {0};
+	List	   *looked_at = keys;
+
+	supersede_again();
+	if (looked_at == NIL)
+		return;
+	keys = NIL;
+	decide_keys(&decisions, unique_keys(looked_at));
+	if (decisions.unsent)
+		write_unsent(decisions.unsent);
+	if (decisions.superseded)
+		write_superseded(decisions.superseded);
+	if (decisions.doubtful)
+		(void) settle_mark_unconfirmed(seqs_of(decisions.doubtful), list_length(decisions.doubtful),
+									   0, "an earlier version of it failed, and may have been created");
+	if (decisions.load)
+		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load));
+	free_keys(looked_at);
+}

@@ -1,0 +1,371 @@
+/*
+ * launcher.c
+ *		The launcher: which databases need a worker.
+ *
+ * A process of its own without a database.  It cannot see which
+ * databases have the extension, so it starts a worker in each once; one that
+ * finds nothing says so and ends.  After that a database is looked at again when
+ * CREATE EXTENSION has told, or when it is new.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "chatbase/pacing.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "server/shared.h"
+#include "storage/ipc.h"
+#include "tcop/tcopprot.h"
+#include "util/clock.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "worker/launcher.h"
+
+/* The list of databases is read again that often, for those made by copying. */
+#define LOOK_MS (60 * 1000)
+
+/* A worker that dies is started again after 1 s, doubling to 1 minute. */
+#define FIRST_RESTART_US (INT64CONST(1000) * 1000)
+#define LONGEST_RESTART_US (INT64CONST(60) * 1000 * 1000)
+
+/* The launcher itself is restarted by the postmaster after this, s. */
+#define LAUNCHER_RESTART_S 5
+
+/* A database, in the launcher's memory. */
+typedef struct Database
+{
+	Oid			oid;
+	bool		exists;			/* found by the last look */
+	bool		wanted;			/* a worker is to run */
+	BackgroundWorkerHandle *handle; /* NULL: none was started, or it has ended */
+	bool		adopted;		/* an earlier launcher's worker runs */
+	int			told_pid;		/* the worker that was told to end, 0: none */
+	int64		started_at;
+	int64		start_at;		/* not before, clock_us() */
+	int			failures;		/* ends without a word, in a row */
+} Database;
+
+extern PGDLLEXPORT void contacts_push_launcher_main(Datum main_arg);
+
+static HTAB *databases = NULL;
+static int64 look_at = 0;		/* time of the next look at pg_database */
+
+void
+launcher_register(void)
+{
+	BackgroundWorker bgworker = {0};
+
+	/* pg_upgrade's server must not send anything. */
+	if (IsBinaryUpgrade)
+		return;
+	bgworker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	bgworker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	bgworker.bgw_restart_time = LAUNCHER_RESTART_S;
+	strlcpy(bgworker.bgw_library_name, "contacts_push", sizeof(bgworker.bgw_library_name));
+	strlcpy(bgworker.bgw_function_name, "contacts_push_launcher_main",
+			sizeof(bgworker.bgw_function_name));
+	strlcpy(bgworker.bgw_name, "contacts_push launcher", sizeof(bgworker.bgw_name));
+	strlcpy(bgworker.bgw_type, "contacts_push launcher", sizeof(bgworker.bgw_type));
+	RegisterBackgroundWorker(&bgworker);
+}
+
+static Database *
+find_database(Oid oid)
+{
+	bool		found;
+	Database   *database = hash_search(databases, &oid, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		memset(database, 0, sizeof(*database));
+		database->oid = oid;
+		database->wanted = true;
+	}
+	return database;
+}
+
+/*
+ * Has the worker of a database end, if one runs, an earlier launcher's as well.  It
+ * is told once: a second SIGTERM would cut short what it records at the first.
+ */
+static void
+end_worker(Oid oid)
+{
+	Database   *database = find_database(oid);
+	SharedReport report;
+
+	if (shared_get_report(oid, &report) && report.pid != 0)
+	{
+		if (report.pid != database->told_pid && kill(report.pid, SIGTERM) == 0)
+			database->told_pid = report.pid;
+		/* So that its end is noticed, and its slot freed. */
+		if (database->handle == NULL)
+			database->adopted = true;
+	}
+	else if (database->handle)
+		TerminateBackgroundWorker(database->handle);
+}
+
+/*
+ * Templates are left alone: a worker would be in the way of CREATE DATABASE, and
+ * nobody signs up in one.  What has become a template loses its worker.
+ */
+static void
+look_at_databases(void)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+	Relation	relation;
+	TableScanDesc scan;
+	HeapTuple	tuple;
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+		database->exists = false;
+
+	StartTransactionCommand();
+	(void) GetTransactionSnapshot();
+	relation = table_open(DatabaseRelationId, AccessShareLock);
+	scan = table_beginscan_catalog(relation, 0, NULL);
+	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
+	{
+		Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+		if (form->datistemplate)
+			end_worker(form->oid);
+		else if (form->datallowconn)
+			find_database(form->oid)->exists = true;
+	}
+	table_endscan(scan);
+	table_close(relation, AccessShareLock);
+	CommitTransactionCommand();
+}
+
+static void
+look_again_at_all(void)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+		database->wanted = true;
+}
+
+static void
+take_installations(void)
+{
+	Oid			oids[16];
+	int			n = shared_take_installations(oids, lengthof(oids));
+
+	if (n < 0)
+		look_again_at_all();
+	for (int i = 0; i < n; i++)
+	{
+		Database   *database = find_database(oids[i]);
+
+		database->wanted = true;
+		database->start_at = 0;
+	}
+}
+
+static void
+put_off(Database *database)
+{
+	database->failures++;
+	database->start_at = clock_us() +
+		pacing_pause(database->failures, FIRST_RESTART_US, LONGEST_RESTART_US);
+}
+
+/* Launchers may end and come back; their workers stay. */
+static bool
+adopt_worker(Database *database)
+{
+	SharedReport report;
+
+	database->adopted = shared_get_report(database->oid, &report) && report.pid != 0;
+	return database->adopted;
+}
+
+static void
+start_worker(Database *database)
+{
+	BackgroundWorker bgworker = {0};
+	int64		hold = shared_hold_left(database->oid);
+
+	database->started_at = clock_us();
+	if (adopt_worker(database))
+		return;
+	if (hold > 0)
+	{
+		database->start_at = clock_us() + hold;
+		return;
+	}
+	if (!shared_reserve_worker(database->oid))
+	{
+		put_off(database);
+		return;
+	}
+	bgworker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	bgworker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	bgworker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(bgworker.bgw_library_name, "contacts_push", sizeof(bgworker.bgw_library_name));
+	strlcpy(bgworker.bgw_function_name, "contacts_push_worker_main",
+			sizeof(bgworker.bgw_function_name));
+	snprintf(bgworker.bgw_name, sizeof(bgworker.bgw_name),
+			 "contacts_push worker for database %u", database->oid);
+	strlcpy(bgworker.bgw_type, "contacts_push worker", sizeof(bgworker.bgw_type));
+	bgworker.bgw_main_arg = ObjectIdGetDatum(database->oid);
+	bgworker.bgw_notify_pid = MyProcPid;
+	if (RegisterDynamicBackgroundWorker(&bgworker, &database->handle))
+		return;
+	database->handle = NULL;
+	if (database->failures == 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker is free for contacts_push in database %u",
+						database->oid),
+				 errhint("Increase max_worker_processes; the start is tried again.")));
+	shared_release_worker(database->oid);
+	put_off(database);
+}
+
+static bool
+has_worker(const Database *database)
+{
+	return database->handle || database->adopted;
+}
+
+/* Takes note of a worker's end. */
+static void
+reap_worker(Database *database)
+{
+	pid_t		pid;
+
+	if (database->handle)
+	{
+		if (GetBackgroundWorkerPid(database->handle, &pid) != BGWH_STOPPED)
+			return;
+		pfree(database->handle);
+		database->handle = NULL;
+	}
+	database->adopted = false;
+	switch (shared_worker_ended(database->oid))
+	{
+		case SHARED_EXIT_OTHER_RUNS:
+			database->adopted = true;
+			break;
+		case SHARED_EXIT_NO_EXTENSION:
+			shared_release_worker(database->oid);
+			database->wanted = false;
+			database->failures = 0;
+			break;
+		case SHARED_EXIT_RESTART:
+			database->start_at = 0;
+			break;
+		case SHARED_EXIT_UNTOLD:
+			/* One that had run for long has not failed for the same reason again. */
+			if (clock_us() - database->started_at > LONGEST_RESTART_US)
+				database->failures = 0;
+			put_off(database);
+			break;
+	}
+}
+
+/*
+ * Before anything is started there is a look: what the last one found may have been
+ * dropped since, or be a template.
+ */
+static void
+reap_workers(int64 now)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+	{
+		if (has_worker(database))
+			reap_worker(database);
+		if (database->wanted && !has_worker(database) && database->start_at <= now)
+			look_at = 0;
+	}
+}
+
+/* Returns ms until there is more to do. */
+static long
+start_workers(int64 now)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+	int64		next = Max(look_at - now, 0);
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+	{
+		if (has_worker(database))
+			continue;
+		if (!database->exists)
+		{
+			shared_release_worker(database->oid);
+			hash_search(databases, &database->oid, HASH_REMOVE, NULL);
+			continue;
+		}
+		if (database->wanted && database->start_at <= now)
+			start_worker(database);
+		if (database->wanted && !has_worker(database))
+			next = Min(next, Max(database->start_at - now, 0));
+	}
+	return (long) (next / 1000) + 1;
+}
+
+void
+contacts_push_launcher_main(Datum main_arg)
+{
+	HASHCTL		control = {0};
+
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	control.keysize = sizeof(Oid);
+	control.entrysize = sizeof(Database);
+	databases = hash_create("contacts_push databases", 16, &control, HASH_ELEM | HASH_BLOBS);
+	shared_attach_launcher();
+
+	for (;;)
+	{
+		int64		now = clock_us();
+		long		timeout;
+
+		take_installations();
+		reap_workers(now);
+		if (look_at <= now)
+		{
+			look_at_databases();
+			look_at = now + LOOK_MS * INT64CONST(1000);
+		}
+		timeout = start_workers(now);
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 timeout, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+	}
+}

@@ -1,0 +1,332 @@
+/*
+ * outcome.c
+ *		Writing down what became of contacts.
+ *
+ * Outcomes are collected here until the pass writes them, many in one
+ * statement.  What an outcome is, is decided in settle.c.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "store/outbox.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker/charges.h"
+#include "worker/intents.h"
+#include "worker/outcome.h"
+
+/* Contacts whose outcome is to be written. */
+static List *settling = NIL;	/* of Contact *, in worker.context */
+static bool behind = false;
+
+bool
+outcome_is_behind(void)
+{
+	return behind;
+}
+
+void
+outcome_add(Contact *contact, OutcomeKind outcome, int http_status, const char *text)
+{
+	MemoryContext old;
+
+	window_release_email(contact);
+	contact->state = CONTACT_SETTLING;
+	contact->outcome = outcome;
+	contact->http_status = http_status;
+	contact->text = window_strdup(text);
+	old = MemoryContextSwitchTo(worker.context);
+	settling = lappend(settling, contact);
+	MemoryContextSwitchTo(old);
+}
+
+void
+outcome_take_back(const int64 *seqs, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Contact    *contact = window_find(seqs[i]);
+
+		if (contact == NULL || !list_member_ptr(settling, contact))
+			continue;
+		settling = list_delete_ptr(settling, contact);
+		contact->state = CONTACT_WAITING;
+		contact->request_id = 0;
+		if (!isolation_add(contact->chatbot->isolation, contact->seq))
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+	}
+}
+
+static const char *
+status_of(OutcomeKind outcome)
+{
+	switch (outcome)
+	{
+		case OUTCOME_CREATED:
+			return "created";
+		case OUTCOME_PRESENT:
+			return "present";
+		case OUTCOME_CONFLICT:
+			return "conflict";
+		case OUTCOME_REJECTED:
+			return "rejected";
+		case OUTCOME_FAILED:
+			return "failed";
+		case OUTCOME_PUT_OFF:
+			break;
+	}
+	return "pending";
+}
+
+static void
+count(Contact *contact)
+{
+	Tally	   *tally = &contact->chatbot->tally;
+
+	switch (contact->outcome)
+	{
+		case OUTCOME_CREATED:
+			tally->created++;
+			break;
+		case OUTCOME_PRESENT:
+			tally->present++;
+			break;
+		case OUTCOME_CONFLICT:
+			tally->conflict++;
+			break;
+		case OUTCOME_REJECTED:
+			tally->rejected++;
+			break;
+		case OUTCOME_FAILED:
+			tally->failed++;
+			break;
+		case OUTCOME_PUT_OFF:
+			return;
+	}
+	worker.settled_contacts++;
+}
+
+/* Contacts to be written by one statement, as its arguments. */
+typedef struct Batch
+{
+	int			n;
+	Contact   **contacts;
+	int64	   *seqs;
+	char	  **statuses;
+	char	  **texts;
+	int		   *http_statuses;
+} Batch;
+
+static void
+make_batch(Batch *batch, int max)
+{
+	batch->n = 0;
+	batch->contacts = palloc(max * sizeof(Contact *));
+	batch->seqs = palloc(max * sizeof(int64));
+	batch->statuses = palloc(max * sizeof(char *));
+	batch->texts = palloc(max * sizeof(char *));
+	batch->http_statuses = palloc(max * sizeof(int));
+}
+
+static void
+add_to_batch(Batch *batch, Contact *contact)
+{
+	batch->contacts[batch->n] = contact;
+	batch->seqs[batch->n] = contact->seq;
+	batch->statuses[batch->n] = unconstify(char *, status_of(contact->outcome));
+	batch->texts[batch->n] = contact->text;
+	batch->http_statuses[batch->n] = contact->http_status;
+	batch->n++;
+}
+
+/* Those that the last statement, which returned their seqs, has not written. */
+static List *
+find_unwritten(Batch *batch, uint64 written)
+{
+	List	   *still = NIL;
+	Datum		value = outbox_int8_array(batch->seqs, batch->n);
+	uint64		n;
+
+	for (uint64 i = 0; i < written; i++)
+		window_find(outbox_get_int64(i, 1))->written = true;
+	if (written == (uint64) batch->n)
+		return NIL;
+	n = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		Contact    *contact = window_find(outbox_get_int64(i, 1));
+
+		if (!contact->written)
+			still = lappend(still, contact);
+	}
+	return still;
+}
+
+/*
+ * Their requests are not over: if this worker ended now, the next one would have
+ * to know that they were sent.
+ */
+static void
+keep_for_later(List *contacts)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	int64	   *ids = palloc(list_length(contacts) * sizeof(int64));
+	int			n = 0;
+	Datum		value;
+	ListCell   *cell;
+
+	foreach(cell, contacts)
+	{
+		Contact    *contact = lfirst(cell);
+
+		settling = lappend(settling, contact);
+		if (contact->request_id != 0)
+			ids[n++] = contact->request_id;
+	}
+	behind = true;
+	MemoryContextSwitchTo(old);
+	value = outbox_int8_array(ids, n);
+	pfree(ids);
+	outbox_run(OUTBOX_REQUEST_REOPEN, &value, NULL);
+}
+
+/*
+ * Lets go of what was written.  written less than the batch: somebody holds rows
+ * locked, which are tried again, or has changed them by hand, which is fine.
+ */
+static void
+let_go(Batch *batch, uint64 written)
+{
+	List	   *still = find_unwritten(batch, written);
+
+	for (int i = 0; i < batch->n; i++)
+	{
+		Contact    *contact = batch->contacts[i];
+
+		if (still != NIL && list_member_ptr(still, contact))
+			continue;
+		if (contact->written)
+			count(contact);
+		if (contact->look_again)
+			intents_note(contact->chatbot, contact->external_id);
+		if (contact->outcome != OUTCOME_PUT_OFF)
+			charges_forget(contact);
+		window_remove(contact);
+	}
+	if (still != NIL)
+		keep_for_later(still);
+}
+
+static void
+write_created(Batch *batch)
+{
+	Datum		values[2] = {
+		outbox_int8_array(batch->seqs, batch->n), outbox_text_array(batch->texts, batch->n)
+	};
+
+	let_go(batch, outbox_run(OUTBOX_SETTLE_CREATED, values, NULL));
+}
+
+static void
+write_refused(Batch *batch)
+{
+	Datum		values[4] = {
+		outbox_int8_array(batch->seqs, batch->n),
+		outbox_text_array(batch->statuses, batch->n),
+		outbox_int4_array(batch->http_statuses, batch->n),
+		outbox_text_array(batch->texts, batch->n)
+	};
+
+	let_go(batch, outbox_run(OUTBOX_SETTLE_REFUSED, values, NULL));
+}
+
+static void
+write_put_off(Contact *contact)
+{
+	Datum		values[5] = {
+		Int64GetDatum(contact->seq), Int32GetDatum(contact->attempts),
+		Int64GetDatum(contact->delay_ms), Int32GetDatum(contact->http_status),
+		CStringGetTextDatum(contact->text)
+	};
+	char		nulls[5] = {' ', ' ', ' ', contact->http_status ? ' ' : 'n', ' '};
+	Batch		batch;
+
+	make_batch(&batch, 1);
+	add_to_batch(&batch, contact);
+	let_go(&batch, outbox_run(OUTBOX_CHARGE, values, nulls));
+}
+
+/* Adds what was settled to the chatbot's row, or notes it where somebody holds that. */
+static void
+write_tally(Chatbot *chatbot)
+{
+	Tally		none = {0};
+	Tally	   *tally = &chatbot->tally;
+	Datum		values[6] = {
+		CStringGetTextDatum(chatbot->id), Int64GetDatum(tally->created),
+		Int64GetDatum(tally->present), Int64GetDatum(tally->conflict),
+		Int64GetDatum(tally->rejected), Int64GetDatum(tally->failed)
+	};
+
+	if (memcmp(tally, &none, sizeof(none)) == 0)
+		return;
+	if (outbox_run(OUTBOX_CHATBOT_COUNT, values, NULL) == 0)
+		outbox_run(OUTBOX_TALLY, values, NULL);
+	*tally = none;
+}
+
+/* The same for the attributes that it does not know. */
+static void
+write_attributes(Chatbot *chatbot)
+{
+	char	   *names[ATTRIBUTES_MAX];
+	int			n = 0;
+	Datum		values[2];
+
+	if (!chatbot->attributes_changed)
+		return;
+	for (int i = 0; i < chatbot->attributes.n; i++)
+		if (chatbot->attributes.stripped & (UINT64CONST(1) << i))
+			names[n++] = chatbot->attributes.names[i];
+	values[0] = CStringGetTextDatum(chatbot->id);
+	values[1] = outbox_text_array(names, n);
+	chatbot->attributes_changed = outbox_run(OUTBOX_CHATBOT_STRIPPED, values, NULL) == 0;
+}
+
+void
+outcome_write(void)
+{
+	List	   *now = settling;
+	Batch		created;
+	Batch		refused;
+	ListCell   *cell;
+
+	behind = false;
+	settling = NIL;
+	if (now != NIL)
+	{
+		make_batch(&created, list_length(now));
+		make_batch(&refused, list_length(now));
+		foreach(cell, now)
+		{
+			Contact    *contact = lfirst(cell);
+
+			if (contact->outcome == OUTCOME_PUT_OFF)
+				write_put_off(contact);
+			else
+				add_to_batch(contact->outcome == OUTCOME_CREATED ? &created : &refused, contact);
+		}
+		if (created.n > 0)
+			write_created(&created);
+		if (refused.n > 0)
+			write_refused(&refused);
+		list_free(now);
+	}
+	foreach(cell, window_chatbots())
+	{
+		write_tally(lfirst(cell));
+		write_attributes(lfirst(cell));
+	}
+}

@@ -1,0 +1,223 @@
+/*
+ * pause.c
+ *		Chatbots that nothing is sent to for a while, and why.
+ *
+ * A pause stands in contacts_push.chatbot, where an operator makes and ends
+ * pauses of his own.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "compat.h"
+#include "server/budget.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "store/outbox.h"
+#include "util/clock.h"
+#include "utils/builtins.h"
+#include "worker/pause.h"
+
+/* A pause of the worker's own: 1 minute, doubling to 1 hour (the contract's). */
+#define FIRST_PAUSE_US (INT64CONST(60) * 1000 * 1000)
+#define LONGEST_PAUSE_US (INT64CONST(3600) * 1000 * 1000)
+
+bool
+pause_is_on(const Chatbot *chatbot)
+{
+	return chatbot->pause != PAUSE_NONE && chatbot->paused_until > clock_us();
+}
+
+/* What a pause may be mended by: the key and where it is sent to. */
+static uint64
+hash_key_and_url(const char *key)
+{
+	return hash_combine64(key ? budget_key_hash(key) : 0,
+						  budget_key_hash(settings_base_url));
+}
+
+static uint64
+current_key_and_url(const Chatbot *chatbot)
+{
+	char	   *why;
+
+	return hash_key_and_url(settings_find_key(chatbot->id, &why));
+}
+
+/* As contacts_push.chatbot has them; a pause of unknown make has none. */
+static const char *const kind_names[] = {
+	[PAUSE_NONE] = NULL, [PAUSE_KEY] = "key", [PAUSE_CHATBOT] = "chatbot",
+	[PAUSE_QUOTA] = "quota", [PAUSE_REFUSALS] = "refusals", [PAUSE_FOREIGN] = NULL
+};
+
+static PauseKind
+kind_of(const char *name)
+{
+	for (int kind = PAUSE_NONE; kind <= PAUSE_FOREIGN; kind++)
+		if (name && kind_names[kind] && strcmp(name, kind_names[kind]) == 0)
+			return kind;
+	return PAUSE_FOREIGN;
+}
+
+static void
+write_pause(Chatbot *chatbot)
+{
+	int64		left_ms = (chatbot->paused_until - clock_us()) / 1000;
+	Datum		values[4] = {
+		CStringGetTextDatum(chatbot->id), Int64GetDatum(left_ms), (Datum) 0, (Datum) 0
+	};
+	char		nulls[4] = {' ', ' ', ' ', 'n'};
+
+	/* An operator's stands there already. */
+	if (chatbot->paused_until == PG_INT64_MAX)
+		return;
+	if (chatbot->pause == PAUSE_NONE)
+		nulls[1] = nulls[2] = 'n';
+	else
+		values[2] = CStringGetTextDatum(chatbot->pause_reason);
+	if (kind_names[chatbot->pause])
+	{
+		values[3] = CStringGetTextDatum(kind_names[chatbot->pause]);
+		nulls[3] = ' ';
+	}
+	chatbot->pause_unwritten = outbox_run(OUTBOX_CHATBOT_PAUSE, values, nulls) == 0;
+}
+
+static void
+set_pause_reason(Chatbot *chatbot, const char *reason)
+{
+	if (chatbot->pause_reason)
+		pfree(chatbot->pause_reason);
+	chatbot->pause_reason = window_strdup(reason);
+}
+
+void
+pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at, const char *reason)
+{
+	if (chatbot->paused_until == PG_INT64_MAX ||
+		(pause_is_on(chatbot) && left_at <= chatbot->paused_at))
+		return;
+	chatbot->pause = kind;
+	chatbot->pauses++;
+	chatbot->paused_at = clock_us();
+	chatbot->paused_until = chatbot->paused_at +
+		pacing_pause(chatbot->pauses, FIRST_PAUSE_US, LONGEST_PAUSE_US);
+	chatbot->paused_with = current_key_and_url(chatbot);
+	set_pause_reason(chatbot, reason);
+	write_pause(chatbot);
+	shared_report_error(reason);
+}
+
+static void
+end_pause(Chatbot *chatbot)
+{
+	chatbot->pause = PAUSE_NONE;
+	chatbot->paused_until = 0;
+}
+
+void
+pause_is_over(Chatbot *chatbot)
+{
+	chatbot->pauses = 0;
+	if (chatbot->pause != PAUSE_NONE && !pause_is_on(chatbot))
+	{
+		end_pause(chatbot);
+		write_pause(chatbot);
+	}
+}
+
+/* Whether a reload may have mended what this chatbot is paused for. */
+static bool
+may_be_mended(const Chatbot *chatbot)
+{
+	/* an operator's */
+	if (chatbot->paused_until == PG_INT64_MAX)
+		return false;
+	switch (chatbot->pause)
+	{
+		case PAUSE_QUOTA:
+		case PAUSE_REFUSALS:
+			return chatbot->paused_with != current_key_and_url(chatbot);
+		case PAUSE_KEY:
+		case PAUSE_CHATBOT:
+			return true;
+		case PAUSE_NONE:
+		case PAUSE_FOREIGN:
+			break;
+	}
+	return false;
+}
+
+void
+pause_lift_all(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (may_be_mended(chatbot))
+		{
+			end_pause(chatbot);
+			chatbot->pauses = 0;
+			write_pause(chatbot);
+		}
+	}
+}
+
+/* A pause that stands in the table and that is not known here. */
+static void
+take_pause(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind)
+{
+	if (left_ms < 0)
+	{
+		/* It takes the place of one of ours. */
+		chatbot->paused_until = PG_INT64_MAX;
+		chatbot->pause_unwritten = false;
+	}
+	else if (!pause_is_on(chatbot) && !chatbot->pause_unwritten)
+		chatbot->paused_until = clock_us() + left_ms * 1000;
+	else
+		return;
+	if (chatbot->pause == PAUSE_NONE)
+	{
+		chatbot->pause = kind_of(kind);
+		chatbot->paused_with = current_key_and_url(chatbot);
+		set_pause_reason(chatbot, reason ? reason : "paused");
+	}
+}
+
+/*
+ * What an operator has written counts; what could not be written because somebody
+ * holds the row counts until it is.
+ */
+void
+pause_read_all(void)
+{
+	List	   *paused = NIL;
+	uint64		n = outbox_run(OUTBOX_CHATBOT_STATES, NULL, NULL);
+	ListCell   *cell;
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 1));
+
+		take_pause(chatbot, outbox_get_int64(i, 2), outbox_get_text(i, 3),
+				   outbox_get_text(i, 4));
+		paused = lappend(paused, chatbot);
+	}
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (chatbot->pause_unwritten)
+			write_pause(chatbot);
+		else if (pause_is_on(chatbot) && !list_member_ptr(paused, chatbot))
+		{
+			/* resume(): those refusals are meant, if it was for them. */
+			chatbot->refuse_all |= chatbot->pause == PAUSE_REFUSALS;
+			end_pause(chatbot);
+			chatbot->pauses = 0;
+		}
+	}
+}

@@ -1,0 +1,34 @@
+/*
+ * pause.h
+ *		Chatbots that nothing is sent to for a while, and why.
+ *
+ * Called inside a pass's transaction unless said otherwise; throws like SQL: an error ends
+ * the process, and the next one recovers.
+ */
+#ifndef CONTACTS_PUSH_PAUSE_H
+#define CONTACTS_PUSH_PAUSE_H
+
+#include "worker/worker.h"
+
+/* Pauses and resumes as contacts_push.chatbot says. */
+extern void pause_read_all(void);
+
+/*
+ * Pauses a chatbot of our own accord, for what came of a request that left then
+ * (clock_us()).  One from before the pause that there is changes nothing.
+ */
+extern void pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at,
+					   const char *reason);
+
+/*
+ * After a reload: ends the worker's pauses, those for a quota or for refusals only
+ * if the key or the URL is another one.
+ */
+extern void pause_lift_all(void);
+
+extern bool pause_is_on(const Chatbot *chatbot);
+
+/* The chatbot has answered for a contact: what it was paused for is over. */
+extern void pause_is_over(Chatbot *chatbot);
+
+#endif							/* CONTACTS_PUSH_PAUSE_H */

@@ -1,0 +1,416 @@
+/*
+ * send.c
+ *		Which requests leave now.
+ *
+ * Which contacts go together is isolation.c's to decide, when a request
+ * may leave pacing.c's; this puts the two together with pauses (pause.c) and keys.
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "chatbase/reply.h"
+#include "compat.h"
+#include "contact/contact.h"
+#include "server/budget.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "store/outbox.h"
+#include "util/clock.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker/charges.h"
+#include "worker/intents.h"
+#include "worker/pause.h"
+#include "worker/send.h"
+#include "worker/witness.h"
+
+/* Rows seen pending longer ago are looked at again before they are sent. */
+#define CHECK_AGAIN_US (INT64CONST(2000) * 1000)
+
+/*
+ * Contacts whose answer would cost more to read do not go together.  Half of what an
+ * answer may take leaves room for what the API adds to each, and for the cheap ones.
+ */
+#define MAX_ANSWER_COST (REPLY_MAX_COST / 2)
+
+/* What a request that is being put together has to keep within. */
+typedef struct Filling
+{
+	int64		bytes;
+	int64		max_bytes;
+	int64		cost;			/* of reading the answer */
+	int			n;
+} Filling;
+
+static int	next_chatbot = 0;	/* where the next round begins */
+
+/* clock_us() at which the first request that time alone keeps may leave. */
+static int64 next_departure = PG_INT64_MAX;
+
+/* The same, of those that the budget of their key keeps. */
+static int64 next_in_budget = PG_INT64_MAX;
+
+/* isolation.c's question, of each contact that would go into a request. */
+static bool
+admit(void *arg, IsolationContact seq, bool *stop)
+{
+	Filling    *filling = arg;
+	Contact    *contact = window_find(seq);
+
+	/* One that alone is too large goes alone. */
+	if (filling->n > 0 && (filling->bytes + contact->length > filling->max_bytes ||
+						   filling->cost + contact->cost > MAX_ANSWER_COST))
+	{
+		*stop = true;
+		return false;
+	}
+	if (!window_hold_email(contact))
+		return false;
+	filling->bytes += contact->length + 1;	/* and a comma */
+	filling->cost += contact->cost;
+	filling->n++;
+	return true;
+}
+
+static void
+fill_body(Request *request)
+{
+	contact_body_begin(&request->body);
+	for (int i = 0; i < request->n; i++)
+		contact_body_add(&request->body, request->contacts[i]->json,
+						 request->contacts[i]->length);
+	contact_body_end(&request->body);
+}
+
+void
+send_end_backoffs(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+		((Chatbot *) lfirst(cell))->backoff.until = 0;
+}
+
+/* Those among the contacts whose rows are not pending any more; false: none. */
+static bool
+find_gone(const IsolationContact *seqs, int n, bool *gone)
+{
+	Datum		value = outbox_int8_array(seqs, n);
+	uint64		left;
+
+	left = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
+	for (uint64 i = 0; i < left; i++)
+		window_find(outbox_get_int64(i, 1))->checked_at = clock_us();
+	for (int i = 0; i < n; i++)
+		gone[i] = clock_us() - window_find(seqs[i])->checked_at > CHECK_AGAIN_US;
+	return left < (uint64) n;
+}
+
+/*
+ * After a back-off or a pause, rows that were taken up before it may have been
+ * deleted or settled by hand: they are not sent.  True if the request is as it was.
+ */
+static bool
+check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
+{
+	bool		gone[CONTACT_MAX_USERS];
+	bool		stale = false;
+
+	for (int i = 0; i < n; i++)
+		stale |= clock_us() - window_find(seqs[i])->checked_at > CHECK_AGAIN_US;
+	if (!stale || !find_gone(seqs, n, gone))
+		return true;
+	for (int i = 0; i < n; i++)
+		window_release_email(window_find(seqs[i]));
+	if (!isolation_dropped(chatbot->isolation, token, gone))
+		elog(ERROR, "a request that was put together is not known");
+	for (int i = 0; i < n; i++)
+	{
+		Contact    *contact = window_find(seqs[i]);
+
+		if (gone[i] && contact->look_again)
+			intents_note(chatbot, contact->external_id);
+		if (gone[i])
+		{
+			charges_forget(contact);
+			window_remove(contact);
+		}
+	}
+	return false;
+}
+
+/* Has isolation.c put a request together; NULL: there is nothing for one now. */
+static Request *
+next_request(Chatbot *chatbot)
+{
+	IsolationContact seqs[CONTACT_MAX_USERS];
+	Filling		filling;
+	int			max = pacing_batch(chatbot->batch_limit, settings_batch_size);
+	MemoryContext old;
+	Request    *request;
+	int			token;
+	int			n;
+
+	do
+	{
+		filling = (Filling){0};
+		filling.max_bytes = chatbot->max_bytes ? chatbot->max_bytes : settings_max_request_bytes;
+		n = isolation_next(chatbot->isolation, max, admit, &filling, seqs, &token);
+		if (n < 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+		if (n == 0)
+			return NULL;
+	} while (!check_rows(chatbot, seqs, n, token));
+
+	old = MemoryContextSwitchTo(worker.context);
+	request = palloc0(sizeof(Request));
+	request->chatbot = chatbot;
+	request->token = token;
+	request->n = n;
+	request->contacts = palloc(n * sizeof(Contact *));
+	for (int i = 0; i < n; i++)
+	{
+		request->contacts[i] = window_find(seqs[i]);
+		request->contacts[i]->state = CONTACT_UNDER_WAY;
+	}
+	initStringInfo(&request->body);
+	fill_body(request);
+	MemoryContextSwitchTo(old);
+	return request;
+}
+
+/* A request that asks for the chatbot's witness. */
+static Request *
+witness_request(Chatbot *chatbot)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	Request    *request = palloc0(sizeof(Request));
+
+	request->chatbot = chatbot;
+	request->asks_witness = true;
+	request->contacts = palloc(sizeof(Contact *));
+	initStringInfo(&request->body);
+	witness_fill_body(chatbot, &request->body);
+	MemoryContextSwitchTo(old);
+	chatbot->ask_witness = false;
+	return request;
+}
+
+static int
+compare_seqs(const void *a, const void *b)
+{
+	int64		left = (*(Contact *const *) a)->seq;
+	int64		right = (*(Contact *const *) b)->seq;
+
+	return left < right ? -1 : left > right;
+}
+
+/* The seqs of a request as the text of an int8multirange. */
+static char *
+format_seqs(const Request *request)
+{
+	Contact   **sorted = palloc(request->n * sizeof(Contact *));
+	StringInfoData text;
+
+	memcpy(sorted, request->contacts, request->n * sizeof(Contact *));
+	qsort(sorted, request->n, sizeof(Contact *), compare_seqs);
+	initStringInfo(&text);
+	appendStringInfoChar(&text, '{');
+	for (int i = 0; i < request->n;)
+	{
+		int			j = i + 1;
+
+		while (j < request->n && sorted[j]->seq == sorted[j - 1]->seq + 1)
+			j++;
+		appendStringInfo(&text, "%s[" INT64_FORMAT "," INT64_FORMAT "]",
+						 i > 0 ? "," : "", sorted[i]->seq, sorted[j - 1]->seq);
+		i = j;
+	}
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
+static void
+write_intent(Request *request)
+{
+	Datum		values[3] = {
+		CStringGetTextDatum(request->chatbot->id),
+		Int32GetDatum(request->n),
+		CStringGetTextDatum(format_seqs(request))
+	};
+
+	outbox_run(OUTBOX_REQUEST_BEGIN, values, NULL);
+	request->id = outbox_get_int64(0, 1);
+}
+
+/* True if this time has come; else it is remembered as one to wake at. */
+static bool
+has_come(int64 time)
+{
+	if (time <= clock_us())
+		return true;
+	next_departure = Min(next_departure, time);
+	return false;
+}
+
+/*
+ * While a chatbot is in trouble one request at a time finds out whether it still
+ * is.  Those that had left before are not waited for.
+ */
+static bool
+is_being_probed(const Chatbot *chatbot)
+{
+	int64		since = Max(chatbot->failed_at, chatbot->paused_at);
+
+	if (chatbot->backoff.failures == 0 && chatbot->pauses == 0)
+		return false;
+	for (int i = 0; i < worker.nrequests; i++)
+	{
+		const Request *request = worker.requests[i];
+
+		if (request->chatbot == chatbot &&
+			(request->http == NULL || request->left_at > since))
+			return true;
+	}
+	return false;
+}
+
+/* Decides on one request of the chatbot, if one may leave now. */
+static bool
+plan_request(Chatbot *chatbot)
+{
+	Request    *request;
+	uint64		key_hash;
+	int64		delay;
+	char	   *why;
+	char	   *key;
+
+	if ((isolation_waiting(chatbot->isolation) == 0 && !witness_is_wanted(chatbot)) ||
+		is_being_probed(chatbot) ||
+		(chatbot->pause != PAUSE_NONE && !has_come(chatbot->paused_until)) ||
+		!has_come(chatbot->backoff.until))
+		return false;
+	key = settings_find_key(chatbot->id, &why);
+	if (key == NULL)
+	{
+		pause_begin(chatbot, PAUSE_KEY, clock_us(), why);
+		has_come(chatbot->paused_until);
+		return false;
+	}
+	key_hash = budget_key_hash(key);
+	delay = budget_try(key_hash);
+	if (delay > 0)
+	{
+		next_in_budget = Min(next_in_budget, clock_us() + delay);
+		next_departure = Min(next_departure, next_in_budget);
+		return false;
+	}
+	request = witness_is_wanted(chatbot) ? witness_request(chatbot) : next_request(chatbot);
+	if (request == NULL)
+	{
+		budget_return(key_hash);
+		return false;
+	}
+	request->key = MemoryContextStrdup(worker.context, key);
+	request->key_hash = key_hash;
+	write_intent(request);
+	worker.requests[worker.nrequests++] = request;
+	worker.last_key_hash = key_hash;
+	chatbot->requests++;
+	return true;
+}
+
+/* One request a chatbot and round, so that none waits for another's backlog. */
+bool
+send_plan(void)
+{
+	bool		planned = false;
+	bool		again = true;
+
+	next_departure = next_in_budget = PG_INT64_MAX;
+	if (!settings_enabled)
+		return false;
+	while (again)
+	{
+		int			n = list_length(window_chatbots());
+
+		again = false;
+		for (int i = 0; i < n; i++)
+		{
+			if (worker.nrequests >= settings_max_concurrent_requests)
+				return planned;
+			again |= plan_request(list_nth(window_chatbots(), (next_chatbot + i) % n));
+		}
+		next_chatbot = n > 0 ? (next_chatbot + 1) % n : 0;
+		planned |= again;
+	}
+	return planned;
+}
+
+static void
+leave(Request *request)
+{
+	HttpParams	params = {0};
+	char	   *url = http_contacts_url(settings_base_url, request->chatbot->id_utf8);
+
+	params.url = url;
+	params.bearer = request->key;
+	params.ca_file = settings_ca_file;
+	params.body = request->body.data;
+	params.body_len = request->body.len;
+	params.connect_timeout_ms = settings_connect_timeout;
+	params.request_timeout_ms = settings_request_timeout;
+	params.max_response_bytes = settings_max_response_bytes;
+	request->left_at = clock_us();
+	request->http = url ? http_begin(worker.pool, &params) : NULL;
+	free(url);
+	if (request->http == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory"),
+				 errdetail("Failed while starting a request.")));
+}
+
+void
+send_planned(void)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http == NULL)
+			leave(worker.requests[i]);
+}
+
+void
+send_forget(Request *request)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i] == request)
+			worker.requests[i] = worker.requests[--worker.nrequests];
+	request->chatbot->requests--;
+	http_end(request->http);
+	pfree(request->key);
+	pfree(request->body.data);
+	pfree(request->contacts);
+	pfree(request);
+}
+
+bool
+send_is_throttled(void)
+{
+	return worker.nrequests >= settings_max_concurrent_requests ||
+		(next_in_budget != PG_INT64_MAX && next_in_budget > clock_us());
+}
+
+int64
+send_timeout_ms(void)
+{
+	int64		delay = next_departure - clock_us();
+
+	/* With nothing to wait for but an answer there is no need to wake. */
+	if (next_departure == PG_INT64_MAX ||
+		worker.nrequests >= settings_max_concurrent_requests)
+		return -1;
+	return delay <= 0 ? 0 : (delay + 999) / 1000;
+}

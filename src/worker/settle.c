@@ -1,0 +1,567 @@
+/*
+ * settle.c
+ *		From answers to outcomes.
+ *
+ * verdict.c says whose fault an answer is; what follows from it for the
+ * contacts, their chatbot and their key is done here, at that level only.
+ */
+#include "postgres.h"
+
+#include "common/pg_prng.h"
+#include "compat.h"
+#include "contact/answer.h"
+#include "server/budget.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "store/outbox.h"
+#include "util/clock.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "worker/charges.h"
+#include "worker/intents.h"
+#include "worker/outcome.h"
+#include "worker/pause.h"
+#include "worker/request_log.h"
+#include "worker/send.h"
+#include "worker/settle.h"
+#include "worker/witness.h"
+
+/* First back-off of a chatbot or a contact in trouble; it doubles. */
+#define FIRST_BACKOFF_US (INT64CONST(1000) * 1000)
+
+/* Rejected rows that are to be pending again, in worker.context. */
+static int64 *to_unrefuse = NULL;
+static int	nto_unrefuse = 0;
+
+/* ---- what an answer means for its contacts ---- */
+
+/*
+ * Back to where they came from, as if never sent.  Intents that came meanwhile
+ * waited for this.
+ */
+static void
+return_contacts(Request *request)
+{
+	for (int i = 0; i < request->n; i++)
+	{
+		Contact    *contact = request->contacts[i];
+
+		contact->state = CONTACT_WAITING;
+		window_release_email(contact);
+		if (contact->look_again && !contact->unconfirmed)
+		{
+			contact->look_again = false;
+			intents_note(contact->chatbot, contact->external_id);
+		}
+	}
+}
+
+/* Answers fail for a token only that is not under way. */
+static void
+check_answered(bool done)
+{
+	if (!done)
+		elog(ERROR, "an answer came for a request that was not under way");
+}
+
+static void
+give_back(Request *request)
+{
+	return_contacts(request);
+	check_answered(isolation_returned(request->chatbot->isolation, request->token));
+}
+
+/* Those the answer names are created. */
+static void
+settle_named(Request *request, const ReadAnswer *answer)
+{
+	Chatbot    *chatbot = request->chatbot;
+
+	for (int i = 0; i < request->n; i++)
+		if (answer->match[i] >= 0)
+		{
+			/* The first of each answer shows whether the schema has changed. */
+			if (attributes_compare(&chatbot->attributes, request->contacts[i]->attributes,
+								   answer->reply, answer->match[i], i == 0))
+				chatbot->attributes_changed = true;
+			outcome_add(request->contacts[i], OUTCOME_CREATED, 200,
+						answer_clean(answer->reply->contacts[answer->match[i]].id,
+									 ANSWER_MAX_MESSAGE));
+		}
+}
+
+static void
+clear_trouble(Request *request)
+{
+	Chatbot    *chatbot = request->chatbot;
+
+	pacing_succeed(&chatbot->backoff);
+	chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
+												  settings_batch_size);
+	chatbot->answers++;
+	chatbot->ask_witness = false;
+	pause_is_over(chatbot);
+}
+
+static void
+forget_refusals(Chatbot *chatbot)
+{
+	chatbot->refusals = 0;
+	chatbot->refuse_all = false;
+}
+
+static void
+on_created(Request *request, const ReadAnswer *answer)
+{
+	settle_named(request, answer);
+	check_answered(isolation_clean(request->chatbot->isolation, request->token));
+	witness_note(request->chatbot, request->contacts[0]->external_id_utf8);
+	clear_trouble(request);
+	forget_refusals(request->chatbot);
+}
+
+/* Marks those that are not settled as possibly created; true if all are marked. */
+static bool
+mark_rest(Request *request, int http_status, const char *why)
+{
+	int64	   *seqs = palloc(request->n * sizeof(int64));
+	int			n = 0;
+
+	for (int i = 0; i < request->n; i++)
+	{
+		Contact    *contact = request->contacts[i];
+
+		if (contact->state == CONTACT_SETTLING)
+			continue;
+		contact->state = CONTACT_WAITING;
+		window_release_email(contact);
+		if (!contact->unconfirmed)
+			seqs[n++] = contact->seq;
+		contact->unconfirmed = true;
+	}
+	return settle_mark_unconfirmed(seqs, n, http_status, why) == (uint64) n;
+}
+
+/*
+ * Requests that were under way together fail together: one that had left before
+ * the last failure was counted is not another one.
+ */
+static void
+back_off(const Request *request, int64 told_ms)
+{
+	Chatbot    *chatbot = request->chatbot;
+	int64		told_us = told_ms < 0 ? -1 : told_ms * 1000;
+	int64		now = clock_us();
+
+	if (chatbot->backoff.failures > 0 && request->left_at <= chatbot->failed_at)
+	{
+		if (told_us >= 0)
+			chatbot->backoff.until = Max(chatbot->backoff.until, now + told_us);
+		return;
+	}
+	chatbot->failed_at = now;
+	pacing_fail(&chatbot->backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000),
+				told_us, pg_prng_double(&pg_global_prng_state), now);
+}
+
+/* 200 for some: the others may or may not be there.  (For none: see on_unanswered().) */
+static bool
+on_partial(Request *request, const ReadAnswer *answer)
+{
+	bool	   *created = palloc(request->n * sizeof(bool));
+	bool		marked;
+
+	for (int i = 0; i < request->n; i++)
+		created[i] = answer->match[i] >= 0;
+	settle_named(request, answer);
+	marked = mark_rest(request, 200, answer->message);
+	check_answered(isolation_partial(request->chatbot->isolation, request->token, created));
+	clear_trouble(request);
+	return marked;
+}
+
+/* Counts a refusal of one contact; true if it completes a run in the same words. */
+static bool
+completes_run(Chatbot *chatbot, const Contact *contact, const char *message)
+{
+	if (chatbot->refusal == NULL || strcmp(chatbot->refusal, message) != 0)
+	{
+		if (chatbot->refusal)
+			pfree(chatbot->refusal);
+		chatbot->refusal = window_strdup(message);
+		chatbot->refusals = 0;
+	}
+	if (chatbot->refuse_all)
+		return false;
+	chatbot->refused[chatbot->refusals++] = contact->seq;
+	return chatbot->refusals == REFUSALS_IN_A_ROW;
+}
+
+/* One that was under way when the run was completed that the chatbot is paused for. */
+static bool
+belongs_to_run(const Chatbot *chatbot, const char *message)
+{
+	return chatbot->pause == PAUSE_REFUSALS && pause_is_on(chatbot) &&
+		chatbot->refusal && strcmp(chatbot->refusal, message) == 0;
+}
+
+/*
+ * Has rejected rows pending again.  Those that somebody holds locked are kept for the
+ * next time.
+ */
+static void
+unrefuse(const int64 *seqs, int nseqs)
+{
+	Datum		value = outbox_int8_array(seqs, nseqs);
+	uint64		n = outbox_run(OUTBOX_UNREFUSE, &value, NULL);
+	MemoryContext old;
+
+	for (uint64 i = 0; i < n; i++)
+	{
+		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 2));
+		int64		seq = outbox_get_int64(i, 1);
+
+		ranges_add(&chatbot->waiting, seq, seq);
+		chatbot->tally.rejected--;
+	}
+	if (n == (uint64) nseqs)
+		return;
+	n = outbox_run(OUTBOX_STILL_REFUSED, &value, NULL);
+	old = MemoryContextSwitchTo(worker.context);
+	if (n > 0)
+		to_unrefuse = to_unrefuse ? repalloc(to_unrefuse, (nto_unrefuse + n) * sizeof(int64)) :
+			palloc(n * sizeof(int64));
+	for (uint64 i = 0; i < n; i++)
+		to_unrefuse[nto_unrefuse++] = outbox_get_int64(i, 1);
+	MemoryContextSwitchTo(old);
+}
+
+/* Tries again what was found locked. */
+static void
+unrefuse_again(void)
+{
+	int			n = nto_unrefuse;
+	int64	   *seqs;
+
+	if (n == 0)
+		return;
+	seqs = palloc(n * sizeof(int64));
+	memcpy(seqs, to_unrefuse, n * sizeof(int64));
+	nto_unrefuse = 0;
+	unrefuse(seqs, n);
+}
+
+bool
+settle_is_behind(void)
+{
+	return nto_unrefuse > 0 || request_log_is_behind();
+}
+
+/*
+ * The run was the chatbot's fault: what it refused is pending again, also where that
+ * could not be written yet.
+ */
+static void
+take_back_run(Request *request, const char *message)
+{
+	Chatbot    *chatbot = request->chatbot;
+
+	outcome_write();
+	outcome_take_back(chatbot->refused, chatbot->refusals);
+	unrefuse(chatbot->refused, chatbot->refusals);
+	chatbot->refusals = 0;
+	give_back(request);
+	pause_begin(chatbot, PAUSE_REFUSALS, request->left_at,
+			   psprintf("%d contacts in a row were refused with: %s",
+						REFUSALS_IN_A_ROW, message));
+}
+
+/* One contact, refused alone: that is its outcome. */
+static void
+on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	Contact    *contact = request->contacts[0];
+	Chatbot    *chatbot = request->chatbot;
+
+	if (result->status == 409 && contact->unconfirmed)
+		outcome_add(contact, OUTCOME_PRESENT, 409,
+					   psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
+								answer->message));
+	else if (result->status == 409)
+		outcome_add(contact, OUTCOME_CONFLICT, 409, answer->message);
+	else if (result->status == 400 && belongs_to_run(chatbot, answer->message))
+	{
+		give_back(request);
+		return;
+	}
+	else if (result->status == 400 && completes_run(chatbot, contact, answer->message))
+	{
+		take_back_run(request, answer->message);
+		return;
+	}
+	else
+		outcome_add(contact, OUTCOME_REJECTED, result->status, answer->message);
+	if (result->status != 400)
+		chatbot->refusals = 0;
+	check_answered(isolation_dirty(chatbot->isolation, request->token, -1));
+	clear_trouble(request);
+}
+
+static void
+on_refused(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	const Reply *reply = answer->reply;
+	int			culprit = -1;
+
+	if (request->n == 1)
+	{
+		on_refused_alone(request, result, answer);
+		return;
+	}
+	if (reply->nculprits > 0 && reply->culprits[0] < request->n)
+		culprit = reply->culprits[0];
+	return_contacts(request);
+	check_answered(isolation_dirty(request->chatbot->isolation, request->token, culprit));
+	clear_trouble(request);
+}
+
+/* Too large: smaller requests, until a single contact is too large by itself. */
+static void
+on_too_large(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	if (request->n == 1)
+	{
+		on_refused_alone(request, result, answer);
+		return;
+	}
+	/* one contact goes in any case */
+	request->chatbot->max_bytes = request->body.len / 2;
+	give_back(request);
+}
+
+/*
+ * Whether a failure of a contact that was alone is its own: the chatbot has given
+ * others a definite answer since the last time.
+ */
+static bool
+is_its_own(const Contact *contact)
+{
+	return contact->tried_at >= 0 && contact->chatbot->answers > contact->tried_at;
+}
+
+/* Tried again later; the chatbot's others need not wait for that. */
+static void
+put_off(Contact *contact, int http_status, const char *why)
+{
+	PacingBackoff backoff = {0};
+
+	backoff.failures = charges_add(contact);
+	pacing_fail(&backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000), -1,
+				pg_prng_double(&pg_global_prng_state), 0);
+	contact->delay_ms = backoff.until / 1000;
+	outcome_add(contact, OUTCOME_PUT_OFF, http_status, why);
+}
+
+static void
+charge_contact(Contact *contact, int http_status, const char *why)
+{
+	contact->attempts++;
+	if (contact->attempts < settings_max_attempts)
+	{
+		put_off(contact, http_status, why);
+		return;
+	}
+	outcome_add(contact, OUTCOME_FAILED, http_status, why);
+}
+
+/* True if nothing else is there to show whether the chatbot answers. */
+static bool
+is_without_company(const Chatbot *chatbot)
+{
+	return chatbot->contacts == 1 && chatbot->waiting.n == 0;
+}
+
+/*
+ * A contact that was alone has failed.  With others taken in between that is
+ * charged to it.  If there are no others, a witness is asked for next time; and
+ * where it has failed before, it alone waits, so that one that comes now finds the
+ * chatbot free and out whether that is well.  True if that settles the matter.
+ */
+static bool
+on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	Contact    *contact = request->contacts[0];
+	Chatbot    *chatbot = request->chatbot;
+	bool		drop = true;
+
+	if (is_without_company(chatbot))
+		witness_ask(chatbot);
+	if (is_its_own(contact))
+		charge_contact(contact, result->status, answer->message);
+	else if (contact->tried_at >= 0 && answer->judgement.wait_ms < 0 &&
+			 is_without_company(chatbot))
+		put_off(contact, result->status, answer->message);
+	else
+	{
+		contact->tried_at = chatbot->answers;
+		return false;
+	}
+	check_answered(isolation_dropped(chatbot->isolation, request->token, &drop));
+	return true;
+}
+
+/* No usable answer: they may have been created. */
+static bool
+on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	Chatbot    *chatbot = request->chatbot;
+	bool		marked;
+
+	if (request->n == 1 && on_failed_alone(request, result, answer))
+		return true;
+	marked = mark_rest(request, result->status, answer->message);
+	check_answered(isolation_unanswered(chatbot->isolation, request->token));
+	back_off(request, answer->judgement.wait_ms);
+	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
+											   settings_batch_size);
+	return marked;
+}
+
+void
+settle_pause(Request *request, PauseKind kind, const HttpResult *result,
+		  const ReadAnswer *answer)
+{
+	pause_begin(request->chatbot, kind, request->left_at,
+			   answer->from_api ? psprintf("%d %s", result->status, answer->message)
+			   : psprintf("%s", answer->message));
+}
+
+static void
+on_paused(Request *request, PauseKind kind, const HttpResult *result,
+		  const ReadAnswer *answer)
+{
+	give_back(request);
+	settle_pause(request, kind, result, answer);
+}
+
+/* What the answer tells about the budget of the key. */
+static void
+keep_pace(const Request *request, const ReadAnswer *answer)
+{
+	int64		wait_ms = answer->judgement.wait_ms;
+
+	if (answer->judgement.verdict == VERDICT_RATE)
+		budget_throttled(request->key_hash, request->left_at,
+								wait_ms < 0 ? -1 : wait_ms * 1000);
+	else if (answer->judgement.verdict != VERDICT_NETWORK)
+		budget_answered(request->key_hash);
+}
+
+/* Acts on an answer; true if all contacts that may be created are marked so. */
+static bool
+act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	switch (answer->judgement.verdict)
+	{
+		case VERDICT_CREATED:
+			on_created(request, answer);
+			return true;
+		case VERDICT_PARTIAL:
+			if (answer->named > 0)
+				return on_partial(request, answer);
+			break;
+		case VERDICT_CONTACT:
+			on_refused(request, result, answer);
+			return true;
+		case VERDICT_QUOTA:
+			on_paused(request, PAUSE_QUOTA, result, answer);
+			return true;
+		case VERDICT_KEY:
+			on_paused(request, PAUSE_KEY, result, answer);
+			return true;
+		case VERDICT_CHATBOT:
+			on_paused(request, PAUSE_CHATBOT, result, answer);
+			return true;
+		case VERDICT_BATCH:
+			on_too_large(request, result, answer);
+			return true;
+		case VERDICT_RATE:
+			give_back(request);
+			return true;
+		case VERDICT_NETWORK:
+			give_back(request);
+			back_off(request, -1);
+			return true;
+		case VERDICT_SERVER:
+			break;
+	}
+	return on_unanswered(request, result, answer);
+}
+
+uint64
+settle_mark_unconfirmed(const int64 *seqs, int n, int http_status, const char *why)
+{
+	Datum		values[3] = {
+		outbox_int8_array(seqs, n), Int32GetDatum(http_status), CStringGetTextDatum(why)
+	};
+	char		nulls[3] = {' ', http_status ? ' ' : 'n', ' '};
+
+	return n > 0 ? outbox_run(OUTBOX_MARK_UNCONFIRMED, values, nulls) : 0;
+}
+
+static void
+settle_request(Request *request)
+{
+	const HttpResult *result = http_result(request->http);
+	const char **external_ids = palloc(request->n * sizeof(char *));
+	ReadAnswer	answer;
+	Verdict		verdict;
+	bool		marked = true;
+
+	for (int i = 0; i < request->n; i++)
+	{
+		external_ids[i] = request->contacts[i]->external_id_utf8;
+		request->contacts[i]->request_id = request->id;
+	}
+	answer_read(&answer, result, request->key, external_ids, request->n);
+	verdict = answer.judgement.verdict;
+	keep_pace(request, &answer);
+	if (request->asks_witness)
+		witness_answered(request, result, &answer);
+	else
+		marked = act_on(request, result, &answer);
+	request_log_finish(request->id, result->status, verdict_name(verdict),
+					   verdict == VERDICT_CREATED ? NULL : answer.message,
+					   result->duration_ms, marked);
+	if (verdict != VERDICT_CREATED && verdict != VERDICT_CONTACT)
+		shared_report_error(answer.message);
+	worker.finished_requests++;
+	answer_free(&answer);
+	pfree(external_ids);
+	send_forget(request);
+}
+
+static Request *
+find_request(const HttpRequest *http)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http == http)
+			return worker.requests[i];
+	return NULL;
+}
+
+bool
+settle_answers(void)
+{
+	HttpRequest *http;
+	bool		any = false;
+
+	request_log_finish_again();
+	unrefuse_again();
+	while ((http = http_next_done(worker.pool)) != NULL)
+	{
+		settle_request(find_request(http));
+		any = true;
+	}
+	return any;
+}

@@ -1,0 +1,264 @@
+/*
+ * window.c
+ *		What a worker has in memory: chatbots, and the contacts taken up for them.
+ *
+ * Bookkeeping only: no SQL, no HTTP, no decision.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "compat.h"
+#include "contact/contact.h"
+#include "utils/memutils.h"
+#include "worker/window.h"
+
+/* Contacts by seq. */
+typedef struct SeqEntry
+{
+	int64		seq;
+	char		status;
+	Contact    *contact;
+} SeqEntry;
+
+#define SH_PREFIX by_seq
+#define SH_ELEMENT_TYPE SeqEntry
+#define SH_KEY_TYPE int64
+#define SH_KEY seq
+#define SH_HASH_KEY(tb, key) murmurhash32((uint32) (key) ^ (uint32) ((key) >> 32))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* Contacts by a text that is theirs within a chatbot: external_id or e-mail. */
+typedef struct TextKey
+{
+	const Chatbot *chatbot;
+	const char *text;
+} TextKey;
+
+typedef struct TextEntry
+{
+	TextKey		key;
+	char		status;
+	Contact    *contact;
+} TextEntry;
+
+static inline uint32
+hash_text_key(TextKey key)
+{
+	return hash_bytes((const unsigned char *) key.text, strlen(key.text)) ^
+		murmurhash32((uint32) (uintptr_t) key.chatbot);
+}
+
+static inline bool
+equal_text_keys(TextKey a, TextKey b)
+{
+	return a.chatbot == b.chatbot && strcmp(a.text, b.text) == 0;
+}
+
+#define SH_PREFIX by_text
+#define SH_ELEMENT_TYPE TextEntry
+#define SH_KEY_TYPE TextKey
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) hash_text_key(key)
+#define SH_EQUAL(tb, a, b) equal_text_keys(a, b)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+/* Room for what a worker usually has; the tables grow. */
+#define INITIAL_CONTACTS 4096
+
+static MemoryContext context;
+static by_seq_hash *contacts_by_seq;
+static by_text_hash *contacts_by_id;
+static by_text_hash *holders_by_email;
+static List *chatbots = NIL;
+static int64 total_bytes = 0;
+
+void
+window_create(void)
+{
+	context = AllocSetContextCreate(CurrentMemoryContext, "contacts_push window",
+									ALLOCSET_DEFAULT_SIZES);
+	contacts_by_seq = by_seq_create(context, INITIAL_CONTACTS, NULL);
+	contacts_by_id = by_text_create(context, INITIAL_CONTACTS, NULL);
+	holders_by_email = by_text_create(context, INITIAL_CONTACTS, NULL);
+}
+
+char *
+window_strdup(const char *string)
+{
+	return string ? MemoryContextStrdup(context, string) : NULL;
+}
+
+Chatbot *
+window_chatbot(const char *id)
+{
+	MemoryContext old;
+	Chatbot    *chatbot;
+	ListCell   *cell;
+
+	foreach(cell, chatbots)
+	{
+		chatbot = lfirst(cell);
+		if (strcmp(chatbot->id, id) == 0)
+			return chatbot;
+	}
+	old = MemoryContextSwitchTo(context);
+	chatbot = palloc0(sizeof(Chatbot));
+	chatbot->id = pstrdup(id);
+	chatbot->id_utf8 = contact_to_utf8(chatbot->id);
+	if (chatbot->id_utf8 == NULL)
+		chatbot->id_utf8 = pstrdup("?");	/* no chatbot has it: 404 */
+	chatbot->isolation = isolation_create();
+	if (chatbot->isolation == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+	chatbots = lappend(chatbots, chatbot);
+	MemoryContextSwitchTo(old);
+	return chatbot;
+}
+
+List *
+window_chatbots(void)
+{
+	return chatbots;
+}
+
+uint64
+window_attributes(Chatbot *chatbot, JsonbContainer *contact)
+{
+	return attributes_of(&chatbot->attributes, contact, context);
+}
+
+static TextKey
+id_key(const Contact *contact)
+{
+	return (TextKey) {contact->chatbot, contact->external_id};
+}
+
+Contact *
+window_add(const NewContact *new)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Contact    *contact = palloc0(sizeof(Contact));
+	bool		found;
+
+	contact->seq = new->seq;
+	contact->chatbot = new->chatbot;
+	contact->state = CONTACT_WAITING;
+	contact->external_id = pstrdup(new->external_id);
+	contact->external_id_utf8 = strcmp(new->external_id, new->external_id_utf8) == 0 ?
+		contact->external_id : pstrdup(new->external_id_utf8);
+	contact->email = window_strdup(new->email);
+	contact->json = new->json ? pnstrdup(new->json, new->length) : NULL;
+	contact->length = new->length;
+	contact->cost = new->cost;
+	contact->unconfirmed = new->unconfirmed;
+	contact->attempts = new->attempts;
+	contact->attributes = new->attributes;
+	contact->tried_at = -1;
+	by_seq_insert(contacts_by_seq, contact->seq, &found)->contact = contact;
+	by_text_insert(contacts_by_id, id_key(contact), &found)->contact = contact;
+	contact->chatbot->contacts++;
+	contact->chatbot->bytes += contact->length;
+	total_bytes += contact->length;
+	MemoryContextSwitchTo(old);
+	return contact;
+}
+
+Contact *
+window_find(int64 seq)
+{
+	SeqEntry   *entry = by_seq_lookup(contacts_by_seq, seq);
+
+	return entry ? entry->contact : NULL;
+}
+
+Contact *
+window_find_contact(const Chatbot *chatbot, const char *external_id)
+{
+	TextEntry  *entry = by_text_lookup(contacts_by_id, (TextKey) {chatbot, external_id});
+
+	return entry ? entry->contact : NULL;
+}
+
+void
+window_remove(Contact *contact)
+{
+	TextEntry  *entry = by_text_lookup(contacts_by_id, id_key(contact));
+
+	window_release_email(contact);
+	by_seq_delete(contacts_by_seq, contact->seq);
+	if (entry && entry->contact == contact)
+		by_text_delete(contacts_by_id, id_key(contact));
+	contact->chatbot->contacts--;
+	contact->chatbot->bytes -= contact->length;
+	total_bytes -= contact->length;
+	if (contact->external_id_utf8 != contact->external_id)
+		pfree(contact->external_id_utf8);
+	pfree(contact->external_id);
+	if (contact->email)
+		pfree(contact->email);
+	if (contact->json)
+		pfree(contact->json);
+	if (contact->text)
+		pfree(contact->text);
+	pfree(contact);
+}
+
+bool
+window_bounds(int64 *low, int64 *high)
+{
+	by_seq_iterator iterator;
+	SeqEntry   *entry;
+
+	*low = PG_INT64_MAX;
+	*high = 0;
+	by_seq_start_iterate(contacts_by_seq, &iterator);
+	while ((entry = by_seq_iterate(contacts_by_seq, &iterator)) != NULL)
+	{
+		*low = Min(*low, entry->seq);
+		*high = Max(*high, entry->seq);
+	}
+	return *high > 0;
+}
+
+int64
+window_bytes(void)
+{
+	return total_bytes;
+}
+
+bool
+window_hold_email(Contact *contact)
+{
+	TextKey		key = {contact->chatbot, contact->email};
+	TextEntry  *entry;
+	bool		found;
+
+	if (contact->email == NULL)
+		return true;
+	entry = by_text_insert(holders_by_email, key, &found);
+	if (!found)
+		entry->contact = contact;
+	return entry->contact == contact;
+}
+
+void
+window_release_email(Contact *contact)
+{
+	TextKey		key = {contact->chatbot, contact->email};
+	TextEntry  *entry;
+
+	if (contact->email == NULL)
+		return;
+	entry = by_text_lookup(holders_by_email, key);
+	if (entry && entry->contact == contact)
+		by_text_delete(holders_by_email, key);
+}

@@ -1,0 +1,183 @@
+/*
+ * window.h
+ *		What a worker has in memory: chatbots, and the contacts taken up for them.
+ *
+ * A contact enters when its row is read and leaves when the row is
+ * settled or put off; so a row that is in here need not be looked for.
+ */
+#ifndef CONTACTS_PUSH_WINDOW_H
+#define CONTACTS_PUSH_WINDOW_H
+
+#include "chatbase/pacing.h"
+#include "grouping/isolation.h"
+#include "nodes/pg_list.h"
+#include "util/ranges.h"
+#include "utils/timestamp.h"
+#include "worker/attributes.h"
+
+/*
+ * 20 contacts in a row, each alone and each refused in the same words, speak of a
+ * fault of the chatbot and not of 20 contacts.
+ */
+#define REFUSALS_IN_A_ROW 20
+
+struct Contact;
+
+/* Why a chatbot is paused, as far as it matters for ending the pause. */
+typedef enum PauseKind
+{
+	PAUSE_NONE,
+	PAUSE_KEY,					/* the key was refused, or there is none */
+	PAUSE_CHATBOT,				/* 404, a redirect, an unknown status */
+	PAUSE_QUOTA,				/* a 400 that speaks of a limit */
+	PAUSE_REFUSALS,				/* REFUSALS_IN_A_ROW */
+	PAUSE_FOREIGN				/* found in contacts_push.chatbot */
+} PauseKind;
+
+/* Rows settled since they were last added to contacts_push.chatbot. */
+typedef struct Tally
+{
+	int64		created;
+	int64		present;
+	int64		conflict;
+	int64		rejected;
+	int64		failed;
+} Tally;
+
+typedef struct Chatbot
+{
+	char	   *id;
+	char	   *id_utf8;
+	Isolation  *isolation;		/* of the contacts in the window */
+	Ranges		waiting;		/* seqs of rows that were passed over */
+	int			contacts;		/* in the window */
+	int64		bytes;			/* of their JSON */
+	int			requests;		/* under way */
+	int64		answers;		/* definite answers to some contact */
+
+	/* trouble */
+	PacingBackoff backoff;
+	int64		failed_at;		/* clock_us() of the last failure counted there */
+	int			batch_limit;	/* see pacing_batch() */
+	int			max_bytes;		/* 0: contacts_push.max_request_bytes */
+	PauseKind	pause;
+	int64		paused_until;	/* clock_us(); INT64_MAX: until resume() */
+	int			pauses;			/* in a row, of this worker's making */
+	char	   *pause_reason;
+	int64		paused_at;		/* clock_us() when it was decided on */
+	bool		pause_unwritten;	/* contacts_push.chatbot does not say so yet */
+	uint64		paused_with;	/* hash of the key and URL that led to it */
+
+	/*
+	 * A contact that was seen to exist: asked for again, it shows whether the
+	 * chatbot answers, where no other contact is there to show it.
+	 */
+	char	   *witness;		/* its external_id in UTF-8; NULL: none */
+	int64		witness_seen_at;	/* clock_us() */
+	bool		ask_witness;
+
+	/* refusals of single contacts, in a row and in the same words */
+	int			refusals;
+	int64		refused[REFUSALS_IN_A_ROW];
+	char	   *refusal;
+	bool		refuse_all;		/* an operator says that they are meant */
+
+	Tally		tally;
+	Attributes	attributes;
+	bool		attributes_changed; /* contacts_push.chatbot does not say so yet */
+	bool		has_row;		/* in contacts_push.chatbot */
+	bool		skipped;		/* the read under way leaves its contacts out */
+} Chatbot;
+
+/* Where a contact in the window is. */
+typedef enum ContactState
+{
+	CONTACT_WAITING,			/* inside of its chatbot's isolation */
+	CONTACT_UNDER_WAY,			/* the same, in a request */
+	CONTACT_SETTLING			/* has left it; its outcome is to be written */
+} ContactState;
+
+typedef enum OutcomeKind
+{
+	OUTCOME_CREATED,
+	OUTCOME_PRESENT,
+	OUTCOME_CONFLICT,
+	OUTCOME_REJECTED,
+	OUTCOME_FAILED,
+	OUTCOME_PUT_OFF				/* not settled: to be tried again later */
+} OutcomeKind;
+
+typedef struct Contact
+{
+	int64		seq;
+	Chatbot    *chatbot;
+	ContactState state;
+	char	   *external_id;
+	char	   *external_id_utf8;
+	char	   *email;			/* in lower case; NULL: none */
+	char	   *json;			/* UTF-8 */
+	int			length;
+	int64		cost;			/* of reading it in an answer; see reply_cost() */
+	bool		unconfirmed;
+	bool		look_again;		/* it has got further intents meanwhile */
+	uint64		attributes;		/* that it is sent with; see attributes.h */
+	int			attempts;
+	int64		checked_at;		/* clock_us() when its row was last seen pending */
+	int64		tried_at;		/* chatbot->answers when it failed alone; -1: has not */
+
+	/* while CONTACT_SETTLING */
+	int64		request_id;		/* that was answered; 0: it was not sent */
+	bool		written;
+	OutcomeKind outcome;
+	int			http_status;	/* 0: none */
+	char	   *text;			/* contact id, or error */
+	int64		delay_ms;		/* until it is tried again */
+} Contact;
+
+/* Makes the window, in the current memory context, which must outlive it. */
+extern void window_create(void);
+
+/* The chatbot, made if need be. */
+extern Chatbot *window_chatbot(const char *id);
+extern List *window_chatbots(void); /* of Chatbot * */
+
+/* attributes_of() for the chatbot. */
+extern uint64 window_attributes(Chatbot *chatbot, JsonbContainer *contact);
+
+/* Takes a contact in; all strings are copied. */
+typedef struct NewContact
+{
+	int64		seq;
+	Chatbot    *chatbot;
+	const char *external_id;
+	const char *external_id_utf8;
+	const char *email;			/* or NULL */
+	const char *json;			/* or NULL for a row that is settled unsent */
+	int			length;
+	int64		cost;
+	bool		unconfirmed;
+	int			attempts;
+	uint64		attributes;
+} NewContact;
+extern Contact *window_add(const NewContact *new);
+
+extern Contact *window_find(int64 seq);
+extern Contact *window_find_contact(const Chatbot *chatbot, const char *external_id);
+extern void window_remove(Contact *contact);
+
+/* The lowest and highest seq in the window; false if it is empty. */
+extern bool window_bounds(int64 *low, int64 *high);
+
+extern int64 window_bytes(void);
+
+/*
+ * E-mails under way.  window_hold_email() returns false if a contact of the same
+ * chatbot with the same e-mail holds it.
+ */
+extern bool window_hold_email(Contact *contact);
+extern void window_release_email(Contact *contact);
+
+/* A copy that lives as long as the window. */
+extern char *window_strdup(const char *string);
+
+#endif							/* CONTACTS_PUSH_WINDOW_H */

@@ -1,0 +1,480 @@
+/*
+ * worker.c
+ *		A database's worker: its life and its loop.
+ *
+ * What a pass consists of is in settle.c, claim.c and send.c.  Between
+ * two passes there is no transaction, no snapshot and no lock but the fence.
+ */
+#include "postgres.h"
+
+#include <signal.h>
+
+#include "access/xact.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "replication/syncrep.h"
+#include "server/budget.h"
+#include "server/settings.h"
+#include "server/shared.h"
+#include "server/try.h"
+#include "server/wait.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procsignal.h"
+#include "store/outbox.h"
+#include "tcop/tcopprot.h"
+#include "util/clock.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "worker/claim.h"
+#include "worker/gaps.h"
+#include "worker/intents.h"
+#include "worker/outcome.h"
+#include "worker/pause.h"
+#include "worker/position.h"
+#include "worker/prune.h"
+#include "worker/recover.h"
+#include "worker/send.h"
+#include "worker/settle.h"
+#include "worker/worker.h"
+
+/* What has no commit that wakes (COMMIT PREPARED) is found that late, ms. */
+#define SLOW_POLL_MS (60 * 1000)
+
+/* Outcomes for rows that somebody holds locked are tried again after that, ms. */
+#define BEHIND_MS 1000
+
+/*
+ * While what is there already waits for a slot or for the budget, commits wake for a
+ * pass only that often: each would cost the application more than it brings.  What they
+ * bring for another key waits no longer than that, ms.
+ */
+#define THROTTLED_PASS_MS 20
+
+/* At SIGTERM a request that is nearly done may still finish, ms. */
+#define GRACE_MS 1000
+
+/*
+ * The fence: a lock of the session that no SQL function can take, because those
+ * for users have a last field of 1 or 2.
+ */
+#define FENCE_CLASS 0x6370		/* "cp" */
+#define FENCE_FIELD 3
+
+Worker		worker;
+
+static volatile sig_atomic_t in_pass = false;
+static volatile sig_atomic_t recording = false;
+static volatile sig_atomic_t terminated = false;
+
+/*
+ * Between passes the loop ends in its own way.  Inside of one the usual interrupt ends
+ * it; but while answers are being recorded that is let finish, unless it waits for
+ * somebody, or the signal comes again.
+ */
+static void
+handle_sigterm(SIGNAL_ARGS)
+{
+	int			save_errno = errno;
+	bool		again = ShutdownRequestPending;
+
+	ShutdownRequestPending = terminated = true;
+	if (in_pass && (again || !recording || MyProc->waitLock != NULL ||
+					MyProc->syncRepState != SYNC_REP_NOT_WAITING))
+		die(postgres_signal_arg);
+	else
+		SetLatch(MyLatch);
+	errno = save_errno;
+}
+
+static void
+set(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/* An intent must be on disk before its request leaves, whatever is configured. */
+static void
+flush_commits(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		set("synchronous_commit", "on");
+}
+
+/*
+ * The worker's statements must mean the same whatever is set for the database.
+ * A queue's statistics are always stale, and every statement is one that an index
+ * serves, so the planner is not asked.
+ */
+static void
+settle_session(void)
+{
+	set("role", "none");
+	set("search_path", "pg_catalog, pg_temp");
+	set("default_transaction_isolation", "read committed");
+	set("default_transaction_read_only", "off");
+	set("statement_timeout", "0");
+	set("lock_timeout", "0");
+	set("idle_in_transaction_session_timeout", "0");
+	if (GetConfigOption("transaction_timeout", true, false))
+		set("transaction_timeout", "0");	/* since PostgreSQL 17 */
+	set("row_security", "off");
+	set("jit", "off");
+	set("enable_seqscan", "off");
+	set("enable_hashjoin", "off");
+	set("enable_mergejoin", "off");
+	set("session_replication_role", "origin");
+	flush_commits();
+}
+
+static void
+begin_pass(void)
+{
+	in_pass = true;
+	if (ShutdownRequestPending)
+	{
+		ProcDiePending = true;
+		InterruptPending = true;
+	}
+	CHECK_FOR_INTERRUPTS();
+	outbox_begin();
+}
+
+static void
+end_pass(void)
+{
+	/* A commit that is told to end waits for no standby; serve_interrupts() takes it back. */
+	if (ShutdownRequestPending && recording)
+	{
+		ProcDiePending = true;
+		InterruptPending = true;
+	}
+	outbox_commit();
+	recording = false;
+	in_pass = false;
+}
+
+/* True once this is the only worker of the database. */
+static bool
+take_fence(void)
+{
+	LOCKTAG		tag;
+	bool		taken;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, FENCE_CLASS, 0, FENCE_FIELD);
+	StartTransactionCommand();
+	taken = LockAcquire(&tag, ExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+	CommitTransactionCommand();
+	return taken;
+}
+
+static void
+serve_interrupts(void)
+{
+	/* Between passes the loop ends in its own way, wherever the signal came. */
+	if (ShutdownRequestPending)
+		ProcDiePending = false;
+	CHECK_FOR_INTERRUPTS();
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+		flush_commits();
+		worker.reloaded = true;
+	}
+}
+
+static void
+wait_for_fence(void)
+{
+	while (!take_fence())
+	{
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 BEHIND_MS, PG_WAIT_EXTENSION);
+		ResetLatch(MyLatch);
+		serve_interrupts();
+		if (ShutdownRequestPending)
+			proc_exit(1);
+	}
+}
+
+/*
+ * Ends the process where the database does not have the extension, or another
+ * outbox than the one that was begun with.  The pass holds a lock on the
+ * extension from here to its end: DROP takes its own there before it comes to the
+ * tables, so that the two cannot deadlock.
+ */
+static void
+exit_without_extension(void)
+{
+	Oid			outbox = outbox_lock_extension() ? outbox_relation() : InvalidOid;
+
+	if (OidIsValid(outbox) && (worker.outbox == outbox || !OidIsValid(worker.outbox)))
+	{
+		worker.outbox = outbox;
+		return;
+	}
+	shared_tell_exit(OidIsValid(outbox) ? SHARED_EXIT_RESTART : SHARED_EXIT_NO_EXTENSION);
+	outbox_commit();
+	proc_exit(0);
+}
+
+static void
+add_chatbot(void *arg)
+{
+	Datum		value = CStringGetTextDatum(((Chatbot *) arg)->id);
+
+	outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
+	/* what was settled while it had none */
+	outbox_run(OUTBOX_FOLD_TALLY, NULL, NULL);
+}
+
+/*
+ * Gives chatbots a row in contacts_push.chatbot.  Somebody may be adding the same in
+ * a transaction that stays open: that is not waited for, and tried again later.
+ */
+static void
+add_chatbots(void)
+{
+	static int64 next_try_at = 0;
+	ListCell   *cell;
+
+	if (next_try_at > clock_us() || ShutdownRequestPending)
+		return;
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+		char	   *reason;
+
+		if (chatbot->has_row)
+			continue;
+		begin_pass();
+		exit_without_extension();
+		/* Not PGC_S_OVERRIDE: that would outlive the transaction. */
+		(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+		chatbot->has_row = try_run(add_chatbot, chatbot, &reason);
+		end_pass();
+		if (!chatbot->has_row)
+			next_try_at = clock_us() + BEHIND_MS * INT64CONST(1000);
+	}
+}
+
+static bool
+has_answer(void)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http && http_is_done(worker.requests[i]->http))
+			return true;
+	return false;
+}
+
+/* One pass; returns milliseconds until the next one is due, -1: none. */
+static int64
+pass(bool tidy)
+{
+	uint64		ticket = shared_flush_wanted();
+	int64		timeout = SLOW_POLL_MS;
+	int64		next;
+	bool		position_is_behind;
+	bool		more;
+	bool		idle;
+
+	begin_pass();
+	exit_without_extension();
+	if (recover_is_due() || (tidy && claim_numbers_restarted()))
+	{
+		/* A dump is being restored here, or the numbers have begun anew. */
+		shared_tell_exit(SHARED_EXIT_RESTART);
+		outbox_commit();
+		proc_exit(0);
+	}
+	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
+	pause_read_all();
+	if (shared_take_resumed())
+		send_end_backoffs();
+	if (worker.reloaded)
+		pause_lift_all();
+	worker.reloaded = false;
+	recording = has_answer();
+	settle_answers();
+	outcome_write();
+	more = !ShutdownRequestPending && claim_pending();
+	outcome_write();
+	if (!ShutdownRequestPending)
+		send_plan();
+	if (tidy)
+	{
+		prune();
+		recover_end_doubt();
+	}
+	position_is_behind = !position_write();
+	idle = claim_all_settled();
+	end_pass();
+	pgstat_report_activity(STATE_IDLE, NULL);
+
+	send_planned();
+	add_chatbots();
+	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
+				  worker.last_key_hash ? budget_rate(worker.last_key_hash)
+				  : settings_requests_per_second);
+	if (idle)
+		shared_flush_done(ticket);
+	if (more || (settings_enabled && intents_are_noted()))
+		return 0;
+	if (outcome_is_behind() || intents_are_behind() || settle_is_behind() || position_is_behind)
+		timeout = BEHIND_MS;
+	next = send_timeout_ms();
+	if (next >= 0)
+		timeout = Min(timeout, next);
+	next = claim_timeout_ms();
+	if (next >= 0)
+		timeout = Min(timeout, next);
+	return timeout;
+}
+
+static bool
+waits_for_answer(void)
+{
+	for (int i = 0; i < worker.nrequests; i++)
+		if (worker.requests[i]->http && !http_is_done(worker.requests[i]->http))
+			return true;
+	return false;
+}
+
+/*
+ * Lets what is under way finish, for a short while, and records it, waiting for
+ * nobody's lock any longer than that either.
+ */
+static void
+shut_down(void)
+{
+	int64		until = clock_us() + GRACE_MS * INT64CONST(1000);
+
+	while (waits_for_answer() && clock_us() < until)
+	{
+		(void) wait_for_http(worker.pool, (until - clock_us()) / 1000);
+		serve_interrupts();
+	}
+	if (has_answer())
+	{
+		ShutdownRequestPending = false;
+		set("lock_timeout", psprintf("%d", GRACE_MS));
+		begin_pass();
+		exit_without_extension();
+		settle_answers();
+		outcome_write();
+		end_pass();
+	}
+	proc_exit(1);
+}
+
+static void
+run(void)
+{
+	MemoryContext loop_context = AllocSetContextCreate(TopMemoryContext, "contacts_push loop",
+													   ALLOCSET_DEFAULT_SIZES);
+	int64		timeout = 0;
+	int64		due = 0;
+	int64		passed_at = 0;
+	int64		prune_at = 0;
+
+	MemoryContextSwitchTo(loop_context);
+	for (;;)
+	{
+		/* An answer may have come while its request was being started. */
+		bool		woken = wait_for_http(worker.pool,
+										   ShutdownRequestPending || has_answer() ? 0 : timeout);
+
+		serve_interrupts();
+		if (ShutdownRequestPending)
+			shut_down();
+		if (woken)
+		{
+			gaps_woken();
+			due = Min(due, !send_is_throttled() ? 0 :
+					  passed_at + THROTTLED_PASS_MS * INT64CONST(1000));
+		}
+		if (worker.reloaded || has_answer() || due <= clock_us())
+		{
+			bool		tidy = prune_at <= clock_us();
+
+			if (tidy)
+				prune_at = clock_us() + SLOW_POLL_MS * INT64CONST(1000);
+			timeout = pass(tidy);
+			passed_at = clock_us();
+			due = passed_at + timeout * 1000;
+			MemoryContextSwitchTo(loop_context);
+			MemoryContextReset(loop_context);
+		}
+		else
+			timeout = Max((due - clock_us() + 999) / 1000, 0);
+	}
+}
+
+/* Whoever is told to end has not failed, wherever that comes upon it. */
+static void
+tell_terminated(int code, Datum arg)
+{
+	if (terminated)
+		shared_tell_exit(SHARED_EXIT_RESTART);
+}
+
+static void
+free_pool(int code, Datum arg)
+{
+	http_pool_free(worker.pool);
+	worker.pool = NULL;
+}
+
+static void
+prepare(void)
+{
+	worker.context = AllocSetContextCreate(TopMemoryContext, "contacts_push worker",
+										   ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(worker.context);
+	window_create();
+	before_shmem_exit(free_pool, (Datum) 0);
+	worker.pool = http_pool_create(MAX_REQUESTS);
+	if (worker.pool == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
+}
+
+void
+contacts_push_worker_main(Datum main_arg)
+{
+	Oid			database = DatumGetObjectId(main_arg);
+
+	pqsignal(SIGTERM, handle_sigterm);
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	BackgroundWorkerUnblockSignals();
+	if (!shared_attach_worker(database))
+		proc_exit(0);
+	before_shmem_exit(tell_terminated, (Datum) 0);
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
+	settle_session();
+
+	begin_pass();
+	exit_without_extension();
+	end_pass();
+	wait_for_fence();
+	prepare();
+	begin_pass();
+	exit_without_extension();
+	pause_read_all();
+	/* as after a reload: the restart may have brought another key */
+	worker.reloaded = true;
+	recover();
+	claim_begin();
+	end_pass();
+	run();
+}
