@@ -8,7 +8,7 @@
  * a model (simulate_isolation_fuzz.c).
  *
  *	cc -std=gnu11 -O2 -Wall -Wextra -Isrc -o simulate bench/simulate_isolation*.c \
- *		src/grouping/*.c -lm
+ *		src/grouping/isolation*.c -lm
  *
  * Deterministic: fixed seeds, no clock.  Nothing of the procedure itself may enter
  * here; the optimum is computed from the problem, not from isolation_rate.c.

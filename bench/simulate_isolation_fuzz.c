@@ -7,7 +7,7 @@
  * of a request that got no answer.  It does not know the procedure: in which
  * order contacts go, and how many, must not enter here.
  *
- * For failing allocations compile src/grouping/*.c, and those only, with
+ * For failing allocations compile the .c files of src/grouping, and those only, with
  * -Dmalloc=fuzz_malloc -Dcalloc=fuzz_calloc.
  */
 #include <stdio.h>
