@@ -136,7 +136,7 @@ SQL
 # awake, a second later at the earliest.
 statistics_have()
 {
-	cluster_psql -c 'SELECT contacts_push.wake()' >/dev/null
+	cluster_psql -c 'SELECT contacts_push_internal.wake()' >/dev/null
 	[ "$(cluster_psql -At -c "SELECT n_tup_upd >= $1 FROM pg_stat_user_tables
 		WHERE relid = 'contacts_push.outbox'::regclass")" = t ]
 }

@@ -31,7 +31,7 @@ SET default_transaction_isolation = 'serializable';
 CALL contacts_push.backfill('users');
 RESET default_transaction_isolation;
 BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT contacts_push.backfill_blocks('users', 'users', 'bot', 0, 1, false, 1);
+SELECT contacts_push_internal.backfill_blocks('users', 'users', 'bot', 0, 1, false, 1);
 ROLLBACK;
 SELECT external_id FROM enqueued();
 

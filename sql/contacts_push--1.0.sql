@@ -3,8 +3,13 @@
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
 \echo Use "CREATE EXTENSION contacts_push" to load this file. \quit
 
+-- What is parsed here (views, defaults, CHECKs) means the server's own functions and operators.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 CREATE SCHEMA contacts_push;
 COMMENT ON SCHEMA contacts_push IS 'contacts_push: an outbox of contacts for Chatbase chatbots, and what became of them';
+CREATE SCHEMA contacts_push_internal;
+COMMENT ON SCHEMA contacts_push_internal IS 'contacts_push: what is not for users, helper functions and the worker''s own tables';
 
 --
 -- Types
@@ -110,49 +115,49 @@ COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made befo
 COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
 COMMENT ON COLUMN contacts_push.chatbot.pause_kind IS 'what may end the pause, for the worker: key, chatbot, quota or refusals; NULL: contacts_push.resume() only';
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
-COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push.tally, as the other numbers';
+COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push_internal.tally, as the other numbers';
 COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
 COMMENT ON COLUMN contacts_push.chatbot.conflict IS 'rows settled as conflict';
 COMMENT ON COLUMN contacts_push.chatbot.rejected IS 'rows settled as rejected';
 COMMENT ON COLUMN contacts_push.chatbot.failed IS 'rows settled as failed';
-COMMENT ON COLUMN contacts_push.chatbot.enqueue_failures IS 'rows of watched tables that were left out because their mapping failed, without those in contacts_push.enqueue_failure that are not counted yet';
+COMMENT ON COLUMN contacts_push.chatbot.enqueue_failures IS 'rows of watched tables that were left out because their mapping failed, without those in contacts_push_internal.enqueue_failure that are not counted yet';
 
 -- The worker waits for nobody who holds a chatbot's row, and its numbers must not be lost
 -- with it: it appends them here then, and folds them in later.
-CREATE TABLE contacts_push.tally (
+CREATE TABLE contacts_push_internal.tally (
 	chatbot_id text NOT NULL,
 	created bigint NOT NULL,
 	present bigint NOT NULL,
 	conflict bigint NOT NULL,
 	rejected bigint NOT NULL,
 	failed bigint NOT NULL);
-COMMENT ON TABLE contacts_push.tally IS 'what was settled while somebody held a chatbot''s row; to be added to it';
-COMMENT ON COLUMN contacts_push.tally.chatbot_id IS 'the chatbot';
-COMMENT ON COLUMN contacts_push.tally.created IS 'rows settled as created';
-COMMENT ON COLUMN contacts_push.tally.present IS 'rows settled as present';
-COMMENT ON COLUMN contacts_push.tally.conflict IS 'rows settled as conflict';
-COMMENT ON COLUMN contacts_push.tally.rejected IS 'rows settled as rejected';
-COMMENT ON COLUMN contacts_push.tally.failed IS 'rows settled as failed';
+COMMENT ON TABLE contacts_push_internal.tally IS 'what was settled while somebody held a chatbot''s row; to be added to it';
+COMMENT ON COLUMN contacts_push_internal.tally.chatbot_id IS 'the chatbot';
+COMMENT ON COLUMN contacts_push_internal.tally.created IS 'rows settled as created';
+COMMENT ON COLUMN contacts_push_internal.tally.present IS 'rows settled as present';
+COMMENT ON COLUMN contacts_push_internal.tally.conflict IS 'rows settled as conflict';
+COMMENT ON COLUMN contacts_push_internal.tally.rejected IS 'rows settled as rejected';
+COMMENT ON COLUMN contacts_push_internal.tally.failed IS 'rows settled as failed';
 
 -- Appended by whoever writes the watched table, counted in contacts_push.chatbot by
 -- the worker: a counter would make writers wait for each other.
-CREATE TABLE contacts_push.enqueue_failure (
+CREATE TABLE contacts_push_internal.enqueue_failure (
 	chatbot_id text NOT NULL,
 	relation text NOT NULL,
 	rows bigint NOT NULL,
 	reason text NOT NULL,
 	failed_at timestamptz NOT NULL DEFAULT now(),
 	counted boolean NOT NULL DEFAULT false);
-CREATE INDEX enqueue_failure_uncounted ON contacts_push.enqueue_failure (chatbot_id)
+CREATE INDEX enqueue_failure_uncounted ON contacts_push_internal.enqueue_failure (chatbot_id)
 	WHERE NOT counted;
-COMMENT ON TABLE contacts_push.enqueue_failure IS 'statements whose rows were not all enqueued; contacts_push.backfill() finds the rows again';
-COMMENT ON COLUMN contacts_push.enqueue_failure.chatbot_id IS 'the chatbot they were for';
-COMMENT ON COLUMN contacts_push.enqueue_failure.relation IS 'the watched table';
-COMMENT ON COLUMN contacts_push.enqueue_failure.rows IS 'how many were left out';
-COMMENT ON COLUMN contacts_push.enqueue_failure.reason IS 'why the first of them was';
-COMMENT ON COLUMN contacts_push.enqueue_failure.failed_at IS 'start of the transaction';
-COMMENT ON COLUMN contacts_push.enqueue_failure.counted IS 'contacts_push.chatbot.enqueue_failures has it';
-COMMENT ON INDEX contacts_push.enqueue_failure_uncounted IS 'finds what the worker has not counted yet';
+COMMENT ON TABLE contacts_push_internal.enqueue_failure IS 'statements whose rows were not all enqueued; contacts_push.backfill() finds the rows again';
+COMMENT ON COLUMN contacts_push_internal.enqueue_failure.chatbot_id IS 'the chatbot they were for';
+COMMENT ON COLUMN contacts_push_internal.enqueue_failure.relation IS 'the watched table';
+COMMENT ON COLUMN contacts_push_internal.enqueue_failure.rows IS 'how many were left out';
+COMMENT ON COLUMN contacts_push_internal.enqueue_failure.reason IS 'why the first of them was';
+COMMENT ON COLUMN contacts_push_internal.enqueue_failure.failed_at IS 'start of the transaction';
+COMMENT ON COLUMN contacts_push_internal.enqueue_failure.counted IS 'contacts_push.chatbot.enqueue_failures has it';
+COMMENT ON INDEX contacts_push_internal.enqueue_failure_uncounted IS 'finds what the worker has not counted yet';
 
 CREATE TABLE contacts_push.request (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -181,25 +186,25 @@ COMMENT ON SEQUENCE contacts_push.request_id_seq IS 'numbers the rows of contact
 COMMENT ON INDEX contacts_push.request_pkey IS 'finds requests in the order of their departure';
 COMMENT ON INDEX contacts_push.request_unfinished IS 'finds what a worker has left behind';
 
-CREATE TABLE contacts_push.lineage (
+CREATE TABLE contacts_push_internal.lineage (
 	system_identifier bigint NOT NULL,
 	timeline integer NOT NULL,
 	database oid NOT NULL);
-COMMENT ON TABLE contacts_push.lineage IS 'where this outbox was worked off: after a restore, a copy or a new timeline nobody here knows what has been sent meanwhile';
-COMMENT ON COLUMN contacts_push.lineage.system_identifier IS 'of the cluster, as in pg_control_system()';
-COMMENT ON COLUMN contacts_push.lineage.timeline IS 'of the cluster''s write-ahead log';
-COMMENT ON COLUMN contacts_push.lineage.database IS 'OID of the database';
+COMMENT ON TABLE contacts_push_internal.lineage IS 'where this outbox was worked off: after a restore, a copy or a new timeline nobody here knows what has been sent meanwhile';
+COMMENT ON COLUMN contacts_push_internal.lineage.system_identifier IS 'of the cluster, as in pg_control_system()';
+COMMENT ON COLUMN contacts_push_internal.lineage.timeline IS 'of the cluster''s write-ahead log';
+COMMENT ON COLUMN contacts_push_internal.lineage.database IS 'OID of the database';
 
-CREATE TABLE contacts_push.worker_state (
+CREATE TABLE contacts_push_internal.worker_state (
 	unsettled int8multirange NOT NULL,
 	restored_at timestamptz)
 WITH (fillfactor = 10);
-CREATE UNIQUE INDEX worker_state_single ON contacts_push.worker_state ((true));
-INSERT INTO contacts_push.worker_state (unsettled) VALUES ('{[1,)}');
-COMMENT ON TABLE contacts_push.worker_state IS 'how far the worker is; one row';
-COMMENT ON COLUMN contacts_push.worker_state.unsettled IS 'where in contacts_push.outbox.seq pending rows can be, but for those that wait for another attempt';
-COMMENT ON COLUMN contacts_push.worker_state.restored_at IS 'when it was noticed that the outbox was worked off elsewhere: older rows may have been sent there; NULL: it was not';
-COMMENT ON INDEX contacts_push.worker_state_single IS 'keeps it to one row';
+CREATE UNIQUE INDEX worker_state_single ON contacts_push_internal.worker_state ((true));
+INSERT INTO contacts_push_internal.worker_state (unsettled) VALUES ('{[1,)}');
+COMMENT ON TABLE contacts_push_internal.worker_state IS 'how far the worker is; one row';
+COMMENT ON COLUMN contacts_push_internal.worker_state.unsettled IS 'where in contacts_push.outbox.seq pending rows can be, but for those that wait for another attempt';
+COMMENT ON COLUMN contacts_push_internal.worker_state.restored_at IS 'when it was noticed that the outbox was worked off elsewhere: older rows may have been sent there; NULL: it was not';
+COMMENT ON INDEX contacts_push_internal.worker_state_single IS 'keeps it to one row';
 
 -- What pg_dump carries: all but the requests that are over.
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox', '');
@@ -207,9 +212,9 @@ SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox_seq_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.chatbot', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.request', 'WHERE finished_at IS NULL');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.request_id_seq', '');
-SELECT pg_catalog.pg_extension_config_dump('contacts_push.lineage', '');
-SELECT pg_catalog.pg_extension_config_dump('contacts_push.enqueue_failure', '');
-SELECT pg_catalog.pg_extension_config_dump('contacts_push.tally', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.lineage', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.enqueue_failure', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.tally', '');
 
 --
 -- One call
@@ -231,21 +236,21 @@ AS 'MODULE_PATHNAME', 'contacts_push_enqueue'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION contacts_push.enqueue(text, jsonb) IS 'appends one contact, or an array of them, to the outbox; returns how many';
 
-CREATE FUNCTION contacts_push.wake_worker()
+CREATE FUNCTION contacts_push_internal.wake_worker()
 RETURNS trigger
 AS 'MODULE_PATHNAME', 'contacts_push_wake_worker'
 LANGUAGE C;
-COMMENT ON FUNCTION contacts_push.wake_worker() IS 'trigger: wakes the worker when the transaction commits';
+COMMENT ON FUNCTION contacts_push_internal.wake_worker() IS 'trigger: wakes the worker when the transaction commits';
 
 CREATE TRIGGER wake_worker AFTER INSERT ON contacts_push.outbox
-	FOR EACH STATEMENT EXECUTE FUNCTION contacts_push.wake_worker();
+	FOR EACH STATEMENT EXECUTE FUNCTION contacts_push_internal.wake_worker();
 COMMENT ON TRIGGER wake_worker ON contacts_push.outbox IS 'wakes the worker when the transaction commits';
 
-CREATE FUNCTION contacts_push.enqueue_rows()
+CREATE FUNCTION contacts_push_internal.enqueue_rows()
 RETURNS trigger
 AS 'MODULE_PATHNAME', 'contacts_push_enqueue_rows'
 LANGUAGE C;
-COMMENT ON FUNCTION contacts_push.enqueue_rows() IS 'trigger on a watched table: appends the contacts of the changed rows to the outbox; arguments: chatbot_id, mapping function';
+COMMENT ON FUNCTION contacts_push_internal.enqueue_rows() IS 'trigger on a watched table: appends the contacts of the changed rows to the outbox; arguments: chatbot_id, mapping function';
 
 --
 -- Watching tables
@@ -254,14 +259,14 @@ COMMENT ON FUNCTION contacts_push.enqueue_rows() IS 'trigger on a watched table:
 -- Writes an expression over a table's columns anew, every column qualified with
 -- the alias, as PostgreSQL itself prints it.  So the expression may stand in a
 -- function whose parameter has that name.
-CREATE FUNCTION contacts_push.qualify(relation regclass, expression text, alias text)
+CREATE FUNCTION contacts_push_internal.qualify(relation regclass, expression text, alias text)
 RETURNS text
 AS 'MODULE_PATHNAME', 'contacts_push_qualify'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.qualify(regclass, text, text) IS 'an expression over a table''s columns with each column qualified by an alias';
+COMMENT ON FUNCTION contacts_push_internal.qualify(regclass, text, text) IS 'an expression over a table''s columns with each column qualified by an alias';
 
 -- The first of these columns that the table has, quoted; NULL if none.
-CREATE FUNCTION contacts_push.first_column(relation regclass, VARIADIC names text[])
+CREATE FUNCTION contacts_push_internal.first_column(relation regclass, VARIADIC names text[])
 RETURNS text
 LANGUAGE sql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
@@ -273,9 +278,9 @@ AS $$
 	ORDER BY n.place
 	LIMIT 1
 $$;
-COMMENT ON FUNCTION contacts_push.first_column(regclass, text[]) IS 'the first of the columns that the table has';
+COMMENT ON FUNCTION contacts_push_internal.first_column(regclass, text[]) IS 'the first of the columns that the table has';
 
-CREATE FUNCTION contacts_push.primary_key_column(relation regclass)
+CREATE FUNCTION contacts_push_internal.primary_key_column(relation regclass)
 RETURNS text
 LANGUAGE sql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
@@ -285,10 +290,10 @@ AS $$
 	JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
 	WHERE i.indrelid = relation AND i.indisprimary AND i.indnkeyatts = 1
 $$;
-COMMENT ON FUNCTION contacts_push.primary_key_column(regclass) IS 'the column of a single-column primary key';
+COMMENT ON FUNCTION contacts_push_internal.primary_key_column(regclass) IS 'the column of a single-column primary key';
 
 -- <table>_contact, <table>_contact_2, ...: the first that is free.
-CREATE FUNCTION contacts_push.free_mapping_name(relation regclass)
+CREATE FUNCTION contacts_push_internal.free_mapping_name(relation regclass)
 RETURNS text
 LANGUAGE sql STABLE STRICT
 SET search_path = pg_catalog, pg_temp
@@ -308,11 +313,11 @@ AS $$
 	ORDER BY n
 	LIMIT 1
 $$;
-COMMENT ON FUNCTION contacts_push.free_mapping_name(regclass) IS 'a name for a new mapping function of the table';
+COMMENT ON FUNCTION contacts_push_internal.free_mapping_name(regclass) IS 'a name for a new mapping function of the table';
 
 -- The body of a mapping: NULL members are left out, but not what is null inside of
 -- custom attributes.
-CREATE FUNCTION contacts_push.mapping_expression(relation regclass,
+CREATE FUNCTION contacts_push_internal.mapping_expression(relation regclass,
 	external_id text, name text, email text, phonenumber text,
 	stripe_accounts text, custom_attributes text)
 RETURNS text
@@ -345,30 +350,30 @@ BEGIN
 	RETURN expression;
 END
 $$;
-COMMENT ON FUNCTION contacts_push.mapping_expression(regclass, text, text, text, text, text, text) IS 'the expression that makes a contact of a row';
+COMMENT ON FUNCTION contacts_push_internal.mapping_expression(regclass, text, text, text, text, text, text) IS 'the expression that makes a contact of a row';
 
 -- Which columns the expressions use; NULL: the row as a whole.
-CREATE FUNCTION contacts_push.used_columns(relation regclass, VARIADIC expressions text[])
+CREATE FUNCTION contacts_push_internal.used_columns(relation regclass, VARIADIC expressions text[])
 RETURNS name[]
 AS 'MODULE_PATHNAME', 'contacts_push_used_columns'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.used_columns(regclass, text[]) IS 'the columns that expressions use; NULL if they use the whole row';
+COMMENT ON FUNCTION contacts_push_internal.used_columns(regclass, text[]) IS 'the columns that expressions use; NULL if they use the whole row';
 
 -- What type an expression has.
-CREATE FUNCTION contacts_push.expression_type(relation regclass, expression text)
+CREATE FUNCTION contacts_push_internal.expression_type(relation regclass, expression text)
 RETURNS regtype
 AS 'MODULE_PATHNAME', 'contacts_push_expression_type'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.expression_type(regclass, text) IS 'the type of an expression over a table''s columns';
+COMMENT ON FUNCTION contacts_push_internal.expression_type(regclass, text) IS 'the type of an expression over a table''s columns';
 
 -- Raises for an expression that can make no JSON object or array.
-CREATE FUNCTION contacts_push.check_json_expression(relation regclass, member text, expression text)
+CREATE FUNCTION contacts_push_internal.check_json_expression(relation regclass, member text, expression text)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-	type regtype := contacts_push.expression_type(relation, expression);
+	type regtype := contacts_push_internal.expression_type(relation, expression);
 	category "char" := t.typcategory FROM pg_type t WHERE t.oid = type;
 BEGIN
 	IF category IN ('S', 'X') THEN
@@ -382,10 +387,10 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION contacts_push.check_json_expression(regclass, text, text) IS 'raises for an expression that makes no JSON object or array';
+COMMENT ON FUNCTION contacts_push_internal.check_json_expression(regclass, text, text) IS 'raises for an expression that makes no JSON object or array';
 
 -- Raises where a table cannot be watched.
-CREATE FUNCTION contacts_push.check_watchable(relation regclass, chatbot_id text)
+CREATE FUNCTION contacts_push_internal.check_watchable(relation regclass, chatbot_id text)
 RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -425,7 +430,7 @@ BEGIN
 			USING ERRCODE = 'wrong_object_type',
 				HINT = 'Watch the partitioned table; rows written straight into a partition are covered.';
 	END IF;
-	IF class.relnamespace = 'contacts_push'::regnamespace THEN
+	IF class.relnamespace IN ('contacts_push'::regnamespace, 'contacts_push_internal'::regnamespace) THEN
 		RAISE EXCEPTION 'cannot watch "%": it belongs to contacts_push', class.relname
 			USING ERRCODE = 'wrong_object_type';
 	END IF;
@@ -434,7 +439,7 @@ BEGIN
 		RAISE EXCEPTION 'must be owner of table "%" to watch it', class.relname
 			USING ERRCODE = 'insufficient_privilege';
 	END IF;
-	IF EXISTS (SELECT FROM contacts_push.watched_trigger t
+	IF EXISTS (SELECT FROM contacts_push_internal.watched_trigger t
 			   WHERE t.relation = check_watchable.relation
 			   AND t.chatbot_id = check_watchable.chatbot_id) THEN
 		RAISE EXCEPTION 'table "%" is watched for chatbot "%" already', class.relname, chatbot_id
@@ -444,7 +449,7 @@ BEGIN
 	-- One that was attached: the triggers of both would bear one name.
 	SELECT t.relation, t.chatbot_id INTO watched
 	FROM pg_partition_tree(relation) p
-	JOIN contacts_push.watched_trigger t ON t.relation = p.relid AND p.relid <> check_watchable.relation
+	JOIN contacts_push_internal.watched_trigger t ON t.relation = p.relid AND p.relid <> check_watchable.relation
 	LIMIT 1;
 	IF FOUND THEN
 		RAISE EXCEPTION 'cannot watch "%": its partition "%" is watched by itself', class.relname,
@@ -454,43 +459,40 @@ BEGIN
 	END IF;
 END
 $$;
-COMMENT ON FUNCTION contacts_push.check_watchable(regclass, text) IS 'raises where a table cannot be watched for a chatbot';
+COMMENT ON FUNCTION contacts_push_internal.check_watchable(regclass, text) IS 'raises where a table cannot be watched for a chatbot';
 
 -- The triggers are the registry: their arguments, NUL-terminated in tgargs, say
 -- which chatbot and which mapping.
-CREATE VIEW contacts_push.watched_trigger AS
-	SELECT t.tgrelid::pg_catalog.regclass AS relation,
+CREATE VIEW contacts_push_internal.watched_trigger AS
+	SELECT t.tgrelid::regclass AS relation,
 		a.arguments[1] AS chatbot_id,
 		a.arguments[2] AS mapping,
 		t.tgname AS trigger_name
-	FROM pg_catalog.pg_trigger t
+	FROM pg_trigger t
 	CROSS JOIN LATERAL (
-		SELECT pg_catalog.array_agg(
-			pg_catalog.convert_from(
-				pg_catalog.decode(part, 'hex'), pg_catalog.getdatabaseencoding())
-			ORDER BY place) AS arguments
-		FROM pg_catalog.regexp_split_to_table(
-			pg_catalog.regexp_replace(
-				pg_catalog.encode(t.tgargs, 'hex'), '(..)', '\1 ', 'g'), '00 ')
+		SELECT array_agg(convert_from(decode(part, 'hex'), getdatabaseencoding()) ORDER BY place)
+			AS arguments
+		FROM regexp_split_to_table(
+			regexp_replace(encode(t.tgargs, 'hex'), '(..)', '\1 ', 'g'), '00 ')
 			WITH ORDINALITY AS split(spaced, place)
-		CROSS JOIN LATERAL (SELECT pg_catalog.replace(spaced, ' ', '')) AS joined(part)) AS a
-	WHERE t.tgfoid OPERATOR(pg_catalog.=) 'contacts_push.enqueue_rows'::pg_catalog.regproc
-	AND t.tgparentid OPERATOR(pg_catalog.=) 0::pg_catalog.oid;
-COMMENT ON VIEW contacts_push.watched_trigger IS 'the triggers that contacts_push.watch() has made';
-COMMENT ON COLUMN contacts_push.watched_trigger.relation IS 'the watched table';
-COMMENT ON COLUMN contacts_push.watched_trigger.chatbot_id IS 'the chatbot its rows are pushed to';
-COMMENT ON COLUMN contacts_push.watched_trigger.mapping IS 'qualified name of the function that makes a contact of a row';
-COMMENT ON COLUMN contacts_push.watched_trigger.trigger_name IS 'name of the trigger';
+		CROSS JOIN LATERAL (SELECT replace(spaced, ' ', '')) AS joined(part)) AS a
+	WHERE t.tgfoid = 'contacts_push_internal.enqueue_rows'::regproc
+	AND t.tgparentid = 0;
+COMMENT ON VIEW contacts_push_internal.watched_trigger IS 'the triggers that contacts_push.watch() has made';
+COMMENT ON COLUMN contacts_push_internal.watched_trigger.relation IS 'the watched table';
+COMMENT ON COLUMN contacts_push_internal.watched_trigger.chatbot_id IS 'the chatbot its rows are pushed to';
+COMMENT ON COLUMN contacts_push_internal.watched_trigger.mapping IS 'qualified name of the function that makes a contact of a row';
+COMMENT ON COLUMN contacts_push_internal.watched_trigger.trigger_name IS 'name of the trigger';
 
 -- Tells a mapping that watch() made from one of the user's; it survives a dump.
-CREATE FUNCTION contacts_push.mapping_comment()
+CREATE FUNCTION contacts_push_internal.mapping_comment()
 RETURNS text
 LANGUAGE sql IMMUTABLE
 RETURN 'the contact that contacts_push makes of a row';
-COMMENT ON FUNCTION contacts_push.mapping_comment() IS 'the comment on mapping functions that contacts_push.watch() makes';
+COMMENT ON FUNCTION contacts_push_internal.mapping_comment() IS 'the comment on mapping functions that contacts_push.watch() makes';
 
 -- Makes the mapping function of a table and returns its qualified name.
-CREATE FUNCTION contacts_push.create_mapping(relation regclass, body text)
+CREATE FUNCTION contacts_push_internal.create_mapping(relation regclass, body text)
 RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -503,14 +505,14 @@ DECLARE
 BEGIN
 	SELECT * INTO STRICT class FROM pg_class c WHERE c.oid = relation;
 	parameter := quote_ident(class.relname);
-	mapping := format('%I.%I', nspname, contacts_push.free_mapping_name(relation))
+	mapping := format('%I.%I', nspname, contacts_push_internal.free_mapping_name(relation))
 		FROM pg_namespace n WHERE n.oid = class.relnamespace;
 	EXECUTE format('CREATE FUNCTION %s(%s %s) RETURNS jsonb LANGUAGE sql STABLE RETURN %s',
 				   mapping, parameter, relation, body);
 	EXECUTE format('ALTER FUNCTION %s(%s) OWNER TO %I',
 				   mapping, relation, pg_get_userbyid(class.relowner));
 	EXECUTE format('COMMENT ON FUNCTION %s(%s) IS %L', mapping, relation,
-				   contacts_push.mapping_comment());
+				   contacts_push_internal.mapping_comment());
 	-- The mapping runs as whoever writes the table.
 	FOR grantee IN
 		SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC'
@@ -528,10 +530,10 @@ BEGIN
 	RETURN mapping;
 END
 $$;
-COMMENT ON FUNCTION contacts_push.create_mapping(regclass, text) IS 'makes the mapping function of a table';
+COMMENT ON FUNCTION contacts_push_internal.create_mapping(regclass, text) IS 'makes the mapping function of a table';
 
 -- contacts_push_insert, _update and _delete; a further chatbot's end in _2, ...
-CREATE FUNCTION contacts_push.create_triggers(relation regclass, chatbot_id text,
+CREATE FUNCTION contacts_push_internal.create_triggers(relation regclass, chatbot_id text,
 	mapping text, columns name[])
 RETURNS void
 LANGUAGE plpgsql
@@ -542,7 +544,7 @@ DECLARE
 	-- A statement's trigger fires for the table that the statement names, and gets the
 	-- rows of its children too.
 	inherits boolean := EXISTS (SELECT FROM pg_inherits i WHERE relation IN (i.inhparent, i.inhrelid));
-	call text := format('EXECUTE FUNCTION contacts_push.enqueue_rows(%L, %L)', chatbot_id, mapping);
+	call text := format('EXECUTE FUNCTION contacts_push_internal.enqueue_rows(%L, %L)', chatbot_id, mapping);
 	suffix text;
 	changed text;
 BEGIN
@@ -583,10 +585,10 @@ BEGIN
 				   call);
 END
 $$;
-COMMENT ON FUNCTION contacts_push.create_triggers(regclass, text, text, name[]) IS 'makes the triggers of a watched table';
+COMMENT ON FUNCTION contacts_push_internal.create_triggers(regclass, text, text, name[]) IS 'makes the triggers of a watched table';
 
 -- watch() with every expression qualified already.
-CREATE FUNCTION contacts_push.watch_qualified(relation regclass, chatbot_id text,
+CREATE FUNCTION contacts_push_internal.watch_qualified(relation regclass, chatbot_id text,
 	external_id text, name text, email text, phonenumber text,
 	stripe_accounts text, custom_attributes text, contact text, own_mapping regprocedure)
 RETURNS void
@@ -599,11 +601,11 @@ DECLARE
 	columns name[];
 	not_computed name;
 BEGIN
-	PERFORM contacts_push.check_watchable(relation, chatbot_id);
+	PERFORM contacts_push_internal.check_watchable(relation, chatbot_id);
 	-- CREATE TRIGGER's lock, before the names that others may be choosing as well.
 	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
-	PERFORM contacts_push.check_watchable(relation, chatbot_id);
-	PERFORM contacts_push.check_json_expression(relation, m.name, m.expression)
+	PERFORM contacts_push_internal.check_watchable(relation, chatbot_id);
+	PERFORM contacts_push_internal.check_json_expression(relation, m.name, m.expression)
 	FROM unnest(ARRAY['stripe_accounts', 'custom_attributes'],
 				ARRAY[stripe_accounts, custom_attributes]) AS m(name, expression)
 	WHERE m.expression IS NOT NULL;
@@ -625,22 +627,22 @@ BEGIN
 	ELSE
 		SELECT quote_ident(relname) INTO STRICT alias FROM pg_class c WHERE c.oid = relation;
 		external_id := coalesce(external_id,
-			alias || '.' || contacts_push.primary_key_column(relation));
+			alias || '.' || contacts_push_internal.primary_key_column(relation));
 		IF external_id IS NULL THEN
 			RAISE EXCEPTION 'table "%" has no primary key of a single column', relation
 				USING ERRCODE = 'invalid_parameter_value',
 					HINT = 'Pass external_id, an expression that identifies a row, such as a unique column.';
 		END IF;
 		name := coalesce(name,
-			alias || '.' || contacts_push.first_column(relation, 'name', 'full_name'));
+			alias || '.' || contacts_push_internal.first_column(relation, 'name', 'full_name'));
 		email := coalesce(email,
-			alias || '.' || contacts_push.first_column(relation, 'email'));
+			alias || '.' || contacts_push_internal.first_column(relation, 'email'));
 		phonenumber := coalesce(phonenumber,
-			alias || '.' || contacts_push.first_column(relation, 'phonenumber', 'phone_number', 'phone'));
-		mapping := contacts_push.create_mapping(relation,
-			contacts_push.mapping_expression(relation, external_id, name, email,
+			alias || '.' || contacts_push_internal.first_column(relation, 'phonenumber', 'phone_number', 'phone'));
+		mapping := contacts_push_internal.create_mapping(relation,
+			contacts_push_internal.mapping_expression(relation, external_id, name, email,
 				phonenumber, stripe_accounts, custom_attributes));
-		columns := contacts_push.used_columns(relation, VARIADIC array_remove(
+		columns := contacts_push_internal.used_columns(relation, VARIADIC array_remove(
 			ARRAY[external_id, name, email, phonenumber, stripe_accounts, custom_attributes], NULL));
 	END IF;
 	-- Since PostgreSQL 18.  A mapping of the user's own gets the whole row.
@@ -655,10 +657,10 @@ BEGIN
 					'Virtual generated columns are not computed in triggers.',
 				HINT = 'Write the column''s own expression, or make it a stored one.';
 	END IF;
-	PERFORM contacts_push.create_triggers(relation, chatbot_id, mapping, columns);
+	PERFORM contacts_push_internal.create_triggers(relation, chatbot_id, mapping, columns);
 END
 $$;
-COMMENT ON FUNCTION contacts_push.watch_qualified(regclass, text, text, text, text, text, text, text, text, regprocedure) IS 'contacts_push.watch() with its expressions qualified';
+COMMENT ON FUNCTION contacts_push_internal.watch_qualified(regclass, text, text, text, text, text, text, text, text, regprocedure) IS 'contacts_push.watch() with its expressions qualified';
 
 -- Names in the expressions are looked up along the caller's search_path, hence no
 -- SET here, and nothing but calls with qualified names.
@@ -669,13 +671,13 @@ CREATE FUNCTION contacts_push.watch(relation regclass, chatbot_id text,
 RETURNS void
 LANGUAGE sql VOLATILE
 AS $$
-	SELECT contacts_push.watch_qualified(relation, chatbot_id,
-		contacts_push.qualify(relation, external_id, c.relname),
-		contacts_push.qualify(relation, name, c.relname),
-		contacts_push.qualify(relation, email, c.relname),
-		contacts_push.qualify(relation, phonenumber, c.relname),
-		contacts_push.qualify(relation, stripe_accounts, c.relname),
-		contacts_push.qualify(relation, custom_attributes, c.relname),
+	SELECT contacts_push_internal.watch_qualified(relation, chatbot_id,
+		contacts_push_internal.qualify(relation, external_id, c.relname),
+		contacts_push_internal.qualify(relation, name, c.relname),
+		contacts_push_internal.qualify(relation, email, c.relname),
+		contacts_push_internal.qualify(relation, phonenumber, c.relname),
+		contacts_push_internal.qualify(relation, stripe_accounts, c.relname),
+		contacts_push_internal.qualify(relation, custom_attributes, c.relname),
 		contact,
 		CASE WHEN contact IS NOT NULL THEN
 			-- qualified: a type of that name in pg_catalog would come first
@@ -698,7 +700,7 @@ DECLARE
 	mappings text[] := '{}';
 BEGIN
 	FOR watched IN
-		SELECT * FROM contacts_push.watched_trigger t
+		SELECT * FROM contacts_push_internal.watched_trigger t
 		WHERE t.relation = unwatch.relation
 		AND (unwatch.chatbot_id IS NULL OR t.chatbot_id = unwatch.chatbot_id)
 	LOOP
@@ -718,8 +720,8 @@ BEGIN
 		JOIN pg_proc p ON p.pronargs = 1 AND p.proargtypes[0] = c.reltype
 		JOIN pg_namespace n ON n.oid = p.pronamespace
 		WHERE format('%I.%I', n.nspname, p.proname) = m.name
-		AND obj_description(p.oid, 'pg_proc') = contacts_push.mapping_comment()
-		AND NOT EXISTS (SELECT FROM contacts_push.watched_trigger t WHERE t.mapping = m.name)
+		AND obj_description(p.oid, 'pg_proc') = contacts_push_internal.mapping_comment()
+		AND NOT EXISTS (SELECT FROM contacts_push_internal.watched_trigger t WHERE t.mapping = m.name)
 	LOOP
 		-- ALTER TABLE ... OWNER leaves functions where they are.
 		IF pg_has_role((SELECT p.proowner FROM pg_proc p WHERE p.oid = watched.mapping), 'USAGE') THEN
@@ -733,20 +735,20 @@ END
 $$;
 COMMENT ON FUNCTION contacts_push.unwatch(regclass, text) IS 'ends contacts_push.watch(), and drops the mapping function that it made';
 
-CREATE FUNCTION contacts_push.backfill_look(relation regclass, part regclass,
+CREATE FUNCTION contacts_push_internal.backfill_look(relation regclass, part regclass,
 	chatbot_id text, from_block bigint, to_block bigint, mend boolean,
 	OUT missing bigint, OUT failures bigint, OUT reason text)
 RETURNS record
 AS 'MODULE_PATHNAME', 'contacts_push_backfill_look'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.backfill_look(regclass, regclass, text, bigint, bigint, boolean) IS 'counts what the outbox does not have of some blocks of a watched table or its partition; mend: or has otherwise and not created';
+COMMENT ON FUNCTION contacts_push_internal.backfill_look(regclass, regclass, text, bigint, bigint, boolean) IS 'counts what the outbox does not have of some blocks of a watched table or its partition; mend: or has otherwise and not created';
 
-CREATE FUNCTION contacts_push.backfill_blocks(relation regclass, part regclass,
+CREATE FUNCTION contacts_push_internal.backfill_blocks(relation regclass, part regclass,
 	chatbot_id text, from_block bigint, to_block bigint, mend boolean, most bigint)
 RETURNS bigint
 AS 'MODULE_PATHNAME', 'contacts_push_backfill_blocks'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.backfill_blocks(regclass, regclass, text, bigint, bigint, boolean, bigint) IS 'enqueues what the outbox does not have of some blocks of a watched table or its partition';
+COMMENT ON FUNCTION contacts_push_internal.backfill_blocks(regclass, regclass, text, bigint, bigint, boolean, bigint) IS 'enqueues what the outbox does not have of some blocks of a watched table or its partition';
 
 -- In passes, because an update may move a row to a block that was read already;
 -- a pass that finds nothing is the last.  Contacts that another mapping has made, and
@@ -768,7 +770,7 @@ DECLARE
 	reason text;				-- of the first of them
 	block bigint;
 BEGIN
-	IF NOT EXISTS (SELECT FROM contacts_push.watched_trigger t
+	IF NOT EXISTS (SELECT FROM contacts_push_internal.watched_trigger t
 				   WHERE t.relation OPERATOR(pg_catalog.=) backfill.relation
 				   AND (backfill.chatbot_id IS NULL
 						OR t.chatbot_id OPERATOR(pg_catalog.=) backfill.chatbot_id)) THEN
@@ -778,7 +780,7 @@ BEGIN
 			USING ERRCODE = 'undefined_object', HINT = 'Call contacts_push.watch() first.';
 	END IF;
 	FOR watched IN
-		SELECT DISTINCT t.chatbot_id FROM contacts_push.watched_trigger t
+		SELECT DISTINCT t.chatbot_id FROM contacts_push_internal.watched_trigger t
 		WHERE t.relation OPERATOR(pg_catalog.=) backfill.relation
 		AND (backfill.chatbot_id IS NULL
 			 OR t.chatbot_id OPERATOR(pg_catalog.=) backfill.chatbot_id)
@@ -805,14 +807,14 @@ BEGIN
 			LOOP
 				block := 0;
 				WHILE block OPERATOR(pg_catalog.<) part.blocks LOOP
-					SELECT * INTO chunk FROM contacts_push.backfill_look(
+					SELECT * INTO chunk FROM contacts_push_internal.backfill_look(
 						relation, part.relid, watched.chatbot_id, block,
 						block OPERATOR(pg_catalog.+) blocks_a_chunk, mend);
 					-- Those who write the table are waited for without a lock on it.
 					COMMIT;
 					SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
 					IF chunk.missing OPERATOR(pg_catalog.>) 0 THEN
-						enqueued := enqueued OPERATOR(pg_catalog.+) contacts_push.backfill_blocks(
+						enqueued := enqueued OPERATOR(pg_catalog.+) contacts_push_internal.backfill_blocks(
 							relation, part.relid, watched.chatbot_id, block,
 							block OPERATOR(pg_catalog.+) blocks_a_chunk, mend, chunk.missing);
 						COMMIT;
@@ -859,11 +861,11 @@ AS 'MODULE_PATHNAME', 'contacts_push_validate'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION contacts_push.validate(jsonb) IS 'what is wrong with a ContactInput; NULL: nothing';
 
-CREATE FUNCTION contacts_push.wake(resumed boolean DEFAULT false)
+CREATE FUNCTION contacts_push_internal.wake(resumed boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'contacts_push_wake'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.wake(boolean) IS 'wakes the worker when the transaction commits; resumed: ends its back-offs, too';
+COMMENT ON FUNCTION contacts_push_internal.wake(boolean) IS 'wakes the worker when the transaction commits; resumed: ends its back-offs, too';
 
 CREATE FUNCTION contacts_push.retry(chatbot_id text DEFAULT NULL, external_id text DEFAULT NULL)
 RETURNS bigint
@@ -898,7 +900,7 @@ BEGIN
 		FROM numbers n WHERE c.chatbot_id = n.chatbot_id
 	)
 	SELECT count(*) INTO retried FROM refused;
-	PERFORM contacts_push.wake();
+	PERFORM contacts_push_internal.wake();
 	RETURN retried;
 END
 $$;
@@ -917,7 +919,7 @@ BEGIN
 	UPDATE contacts_push.chatbot c
 	SET paused_until = 'infinity', pause_reason = 'paused by ' || session_user, pause_kind = NULL
 	WHERE pause.chatbot_id IS NULL OR c.chatbot_id = pause.chatbot_id;
-	PERFORM contacts_push.wake();
+	PERFORM contacts_push_internal.wake();
 END
 $$;
 COMMENT ON FUNCTION contacts_push.pause(text) IS 'sends nothing to a chatbot, or to any that is known, until contacts_push.resume()';
@@ -933,24 +935,24 @@ BEGIN
 	SET paused_until = NULL, pause_reason = NULL, pause_kind = NULL
 	WHERE c.paused_until IS NOT NULL
 	AND (resume.chatbot_id IS NULL OR c.chatbot_id = resume.chatbot_id);
-	PERFORM contacts_push.wake(resumed => true);
+	PERFORM contacts_push_internal.wake(resumed => true);
 END
 $$;
 COMMENT ON FUNCTION contacts_push.resume(text) IS 'ends a pause, whoever made it, and has the chatbot tried at once';
 
-CREATE FUNCTION contacts_push.worker_report(
+CREATE FUNCTION contacts_push_internal.worker_report(
 	OUT pid integer, OUT started_at timestamptz, OUT last_activity_at timestamptz,
 	OUT requests_in_flight integer, OUT requests bigint, OUT contacts bigint,
 	OUT last_error text, OUT requests_per_second double precision)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'contacts_push_worker_report'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
-COMMENT ON FUNCTION contacts_push.worker_report() IS 'what this database''s worker reports of itself';
+COMMENT ON FUNCTION contacts_push_internal.worker_report() IS 'what this database''s worker reports of itself';
 
 CREATE VIEW contacts_push.worker AS
 	SELECT r.pid, r.started_at, r.last_activity_at, r.requests_in_flight,
 		r.requests, r.contacts, r.last_error, r.requests_per_second
-	FROM contacts_push.worker_report() r;
+	FROM contacts_push_internal.worker_report() r;
 COMMENT ON VIEW contacts_push.worker IS 'this database''s worker; no row: none is running';
 COMMENT ON COLUMN contacts_push.worker.pid IS 'its process';
 COMMENT ON COLUMN contacts_push.worker.started_at IS 'when it started';
@@ -968,8 +970,8 @@ CREATE VIEW contacts_push.contact_status AS
 	FROM contacts_push.outbox o
 	ORDER BY o.chatbot_id, o.external_id,
 		-- what exists stays so whatever is enqueued later; what was not sent does not count
-		CASE WHEN o.status OPERATOR(pg_catalog.=) ANY ('{created,present}') THEN 0
-			WHEN o.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}') THEN 1
+		CASE WHEN o.status IN ('created', 'present') THEN 0
+			WHEN o.status IN ('pending', 'conflict', 'rejected', 'failed') THEN 1
 			ELSE 2 END,
 		o.seq DESC;
 COMMENT ON VIEW contacts_push.contact_status IS 'one row a contact: the newest of its intents that counts';
@@ -992,7 +994,7 @@ COMMENT ON COLUMN contacts_push.contact_status.settled_at IS 'when it was settle
 -- because of its settings: the statistics of a queue are always stale, so the planner
 -- would read or sort too much, and compiling the query would take longer than running
 -- it.
-CREATE FUNCTION contacts_push.count_pending(
+CREATE FUNCTION contacts_push_internal.count_pending(
 	OUT chatbot_id text, OUT contacts bigint, OUT oldest timestamptz)
 RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
@@ -1005,7 +1007,7 @@ AS $$
 	SELECT p.chatbot_id, sum(p.contacts)::int8, min(p.oldest)
 	FROM (
 		SELECT s.chatbot_id, s.contacts, s.oldest
-		FROM contacts_push.worker_state w
+		FROM contacts_push_internal.worker_state w
 		CROSS JOIN LATERAL unnest(w.unsettled) AS r(span)
 		CROSS JOIN LATERAL (
 			SELECT o.chatbot_id, count(*) AS contacts, min(o.enqueued_at) AS oldest
@@ -1021,49 +1023,45 @@ AS $$
 		GROUP BY o.chatbot_id) AS p
 	GROUP BY p.chatbot_id
 $$;
-COMMENT ON FUNCTION contacts_push.count_pending() IS 'how many rows are pending for each chatbot, and since when';
+COMMENT ON FUNCTION contacts_push_internal.count_pending() IS 'how many rows are pending for each chatbot, and since when';
 
-CREATE FUNCTION contacts_push.worker_trouble()
+CREATE FUNCTION contacts_push_internal.worker_trouble()
 RETURNS text
 AS 'MODULE_PATHNAME', 'contacts_push_worker_trouble'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED;
-COMMENT ON FUNCTION contacts_push.worker_trouble() IS 'why no worker runs for this database; NULL: one does';
+COMMENT ON FUNCTION contacts_push_internal.worker_trouble() IS 'why no worker runs for this database; NULL: one does';
 
 CREATE VIEW contacts_push.progress AS
 	WITH pending AS (
 		SELECT p.chatbot_id, p.contacts, p.oldest
-		FROM contacts_push.count_pending() p
+		FROM contacts_push_internal.count_pending() p
 	), failure AS (
-		SELECT f.chatbot_id, pg_catalog.sum(f.rows)::pg_catalog.int8 AS rows
-		FROM contacts_push.enqueue_failure f
+		SELECT f.chatbot_id, sum(f.rows)::int8 AS rows
+		FROM contacts_push_internal.enqueue_failure f
 		WHERE NOT f.counted
 		GROUP BY f.chatbot_id
 	), settled AS (
-		SELECT s.chatbot_id, pg_catalog.sum(s.created)::pg_catalog.int8 AS created,
-			pg_catalog.sum(s.present)::pg_catalog.int8 AS present,
-			pg_catalog.sum(s.conflict)::pg_catalog.int8 AS conflict,
-			pg_catalog.sum(s.rejected)::pg_catalog.int8 AS rejected,
-			pg_catalog.sum(s.failed)::pg_catalog.int8 AS failed
+		SELECT s.chatbot_id, sum(s.created)::int8 AS created, sum(s.present)::int8 AS present,
+			sum(s.conflict)::int8 AS conflict, sum(s.rejected)::int8 AS rejected,
+			sum(s.failed)::int8 AS failed
 		FROM (
 			SELECT c.chatbot_id, c.created, c.present, c.conflict, c.rejected, c.failed
 			FROM contacts_push.chatbot c
 			UNION ALL
 			SELECT t.chatbot_id, t.created, t.present, t.conflict, t.rejected, t.failed
-			FROM contacts_push.tally t) AS s
+			FROM contacts_push_internal.tally t) AS s
 		GROUP BY s.chatbot_id
 	), last_request AS (
 		-- few enough to be read in no time; a minute at the API's limit has 600
 		SELECT r.* FROM contacts_push.request r ORDER BY r.id DESC LIMIT 600
 	), recent AS (
 		SELECT r.chatbot_id,
-			pg_catalog.sum(r.contacts) FILTER (
-				WHERE r.outcome OPERATOR(pg_catalog.=) ANY ('{created,partial}'::pg_catalog.text[])
-				OR (r.outcome OPERATOR(pg_catalog.=) 'contact' AND r.contacts OPERATOR(pg_catalog.=) 1)) AS contacts,
-			GREATEST(EXTRACT(epoch FROM pg_catalog.max(r.finished_at)
-				OPERATOR(pg_catalog.-) pg_catalog.min(r.started_at)), 0.001) AS seconds
+			sum(r.contacts) FILTER (
+				WHERE r.outcome IN ('created', 'partial')
+				OR (r.outcome = 'contact' AND r.contacts = 1)) AS contacts,
+			greatest(extract(epoch FROM max(r.finished_at) - min(r.started_at)), 0.001) AS seconds
 		FROM last_request r
-		WHERE r.finished_at OPERATOR(pg_catalog.>)
-			(pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) '1 minute'::pg_catalog.interval)
+		WHERE r.finished_at > statement_timestamp() - '1 minute'::interval
 		GROUP BY r.chatbot_id
 	), trouble AS (
 		SELECT DISTINCT ON (r.chatbot_id) r.chatbot_id, r.outcome, r.message
@@ -1075,12 +1073,12 @@ CREATE VIEW contacts_push.progress AS
 		UNION SELECT f.chatbot_id FROM failure f
 	), number AS (
 		SELECT k.chatbot_id, c.paused_until, c.pause_reason, p.oldest,
-			COALESCE(p.contacts, 0) AS pending,
-			COALESCE(s.created, 0) AS created, COALESCE(s.present, 0) AS present,
-			COALESCE(s.conflict, 0) AS conflict, COALESCE(s.rejected, 0) AS rejected,
-			COALESCE(s.failed, 0) AS failed,
-			COALESCE(c.enqueue_failures, 0) OPERATOR(pg_catalog.+) COALESCE(f.rows, 0) AS enqueue_failures,
-			COALESCE(r.contacts OPERATOR(pg_catalog./) r.seconds, 0) AS per_second,
+			coalesce(p.contacts, 0) AS pending,
+			coalesce(s.created, 0) AS created, coalesce(s.present, 0) AS present,
+			coalesce(s.conflict, 0) AS conflict, coalesce(s.rejected, 0) AS rejected,
+			coalesce(s.failed, 0) AS failed,
+			coalesce(c.enqueue_failures, 0) + coalesce(f.rows, 0) AS enqueue_failures,
+			coalesce(r.contacts / r.seconds, 0) AS per_second,
 			t.outcome, t.message
 		FROM known k
 		LEFT JOIN contacts_push.chatbot c USING (chatbot_id)
@@ -1090,40 +1088,34 @@ CREATE VIEW contacts_push.progress AS
 		LEFT JOIN recent r USING (chatbot_id)
 		LEFT JOIN trouble t USING (chatbot_id)
 	), share AS (
-		SELECT n.*, pg_catalog.trunc(100.0 OPERATOR(pg_catalog.*)
-			(n.created OPERATOR(pg_catalog.+) n.present OPERATOR(pg_catalog.+) n.conflict
-				OPERATOR(pg_catalog.+) n.rejected OPERATOR(pg_catalog.+) n.failed)
-			OPERATOR(pg_catalog./) NULLIF(n.created OPERATOR(pg_catalog.+) n.present
-				OPERATOR(pg_catalog.+) n.conflict OPERATOR(pg_catalog.+) n.rejected
-				OPERATOR(pg_catalog.+) n.failed OPERATOR(pg_catalog.+) n.pending, 0), 1) AS percent
+		SELECT n.*, trunc(
+			100.0 * (n.created + n.present + n.conflict + n.rejected + n.failed)
+			/ nullif(n.created + n.present + n.conflict + n.rejected + n.failed + n.pending, 0), 1)
+			AS percent
 		FROM number n
 	)
 	SELECT s.chatbot_id, s.pending, s.created, s.present, s.conflict, s.rejected, s.failed,
 		s.enqueue_failures, s.percent,
-		pg_catalog.round(s.per_second::pg_catalog.numeric, 1) AS per_second,
-		CASE WHEN s.pending OPERATOR(pg_catalog.>) 0 AND s.per_second OPERATOR(pg_catalog.>) 0 THEN
-			pg_catalog.make_interval(secs => pg_catalog.ceil(
-				s.pending OPERATOR(pg_catalog./) s.per_second)::pg_catalog.float8) END AS eta,
-		pg_catalog.date_trunc('milliseconds',
-			pg_catalog.statement_timestamp() OPERATOR(pg_catalog.-) s.oldest) AS oldest_pending,
+		round(s.per_second::numeric, 1) AS per_second,
+		CASE WHEN s.pending > 0 AND s.per_second > 0 THEN
+			make_interval(secs => ceil(s.pending / s.per_second)::float8) END AS eta,
+		date_trunc('milliseconds', statement_timestamp() - s.oldest) AS oldest_pending,
 		CASE
-			WHEN contacts_push.worker_trouble() IS NOT NULL THEN
-				pg_catalog.concat('worker not running: ', contacts_push.worker_trouble())
-			WHEN NOT pg_catalog.current_setting('contacts_push.enabled')::pg_catalog.bool THEN
+			WHEN contacts_push_internal.worker_trouble() IS NOT NULL THEN
+				concat('worker not running: ', contacts_push_internal.worker_trouble())
+			WHEN NOT current_setting('contacts_push.enabled')::bool THEN
 				'stopped: contacts_push.enabled is off'
-			WHEN s.paused_until OPERATOR(pg_catalog.=) 'infinity' THEN
-				pg_catalog.concat(s.pause_reason, ', until contacts_push.resume()')
-			WHEN s.paused_until OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp() THEN
-				pg_catalog.concat('paused: ', s.pause_reason, ', next try in ',
-					pg_catalog.ceil(EXTRACT(epoch FROM s.paused_until
-						OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp())), ' s')
-			WHEN s.pending OPERATOR(pg_catalog.=) 0 THEN 'idle'
-			WHEN s.outcome OPERATOR(pg_catalog.=) ANY ('{server,network,rate}'::pg_catalog.text[]) THEN
-				pg_catalog.concat('backing off: ', s.message)
+			WHEN s.paused_until = 'infinity' THEN
+				concat(s.pause_reason, ', until contacts_push.resume()')
+			WHEN s.paused_until > statement_timestamp() THEN
+				concat('paused: ', s.pause_reason, ', next try in ',
+					ceil(extract(epoch FROM s.paused_until - statement_timestamp())), ' s')
+			WHEN s.pending = 0 THEN 'idle'
+			WHEN s.outcome IN ('server', 'network', 'rate') THEN
+				concat('backing off: ', s.message)
 			ELSE 'pushing'
 		END AS state,
-		pg_catalog.rpad(pg_catalog.repeat('#', (s.percent OPERATOR(pg_catalog./) 5)::pg_catalog.int4),
-			20, '.') AS bar
+		rpad(repeat('#', (s.percent / 5)::int4), 20, '.') AS bar
 	FROM share s
 	ORDER BY s.chatbot_id;
 COMMENT ON VIEW contacts_push.progress IS 'how far each chatbot is, one row a chatbot; made for \watch';
@@ -1142,18 +1134,52 @@ COMMENT ON COLUMN contacts_push.progress.oldest_pending IS 'age of the oldest pe
 COMMENT ON COLUMN contacts_push.progress.state IS 'what goes on, in words';
 COMMENT ON COLUMN contacts_push.progress.bar IS 'percent, to look at';
 
-CREATE FUNCTION contacts_push.announce_installation()
+CREATE FUNCTION contacts_push_internal.announce_installation()
 RETURNS void
 AS 'MODULE_PATHNAME', 'contacts_push_announce_installation'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.announce_installation() IS 'has a worker started for this database when the transaction commits';
+COMMENT ON FUNCTION contacts_push_internal.announce_installation() IS 'has a worker started for this database when the transaction commits';
 
 --
--- Rights: nothing to PUBLIC
+-- Rights: nothing to anybody but the owner, whatever ALTER DEFAULT PRIVILEGES has given away
 --
 
-REVOKE ALL ON ALL ROUTINES IN SCHEMA contacts_push FROM PUBLIC;
-REVOKE ALL ON FUNCTION @extschema@.chatbase_create_contacts(text, jsonb) FROM PUBLIC;
-REVOKE ALL ON TYPE contacts_push.status, contacts_push.contact FROM PUBLIC;
+DO $$
+DECLARE
+	granted record;
+BEGIN
+	FOR granted IN
+		SELECT DISTINCT o.kind, o.name,
+			CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
+		FROM pg_depend d
+		JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid
+		CROSS JOIN LATERAL (
+			SELECT CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass::text,
+				c.relowner, c.relacl
+			FROM pg_class c
+			WHERE d.classid = 'pg_class'::regclass AND c.oid = d.objid AND c.relkind IN ('r', 'v', 'S')
+			UNION ALL
+			SELECT 'ROUTINE', p.oid::regprocedure::text, p.proowner,
+				coalesce(p.proacl, acldefault('f', p.proowner))
+			FROM pg_proc p WHERE d.classid = 'pg_proc'::regclass AND p.oid = d.objid
+			UNION ALL
+			SELECT 'TYPE', t.oid::regtype::text, t.typowner,
+				coalesce(t.typacl, acldefault('T', t.typowner))
+			FROM pg_type t
+			LEFT JOIN pg_class c ON c.oid = t.typrelid
+			-- not those that come with a table or another type
+			WHERE d.classid = 'pg_type'::regclass AND t.oid = d.objid
+			AND t.typcategory <> 'A' AND coalesce(c.relkind, 'c') = 'c'
+			UNION ALL
+			SELECT 'SCHEMA', quote_ident(n.nspname), n.nspowner, n.nspacl
+			FROM pg_namespace n WHERE d.classid = 'pg_namespace'::regclass AND n.oid = d.objid
+		) AS o(kind, name, owner, acl)
+		CROSS JOIN LATERAL aclexplode(o.acl) a
+		WHERE e.extname = 'contacts_push' AND d.deptype = 'e' AND a.grantee <> o.owner
+	LOOP
+		EXECUTE format('REVOKE ALL ON %s %s FROM %s', granted.kind, granted.name, granted.grantee);
+	END LOOP;
+END
+$$;
 
-SELECT contacts_push.announce_installation();
+SELECT contacts_push_internal.announce_installation();

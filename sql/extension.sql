@@ -65,7 +65,7 @@ SELECT DISTINCT type FROM objects
 WHERE classid NOT IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass, 'pg_cast'::regclass);
 
 -- Where they are: one function follows the extension's schema, the others don't.
-SELECT DISTINCT schema FROM objects WHERE schema <> 'contacts_push';
+SELECT DISTINCT schema FROM objects WHERE schema <> 'contacts_push' ORDER BY schema;
 SELECT identity FROM objects WHERE schema = 'public';
 SELECT extrelocatable FROM pg_extension WHERE extname = 'contacts_push';
 -- Functions that look something up do so along a path of their own; watch() looks the
@@ -115,13 +115,44 @@ DROP VIEW parts, objects;
 
 -- It can go and come, and goes where it is told to.
 DROP EXTENSION contacts_push;
-SELECT count(*) FROM pg_namespace WHERE nspname = 'contacts_push';
+SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'contacts_push%';
 CREATE SCHEMA elsewhere;
 CREATE EXTENSION contacts_push SCHEMA elsewhere;
 SELECT external_id FROM elsewhere.chatbase_create_contacts('bot', '{"external_id": "a"}');
 SELECT to_regproc('public.chatbase_create_contacts') AS public;
 DROP EXTENSION contacts_push;
 DROP SCHEMA elsewhere;
+
+-- Nobody gets anything by default privileges either.
+CREATE ROLE regress_contacts_push_default;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC, regress_contacts_push_default;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO PUBLIC, regress_contacts_push_default;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON ROUTINES TO regress_contacts_push_default WITH GRANT OPTION;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO PUBLIC, regress_contacts_push_default;
+ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO PUBLIC, regress_contacts_push_default;
+CREATE EXTENSION contacts_push;
+SELECT kind, count(*) > 0 AS some, array_agg(DISTINCT grantee) FILTER (WHERE grantee <> owner) AS grantees
+FROM (
+	SELECT 'relation', relowner, (aclexplode(COALESCE(relacl, acldefault('r', relowner)))).grantee
+	FROM pg_class WHERE relkind IN ('r', 'v', 'S') AND relnamespace::regnamespace::text LIKE 'contacts_push%'
+	UNION ALL
+	SELECT 'routine', proowner, (aclexplode(COALESCE(proacl, acldefault('f', proowner)))).grantee
+	FROM pg_proc WHERE pronamespace::regnamespace::text LIKE 'contacts_push%' OR proname LIKE 'chatbase%'
+	UNION ALL
+	SELECT 'type', typowner, (aclexplode(COALESCE(typacl, acldefault('T', typowner)))).grantee
+	FROM pg_type WHERE oid IN ('contacts_push.status'::regtype, 'contacts_push.contact'::regtype)
+	UNION ALL
+	SELECT 'schema', nspowner, (aclexplode(COALESCE(nspacl, acldefault('n', nspowner)))).grantee
+	FROM pg_namespace WHERE nspname LIKE 'contacts_push%'
+) AS a(kind, owner, grantee)
+GROUP BY kind ORDER BY kind;
+DROP EXTENSION contacts_push;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TABLES FROM PUBLIC, regress_contacts_push_default;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON SEQUENCES FROM PUBLIC, regress_contacts_push_default;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON ROUTINES FROM regress_contacts_push_default;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON TYPES FROM regress_contacts_push_default;
+ALTER DEFAULT PRIVILEGES REVOKE ALL ON SCHEMAS FROM PUBLIC, regress_contacts_push_default;
+DROP ROLE regress_contacts_push_default;
 
 -- Its schema has to be its own.
 CREATE SCHEMA contacts_push;

@@ -7,15 +7,10 @@
 -- them, and an application that may write one of them.
 CREATE ROLE regress_contacts_push_owner;
 CREATE ROLE regress_contacts_push_app;
-GRANT USAGE ON SCHEMA contacts_push TO regress_contacts_push_owner;
-GRANT SELECT ON contacts_push.watched_trigger TO regress_contacts_push_owner;
-GRANT EXECUTE ON ROUTINE
-    contacts_push.watch, contacts_push.watch_qualified, contacts_push.unwatch, contacts_push.backfill,
-    contacts_push.backfill_look, contacts_push.backfill_blocks, contacts_push.enqueue_rows,
-    contacts_push.check_watchable, contacts_push.check_json_expression, contacts_push.expression_type, contacts_push.qualify, contacts_push.used_columns,
-    contacts_push.primary_key_column, contacts_push.first_column, contacts_push.free_mapping_name,
-    contacts_push.mapping_expression, contacts_push.create_mapping, contacts_push.mapping_comment,
-    contacts_push.create_triggers TO regress_contacts_push_owner;
+GRANT USAGE ON SCHEMA contacts_push, contacts_push_internal TO regress_contacts_push_owner;
+GRANT SELECT ON contacts_push_internal.watched_trigger TO regress_contacts_push_owner;
+GRANT EXECUTE ON ALL ROUTINES IN SCHEMA contacts_push_internal TO regress_contacts_push_owner;
+GRANT EXECUTE ON ROUTINE contacts_push.watch, contacts_push.unwatch, contacts_push.backfill TO regress_contacts_push_owner;
 CREATE SCHEMA shop AUTHORIZATION regress_contacts_push_owner;
 GRANT USAGE ON SCHEMA shop TO regress_contacts_push_app;
 
@@ -61,7 +56,7 @@ RESET SESSION AUTHORIZATION;
 SET search_path = shop, pg_catalog, public;
 INSERT INTO users VALUES (1, ROW('one'), 'one@example.com');
 SELECT contacts_push.watch('users', 'bot', custom_attributes => 'extra || extra');
-SELECT contacts_push.qualify('users', 'octet_length(email)', 'users');
+SELECT contacts_push_internal.qualify('users', 'octet_length(email)', 'users');
 SELECT * FROM shop.took_place();
 CALL contacts_push.backfill('users');
 SELECT * FROM shop.took_place();
@@ -79,7 +74,7 @@ SELECT count(*) > 0 AS backfilled FROM test.take_outbox();
 SET SESSION AUTHORIZATION regress_contacts_push_owner;
 SET search_path = shop;
 SELECT contacts_push.watch('users', 'bot', custom_attributes => 'extra || extra');
-SELECT * FROM contacts_push.watched_trigger ORDER BY trigger_name;
+SELECT * FROM contacts_push_internal.watched_trigger ORDER BY trigger_name;
 SET SESSION AUTHORIZATION regress_contacts_push_app;
 INSERT INTO shop.users VALUES (2, ROW('two'), 'two@example.com');
 SELECT current_user, session_user;
@@ -150,8 +145,8 @@ SELECT contacts_push.unwatch('users');
 CREATE FUNCTION climb(p public.private) RETURNS jsonb LANGUAGE sql AS $$SELECT to_jsonb(shop.spring('mapping of another''s rows'))$$;
 SELECT contacts_push.watch('users', 'bot', contact => 'climb');
 \set VERBOSITY sqlstate
-SELECT * FROM contacts_push.backfill_look('users', 'public.private', 'bot', 0, 10, false);
-SELECT contacts_push.backfill_blocks('users', 'public.private', 'bot', 0, 10, false, 10);
+SELECT * FROM contacts_push_internal.backfill_look('users', 'public.private', 'bot', 0, 10, false);
+SELECT contacts_push_internal.backfill_blocks('users', 'public.private', 'bot', 0, 10, false, 10);
 \set VERBOSITY default
 RESET SESSION AUTHORIZATION;
 SET search_path = public;
@@ -167,15 +162,15 @@ INSERT INTO shop.evil VALUES (1);
 CREATE FUNCTION shop.evil_as_watched(shop.evil) RETURNS public.watched LANGUAGE sql AS
 	$$SELECT CASE WHEN shop.spring('cast to another''s row type') IS NOT NULL THEN ROW(1)::public.watched END$$;
 CREATE CAST (shop.evil AS public.watched) WITH FUNCTION shop.evil_as_watched(shop.evil) AS IMPLICIT;
-SELECT * FROM contacts_push.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64, false);
-SELECT contacts_push.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, false, 1);
-SELECT * FROM contacts_push.backfill_look('public.watched', 'public.watched', 'bot', 0, 64, false);
+SELECT * FROM contacts_push_internal.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64, false);
+SELECT contacts_push_internal.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, false, 1);
+SELECT * FROM contacts_push_internal.backfill_look('public.watched', 'public.watched', 'bot', 0, 64, false);
 RESET SESSION AUTHORIZATION;
 \set VERBOSITY sqlstate
-SELECT * FROM contacts_push.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64, false);
-SELECT contacts_push.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, false, 1);
-SELECT * FROM contacts_push.backfill_look('public.watched', 'public.watched_pkey', 'bot', 0, 64, false);
-SELECT * FROM contacts_push.backfill_look('public.watched', 0, 'bot', 0, 64, false);
+SELECT * FROM contacts_push_internal.backfill_look('public.watched', 'shop.evil', 'bot', 0, 64, false);
+SELECT contacts_push_internal.backfill_blocks('public.watched', 'shop.evil', 'bot', 0, 64, false, 1);
+SELECT * FROM contacts_push_internal.backfill_look('public.watched', 'public.watched_pkey', 'bot', 0, 64, false);
+SELECT * FROM contacts_push_internal.backfill_look('public.watched', 0, 'bot', 0, 64, false);
 \set VERBOSITY default
 SELECT * FROM shop.took_place();
 DROP TABLE watched, shop.evil CASCADE;
@@ -290,10 +285,10 @@ SELECT * FROM contacts_push.request;
 SELECT * FROM contacts_push.chatbot;
 SELECT * FROM contacts_push.progress;
 SELECT * FROM contacts_push.contact_status;
-SELECT * FROM contacts_push.count_pending();
+SELECT * FROM contacts_push_internal.count_pending();
 SELECT * FROM contacts_push.worker;
-SELECT * FROM contacts_push.enqueue_failure;
-SELECT * FROM contacts_push.watched_trigger;
+SELECT * FROM contacts_push_internal.enqueue_failure;
+SELECT * FROM contacts_push_internal.watched_trigger;
 SELECT contacts_push.enqueue('bot', '{"external_id": "a"}');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', 'a', '{}');
 SELECT chatbase_create_contacts('bot', '{"external_id": "a"}');

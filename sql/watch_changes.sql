@@ -101,9 +101,9 @@ INSERT INTO users VALUES (3, 'Both');
 RESET ROLE;
 SELECT * FROM test.take_outbox();
 -- An owner who isn't a superuser watches and unwatches.
-GRANT USAGE ON SCHEMA contacts_push TO regress_contacts_push_owner;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA contacts_push TO regress_contacts_push_owner;
-GRANT SELECT ON contacts_push.watched_trigger TO regress_contacts_push_owner;
+GRANT USAGE ON SCHEMA contacts_push, contacts_push_internal TO regress_contacts_push_owner;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA contacts_push, contacts_push_internal TO regress_contacts_push_owner;
+GRANT SELECT ON contacts_push_internal.watched_trigger TO regress_contacts_push_owner;
 GRANT CREATE ON SCHEMA public TO regress_contacts_push_owner;
 SET ROLE regress_contacts_push_owner;
 SELECT contacts_push.unwatch('users');

@@ -100,9 +100,9 @@ DROP PROCEDURE is_procedure;
 
 -- Who may watch a table: its owner.
 CREATE ROLE regress_contacts_push;
-GRANT USAGE ON SCHEMA contacts_push TO regress_contacts_push;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA contacts_push TO regress_contacts_push;
-GRANT SELECT ON contacts_push.watched_trigger TO regress_contacts_push;
+GRANT USAGE ON SCHEMA contacts_push, contacts_push_internal TO regress_contacts_push;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA contacts_push, contacts_push_internal TO regress_contacts_push;
+GRANT SELECT ON contacts_push_internal.watched_trigger TO regress_contacts_push;
 GRANT ALL ON users TO regress_contacts_push;
 GRANT ALL ON SCHEMA test TO regress_contacts_push;
 SET ROLE regress_contacts_push;
@@ -121,7 +121,7 @@ CALL test.fails($$SELECT contacts_push.watch('virtual_column', 'bot', name => 'l
 CALL test.fails($$SELECT contacts_push.watch('virtual_column', 'bot', custom_attributes => 'to_jsonb(virtual_column)')$$);
 CALL test.fails($$SELECT contacts_push.watch('virtual_column', 'bot', contact => 'own')$$);
 SELECT contacts_push.watch('virtual_column', 'bot', name => 'upper(email)');
-SELECT DISTINCT chatbot_id FROM contacts_push.watched_trigger ORDER BY 1;
+SELECT DISTINCT chatbot_id FROM contacts_push_internal.watched_trigger ORDER BY 1;
 ROLLBACK;
 DROP TABLE virtual_column CASCADE;
 
@@ -133,7 +133,7 @@ SELECT count(*) FROM pg_proc WHERE proname LIKE '%\_contact%' AND pronamespace =
 SELECT contacts_push.watch('users', 'bot');
 CALL refuses('users');
 CALL refuses('users', further => $$, name => 'upper(name)'$$);
-SELECT count(*) FROM contacts_push.watched_trigger;
+SELECT count(*) FROM contacts_push_internal.watched_trigger;
 
 -- Members that can be no JSON object or array.
 ALTER TABLE users ADD COLUMN js text;

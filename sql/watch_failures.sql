@@ -154,17 +154,17 @@ DROP TABLE users CASCADE;
 
 -- Somebody else's trigger on these functions, and no trigger at all.
 CREATE TABLE users (id integer PRIMARY KEY);
-CREATE TRIGGER none AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION contacts_push.enqueue_rows();
+CREATE TRIGGER none AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION contacts_push_internal.enqueue_rows();
 INSERT INTO users VALUES (1);
 DROP TRIGGER none ON users;
-CREATE TRIGGER before BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION contacts_push.enqueue_rows('bot', 'public.f');
+CREATE TRIGGER before BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION contacts_push_internal.enqueue_rows('bot', 'public.f');
 INSERT INTO users VALUES (1);
 DROP TRIGGER before ON users;
-CREATE TRIGGER no_table AFTER INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION contacts_push.enqueue_rows('bot', 'public.f');
+CREATE TRIGGER no_table AFTER INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION contacts_push_internal.enqueue_rows('bot', 'public.f');
 INSERT INTO users VALUES (1);
 DROP TRIGGER no_table ON users;
-CREATE TRIGGER not_a_name AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION contacts_push.enqueue_rows('bot', 'f(); SELECT 1');
+CREATE TRIGGER not_a_name AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION contacts_push_internal.enqueue_rows('bot', 'f(); SELECT 1');
 INSERT INTO users VALUES (1);
-SELECT contacts_push.enqueue_rows();
-SELECT contacts_push.wake_worker();
+SELECT contacts_push_internal.enqueue_rows();
+SELECT contacts_push_internal.wake_worker();
 DROP TABLE users;

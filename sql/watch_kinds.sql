@@ -11,7 +11,7 @@ SELECT contacts_push.watch('users', 'bot', external_id => $$region || '-' || id$
 CREATE TABLE users_us (name text, dropped integer, region text NOT NULL, id integer NOT NULL);
 ALTER TABLE users_us DROP COLUMN dropped;
 ALTER TABLE users ATTACH PARTITION users_us FOR VALUES IN ('us');
-SELECT * FROM contacts_push.watched_trigger ORDER BY trigger_name;
+SELECT * FROM contacts_push_internal.watched_trigger ORDER BY trigger_name;
 INSERT INTO users VALUES (1, 'eu', 'Ann'), (2, 'us', 'Bob');
 INSERT INTO users_us (id, region, name) VALUES (3, 'us', 'straight into a partition');
 UPDATE users SET name = upper(name) WHERE id < 3;

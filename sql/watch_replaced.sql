@@ -59,7 +59,7 @@ SELECT external_id, contact ->> 'email' AS email FROM test.take_outbox();
 -- A trigger that is replaced calls the new mapping at once.
 CREATE FUNCTION other(u users) RETURNS jsonb LANGUAGE sql STABLE RETURN jsonb_build_object('external_id', 'other ' || u.id);
 CREATE OR REPLACE TRIGGER contacts_push_insert AFTER INSERT ON users REFERENCING NEW TABLE AS new_rows
-FOR EACH STATEMENT EXECUTE FUNCTION contacts_push.enqueue_rows('bot', 'public.other');
+FOR EACH STATEMENT EXECUTE FUNCTION contacts_push_internal.enqueue_rows('bot', 'public.other');
 INSERT INTO users VALUES (41, 'replaced');
 SELECT external_id FROM test.take_outbox();
 SELECT contacts_push.unwatch('users');
@@ -67,7 +67,7 @@ SELECT contacts_push.unwatch('users');
 -- Triggers that are not watch()'s.
 CREATE FUNCTION try_trigger(event text, rest text, arguments text DEFAULT $$'bot', 'public.other'$$) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-	EXECUTE format('CREATE TRIGGER made %s ON users %s EXECUTE FUNCTION contacts_push.enqueue_rows(%s)', event, rest, arguments);
+	EXECUTE format('CREATE TRIGGER made %s ON users %s EXECUTE FUNCTION contacts_push_internal.enqueue_rows(%s)', event, rest, arguments);
 	CALL test.fails('INSERT INTO users VALUES (50)');
 	DROP TRIGGER made ON users;
 END
@@ -78,10 +78,10 @@ SELECT try_trigger('AFTER INSERT', 'FOR EACH ROW', '');
 SELECT try_trigger('AFTER INSERT', 'FOR EACH ROW', $$'bot', 'public.other', 'more'$$);
 SELECT try_trigger('AFTER INSERT', 'FOR EACH ROW', $$'bot', 'other'$$);
 CREATE TRIGGER made AFTER UPDATE ON users REFERENCING OLD TABLE AS o NEW TABLE AS n
-FOR EACH STATEMENT EXECUTE FUNCTION contacts_push.enqueue_rows('bot', 'public.other');
+FOR EACH STATEMENT EXECUTE FUNCTION contacts_push_internal.enqueue_rows('bot', 'public.other');
 CALL test.fails('UPDATE users SET email = NULL');
 DROP TRIGGER made ON users;
-CREATE TRIGGER made AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION contacts_push.enqueue_rows('bot', 'public.other');
+CREATE TRIGGER made AFTER TRUNCATE ON users FOR EACH STATEMENT EXECUTE FUNCTION contacts_push_internal.enqueue_rows('bot', 'public.other');
 CALL test.fails('TRUNCATE users');
 DROP TRIGGER made ON users;
 DROP FUNCTION try_trigger;
@@ -160,7 +160,7 @@ CREATE TABLE :"long_name" (id integer PRIMARY KEY, name text);
 SELECT contacts_push.watch(:'long_name', 'bot');
 SELECT contacts_push.watch(:'long_name', 'bot 2');
 INSERT INTO :"long_name" VALUES (1, 'One');
-SELECT chatbot_id, mapping FROM contacts_push.watched_trigger ORDER BY 1, 2;
+SELECT chatbot_id, mapping FROM contacts_push_internal.watched_trigger ORDER BY 1, 2;
 SELECT * FROM test.take_outbox();
 SELECT contacts_push.unwatch(:'long_name');
 SELECT count(*) FROM pg_proc WHERE proname LIKE 'ä%';
@@ -177,9 +177,9 @@ DROP TABLE public.line CASCADE;
 -- A table that has got another owner: the mapping that stays is not in the way.
 CREATE ROLE regress_contacts_push_new;
 GRANT USAGE, CREATE ON SCHEMA public TO regress_contacts_push_new;
-GRANT USAGE ON SCHEMA contacts_push TO regress_contacts_push_new;
-GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA contacts_push TO regress_contacts_push_new;
-GRANT SELECT ON contacts_push.watched_trigger TO regress_contacts_push_new;
+GRANT USAGE ON SCHEMA contacts_push, contacts_push_internal TO regress_contacts_push_new;
+GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA contacts_push, contacts_push_internal TO regress_contacts_push_new;
+GRANT SELECT ON contacts_push_internal.watched_trigger TO regress_contacts_push_new;
 CREATE TABLE handed_on (id integer PRIMARY KEY, name text);
 SELECT contacts_push.watch('handed_on', 'bot');
 ALTER TABLE handed_on OWNER TO regress_contacts_push_new;

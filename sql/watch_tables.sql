@@ -9,7 +9,7 @@ CREATE TABLE users (id integer PRIMARY KEY, name text, email text, phone text, p
 SELECT contacts_push.watch('users', 'ckl123abc456');
 \sf users_contact
 SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'users'::regclass ORDER BY tgname;
-SELECT * FROM contacts_push.watched_trigger ORDER BY trigger_name;
+SELECT * FROM contacts_push_internal.watched_trigger ORDER BY trigger_name;
 INSERT INTO users VALUES (1, 'Ann', 'ann@example.com', '+1', 'secret'), (2, 'Bob', NULL, NULL, 'secret'), (3, NULL, NULL, NULL, 'secret');
 SELECT users_contact(u) FROM users u ORDER BY id;
 SELECT * FROM test.take_outbox();
@@ -99,7 +99,7 @@ CREATE SCHEMA "My Schema";
 CREATE TABLE "My Schema"."Users; ""x"" 'y'" ("The Id" bigint PRIMARY KEY, "Name" text, "e-mail" text, "select" text, "phone" text);
 SELECT contacts_push.watch('"My Schema"."Users; ""x"" ''y''"', 'it''s "my" \ bot',
 	name => '"Name"', email => '"e-mail"', custom_attributes => $$jsonb_build_object('it''s', "select")$$);
-SELECT * FROM contacts_push.watched_trigger ORDER BY trigger_name;
+SELECT * FROM contacts_push_internal.watched_trigger ORDER BY trigger_name;
 INSERT INTO "My Schema"."Users; ""x"" 'y'" VALUES (1, 'Quote', 'q@example.com', 'me', '+1');
 SELECT * FROM test.take_outbox();
 SELECT "My Schema"."Users; ""x"" 'y'_contact"(u) FROM "My Schema"."Users; ""x"" 'y'" u;
@@ -110,7 +110,7 @@ SELECT contacts_push.watch('"My Schema".a234567890123456789012345678901234567890
 SELECT contacts_push.watch('"My Schema".a234567890123456789012345678901234567890123456789012345678901xx', 'bot 2');
 INSERT INTO "My Schema".a234567890123456789012345678901234567890123456789012345678901xx VALUES (1, 'long');
 SELECT * FROM test.take_outbox();
-SELECT DISTINCT chatbot_id, mapping FROM contacts_push.watched_trigger ORDER BY 1;
+SELECT DISTINCT chatbot_id, mapping FROM contacts_push_internal.watched_trigger ORDER BY 1;
 SET client_min_messages = warning;
 DROP SCHEMA "My Schema" CASCADE;
 RESET client_min_messages;
@@ -126,18 +126,18 @@ CREATE TABLE users (id integer PRIMARY KEY, name text, active boolean DEFAULT tr
 SELECT contacts_push.watch('users', 'bot 1');
 SELECT contacts_push.watch('users', 'bot 2', external_id => $$'u' || id$$);
 SELECT contacts_push.watch('users', 'bot 3', custom_attributes => $$jsonb_build_object('active', active)$$);
-SELECT * FROM contacts_push.watched_trigger ORDER BY chatbot_id, trigger_name;
+SELECT * FROM contacts_push_internal.watched_trigger ORDER BY chatbot_id, trigger_name;
 INSERT INTO users VALUES (1, 'One');
 SELECT * FROM test.take_outbox();
 SELECT contacts_push.unwatch('users', 'bot 2');
 INSERT INTO users VALUES (2, 'Two');
 SELECT * FROM test.take_outbox();
 SELECT contacts_push.watch('users', 'bot 4');
-SELECT chatbot_id, trigger_name FROM contacts_push.watched_trigger ORDER BY chatbot_id, trigger_name;
+SELECT chatbot_id, trigger_name FROM contacts_push_internal.watched_trigger ORDER BY chatbot_id, trigger_name;
 SELECT contacts_push.unwatch('users');
 INSERT INTO users VALUES (3, 'Three');
 SELECT * FROM test.take_outbox();
-SELECT count(*) FROM contacts_push.watched_trigger;
+SELECT count(*) FROM contacts_push_internal.watched_trigger;
 -- The mappings that watch() made are gone with their triggers.
 SELECT oid::regprocedure FROM pg_proc WHERE proname LIKE 'users\_contact%' ORDER BY proname;
 DROP TABLE users CASCADE;
@@ -151,7 +151,7 @@ CREATE FUNCTION "To Contact"(u users) RETURNS jsonb LANGUAGE plpgsql AS
 	$$BEGIN RETURN jsonb_build_object('external_id', u.id::text, 'custom_attributes', to_jsonb(u)); END$$;
 SELECT contacts_push.watch('users', 'bot', contact => 'to_contact');
 SELECT contacts_push.watch('users', 'bot 2', contact => 'public."To Contact"');
-SELECT trigger_name, mapping FROM contacts_push.watched_trigger ORDER BY 1;
+SELECT trigger_name, mapping FROM contacts_push_internal.watched_trigger ORDER BY 1;
 SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = 'contacts_push_update';
 INSERT INTO users VALUES (1, 'Ann', 'Lee');
 SELECT * FROM test.take_outbox();
@@ -163,7 +163,7 @@ DROP FUNCTION to_contact(text);
 CREATE TABLE users (id integer PRIMARY KEY, name text);
 CREATE FUNCTION users_contact(integer) RETURNS integer LANGUAGE sql RETURN $1;
 SELECT contacts_push.watch('users', 'bot');
-SELECT DISTINCT mapping FROM contacts_push.watched_trigger;
+SELECT DISTINCT mapping FROM contacts_push_internal.watched_trigger;
 SELECT contacts_push.unwatch('users');
 CREATE FUNCTION own(users) RETURNS jsonb LANGUAGE sql RETURN jsonb_build_object('external_id', $1.id::text);
 SELECT contacts_push.watch('users', 'bot', contact => 'own');

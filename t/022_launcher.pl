@@ -259,7 +259,7 @@ ok(worker_runs($node, $_), "$_ has a worker") for 'copied', 'copied_by_maker';
 for my $database ('template1', 'made_first', 'made_second')
 {
 	is(worker_pid($node, $database), '', "$database has none");
-	ok($node->poll_query_until($database, q{SELECT contacts_push.worker_trouble() = 'this database is a template'}),
+	ok($node->poll_query_until($database, q{SELECT contacts_push_internal.worker_trouble() = 'this database is a template'}),
 		"$database: and no slot");
 }
 $node->safe_psql('template1', 'DROP EXTENSION contacts_push');

@@ -65,9 +65,9 @@ END
 # What is locked, why, and what makes sure that there is something to lock.
 my %row = (
 	request => q{SELECT FROM contacts_push.request},
-	worker_state => q{SELECT FROM contacts_push.worker_state},
+	worker_state => q{SELECT FROM contacts_push_internal.worker_state},
 	# one that is still to be counted; nothing tells the worker of it
-	enqueue_failure => q{SELECT FROM contacts_push.enqueue_failure WHERE NOT counted},
+	enqueue_failure => q{SELECT FROM contacts_push_internal.enqueue_failure WHERE NOT counted},
 	chatbot => q{SELECT FROM contacts_push.chatbot});
 
 # Holds all of a table's rows while requests are under way, and while others are to
@@ -85,7 +85,7 @@ sub lock_table
 	insert_users($node, $_, "$table-sent-", 1, 10) for qw(same also);
 	ok(wait_until(sub { $fake->in_flight > 0 }), "$what: requests are under way");
 	$node->safe_psql('postgres', <<'END') if $table eq 'enqueue_failure';
-INSERT INTO contacts_push.enqueue_failure (chatbot_id, relation, rows, reason) VALUES ('same', 'none', 3, 'by hand')
+INSERT INTO contacts_push_internal.enqueue_failure (chatbot_id, relation, rows, reason) VALUES ('same', 'none', 3, 'by hand')
 END
 	cmp_ok($operator->query_safe("SELECT count(*) FROM ($row{$table} FOR UPDATE) s"), '>', 0, "$what: there are rows");
 	cmp_ok($fake->in_flight, '>', 0, "$what: while they are");

@@ -26,7 +26,7 @@ SELECT seq, chatbot_id, external_id, contact, status, attempts, http_status, CAS
 FROM contacts_push.outbox ORDER BY seq
 END
 my $watched = <<'END';
-SELECT w.*, pg_get_triggerdef(t.oid), pg_get_functiondef(w.mapping::regproc) FROM contacts_push.watched_trigger w
+SELECT w.*, pg_get_triggerdef(t.oid), pg_get_functiondef(w.mapping::regproc) FROM contacts_push_internal.watched_trigger w
 JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.trigger_name ORDER BY w.relation::text, w.trigger_name
 END
 

@@ -69,12 +69,12 @@ like($node->safe_psql('postgres', $all), qr/superseded skipped withdrawn$/, 'and
 # Failures to enqueue are counted when the worker gets to it, and stay to be read until
 # they are old; those that are not counted yet stay however old.
 $node->safe_psql('postgres', <<'END');
-INSERT INTO contacts_push.enqueue_failure (chatbot_id, relation, rows, reason, failed_at) VALUES
+INSERT INTO contacts_push_internal.enqueue_failure (chatbot_id, relation, rows, reason, failed_at) VALUES
 	('bot', 'public.users', 2, 'old', now() - interval '25 hours'), ('bot', 'public.users', 3, 'young', now());
 END
 prune();
-my $failures = q{SELECT string_agg(reason, ' ' ORDER BY reason) FROM contacts_push.enqueue_failure};
-ok(wait_until(sub { $node->safe_psql('postgres', 'SELECT bool_and(counted) FROM contacts_push.enqueue_failure') eq 't' }),
+my $failures = q{SELECT string_agg(reason, ' ' ORDER BY reason) FROM contacts_push_internal.enqueue_failure};
+ok(wait_until(sub { $node->safe_psql('postgres', 'SELECT bool_and(counted) FROM contacts_push_internal.enqueue_failure') eq 't' }),
 	'failures to enqueue are counted');
 like($node->safe_psql('postgres', $failures), qr/young/, 'and can still be read');
 prune();

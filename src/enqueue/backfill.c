@@ -217,7 +217,7 @@ count_invalid(Chunk *chunk)
 }
 
 /*
- * contacts_push.backfill_look(relation regclass, part regclass, chatbot_id text,
+ * contacts_push_internal.backfill_look(relation regclass, part regclass, chatbot_id text,
  *		from_block bigint, to_block bigint, mend boolean,
  *		OUT missing bigint, OUT failures bigint, OUT reason text)
  *
@@ -255,7 +255,7 @@ wait_for_writers(Oid relation)
 }
 
 /*
- * contacts_push.backfill_blocks(relation regclass, part regclass, chatbot_id text,
+ * contacts_push_internal.backfill_blocks(relation regclass, part regclass, chatbot_id text,
  *		from_block bigint, to_block bigint, mend boolean, most bigint) RETURNS bigint
  *
  * Enqueues at most so many.  Has to be the first in its transaction: a lock on the
@@ -272,7 +272,7 @@ contacts_push_backfill_blocks(PG_FUNCTION_ARGS)
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("contacts_push.backfill_blocks() must be called at the isolation level READ COMMITTED")));
+				 errmsg("contacts_push_internal.backfill_blocks() must be called at the isolation level READ COMMITTED")));
 	check_part(PG_GETARG_OID(0), PG_GETARG_OID(1));
 	numbers = outbox_draw(PG_GETARG_INT64(6));
 	wait_for_writers(PG_GETARG_OID(1));

@@ -214,7 +214,7 @@ check_trigger(FunctionCallInfo fcinfo)
 	if (!CALLED_AS_TRIGGER(fcinfo) || !is_one_of_ours((TriggerData *) fcinfo->context))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("contacts_push.enqueue_rows() was not called by a trigger of contacts_push.watch()")));
+				 errmsg("contacts_push_internal.enqueue_rows() was not called by a trigger of contacts_push.watch()")));
 }
 
 char *
@@ -323,7 +323,7 @@ report_failures(Firing *firing)
 }
 
 /*
- * contacts_push.enqueue_rows(): trigger with the arguments chatbot_id and mapping.
+ * contacts_push_internal.enqueue_rows(): trigger with the arguments chatbot_id and mapping.
  */
 Datum
 contacts_push_enqueue_rows(PG_FUNCTION_ARGS)
@@ -409,19 +409,19 @@ contacts_push_enqueue(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(n);
 }
 
-/* contacts_push.wake_worker(): statement trigger of contacts_push.outbox */
+/* contacts_push_internal.wake_worker(): statement trigger of contacts_push.outbox */
 Datum
 contacts_push_wake_worker(PG_FUNCTION_ARGS)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("contacts_push.wake_worker() was not called by a trigger")));
+				 errmsg("contacts_push_internal.wake_worker() was not called by a trigger")));
 	wake_worker_at_commit();
 	return PointerGetDatum(NULL);
 }
 
-/* contacts_push.announce_installation(): called by the extension's script */
+/* contacts_push_internal.announce_installation(): called by the extension's script */
 Datum
 contacts_push_announce_installation(PG_FUNCTION_ARGS)
 {

@@ -107,7 +107,7 @@ analyse_expression(Relation relation, const char *text)
 }
 
 /*
- * contacts_push.qualify(relation regclass, expression text, alias text)
+ * contacts_push_internal.qualify(relation regclass, expression text, alias text)
  */
 Datum
 contacts_push_qualify(PG_FUNCTION_ARGS)
@@ -132,7 +132,7 @@ contacts_push_qualify(PG_FUNCTION_ARGS)
 }
 
 /*
- * contacts_push.expression_type(relation regclass, expression text)
+ * contacts_push_internal.expression_type(relation regclass, expression text)
  */
 Datum
 contacts_push_expression_type(PG_FUNCTION_ARGS)
@@ -163,7 +163,7 @@ name_array(Relation relation, Bitmapset *columns)
 }
 
 /*
- * contacts_push.used_columns(relation regclass, VARIADIC expressions text[])
+ * contacts_push_internal.used_columns(relation regclass, VARIADIC expressions text[])
  */
 Datum
 contacts_push_used_columns(PG_FUNCTION_ARGS)

@@ -60,7 +60,7 @@ contacts_push_validate(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(why));
 }
 
-/* contacts_push.wake(resumed boolean) */
+/* contacts_push_internal.wake(resumed boolean) */
 Datum
 contacts_push_wake(PG_FUNCTION_ARGS)
 {
@@ -71,7 +71,7 @@ contacts_push_wake(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* contacts_push.worker_report(): no row while no worker runs */
+/* contacts_push_internal.worker_report(): no row while no worker runs */
 Datum
 contacts_push_worker_report(PG_FUNCTION_ARGS)
 {
@@ -96,7 +96,7 @@ contacts_push_worker_report(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* contacts_push.worker_trouble(): why no worker runs; NULL: one does */
+/* contacts_push_internal.worker_trouble(): why no worker runs; NULL: one does */
 Datum
 contacts_push_worker_trouble(PG_FUNCTION_ARGS)
 {

@@ -42,7 +42,7 @@
 	"  AND p.external_id = o.external_id" \
 	"  AND p.seq <> o.seq)," \
 	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0)" \
-	" OR coalesce(o.enqueued_at < (SELECT w.restored_at FROM contacts_push.worker_state w), false) "
+	" OR coalesce(o.enqueued_at < (SELECT w.restored_at FROM contacts_push_internal.worker_state w), false) "
 
 /* The pending rows among $1, locked. */
 #define LOCK_PENDING(columns, source) \
@@ -77,7 +77,7 @@
 	" AND (w.status OPERATOR(pg_catalog.=) 'pending' AND w.contact IS NULL" \
 	" OR $2 AND w.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}')) OFFSET 0)) OFFSET 0)"
 
-/* A row l that may have been sent from elsewhere, given contacts_push.worker_state w. */
+/* A row l that may have been sent from elsewhere, given contacts_push_internal.worker_state w. */
 #define IN_DOUBT \
 	"l.status = 'pending' AND NOT l.unconfirmed AND l.contact IS NOT NULL" \
 	" AND (w.restored_at IS NULL OR l.enqueued_at < w.restored_at)"
@@ -132,14 +132,14 @@ static const struct
 
 	/* the mapping of table $1 for chatbot $2 */
 	[OUTBOX_FIND_MAPPING] = {
-		"SELECT w.mapping FROM contacts_push.watched_trigger w"
+		"SELECT w.mapping FROM contacts_push_internal.watched_trigger w"
 		" WHERE w.relation OPERATOR(pg_catalog.=) $1::pg_catalog.regclass"
 		" AND w.chatbot_id OPERATOR(pg_catalog.=) $2 LIMIT 1",
 	2, {OIDOID, TEXTOID}},
 
 	/* $3 rows of table $2 could not be enqueued for chatbot $1, for the reason $4 */
 	[OUTBOX_APPEND_FAILURE] = {
-		"INSERT INTO contacts_push.enqueue_failure (chatbot_id, relation, rows, reason)"
+		"INSERT INTO contacts_push_internal.enqueue_failure (chatbot_id, relation, rows, reason)"
 		" VALUES ($1, $2, $3, $4)",
 	4, {TEXTOID, TEXTOID, INT8OID, TEXTOID}},
 
@@ -433,50 +433,50 @@ static const struct
 
 	/* true if the outbox was worked off anywhere but in cluster $1, timeline $2, database $3 */
 	[OUTBOX_LINEAGE_IS_FOREIGN] = {
-		"SELECT EXISTS (SELECT FROM contacts_push.lineage l"
+		"SELECT EXISTS (SELECT FROM contacts_push_internal.lineage l"
 		" WHERE (l.system_identifier, l.timeline, l.database) <> ($1, $2, $3))",
 	3, {INT8OID, INT4OID, OIDOID}},
 
 	/* a row if that was in another cluster or database, not just on another timeline */
 	[OUTBOX_LINEAGE_ELSEWHERE] = {
-		"SELECT FROM contacts_push.lineage l"
+		"SELECT FROM contacts_push_internal.lineage l"
 		" WHERE (l.system_identifier, l.database) <> ($1, $3) LIMIT 1",
 	3, {INT8OID, INT4OID, OIDOID}},
 
 	/* rows that are older than this moment, if it is the first, were restored */
 	[OUTBOX_RESTORED_NOTE] = {
-		"UPDATE contacts_push.worker_state SET restored_at = clock_timestamp()"
+		"UPDATE contacts_push_internal.worker_state SET restored_at = clock_timestamp()"
 		" WHERE restored_at IS NULL",
 	0},
 
 	[OUTBOX_RESTORED_FORGET] = {
-		"UPDATE contacts_push.worker_state SET restored_at = NULL",
+		"UPDATE contacts_push_internal.worker_state SET restored_at = NULL",
 	0},
 
 	[OUTBOX_LINEAGE_CLEAR] = {
-		"DELETE FROM contacts_push.lineage",
+		"DELETE FROM contacts_push_internal.lineage",
 	0},
 
 	[OUTBOX_LINEAGE_SET] = {
-		"INSERT INTO contacts_push.lineage SELECT $1, $2, $3"
-		" WHERE NOT EXISTS (SELECT FROM contacts_push.lineage)",
+		"INSERT INTO contacts_push_internal.lineage SELECT $1, $2, $3"
+		" WHERE NOT EXISTS (SELECT FROM contacts_push_internal.lineage)",
 	3, {INT8OID, INT4OID, OIDOID}},
 
 	/* pending rows that have no other attempt coming are within $1 */
 	[OUTBOX_POSITION] = {
-		"UPDATE contacts_push.worker_state SET unsettled = $1::int8multirange"
-		" WHERE ctid = (SELECT l.ctid FROM contacts_push.worker_state l"
+		"UPDATE contacts_push_internal.worker_state SET unsettled = $1::int8multirange"
+		" WHERE ctid = (SELECT l.ctid FROM contacts_push_internal.worker_state l"
 		" FOR NO KEY UPDATE SKIP LOCKED)",
 	1, {TEXTOID}},
 
 	/* counts what enqueuers have appended in the chatbots' rows that nobody holds */
 	[OUTBOX_FOLD_FAILURES] = {
 		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
-		" WHERE c.chatbot_id IN (SELECT f.chatbot_id FROM contacts_push.enqueue_failure f"
+		" WHERE c.chatbot_id IN (SELECT f.chatbot_id FROM contacts_push_internal.enqueue_failure f"
 		" WHERE NOT f.counted) FOR NO KEY UPDATE SKIP LOCKED),"
-		" free AS (SELECT f.ctid FROM contacts_push.enqueue_failure f WHERE NOT f.counted"
+		" free AS (SELECT f.ctid FROM contacts_push_internal.enqueue_failure f WHERE NOT f.counted"
 		" AND f.chatbot_id IN (SELECT h.chatbot_id FROM held h) FOR UPDATE SKIP LOCKED),"
-		" found AS (UPDATE contacts_push.enqueue_failure f SET counted = true FROM free e"
+		" found AS (UPDATE contacts_push_internal.enqueue_failure f SET counted = true FROM free e"
 		" WHERE f.ctid = e.ctid RETURNING f.chatbot_id, f.rows)"
 		" UPDATE contacts_push.chatbot c SET enqueue_failures = c.enqueue_failures + g.rows"
 		" FROM (SELECT chatbot_id, sum(rows)::int8 AS rows FROM found GROUP BY chatbot_id) AS g"
@@ -485,26 +485,26 @@ static const struct
 
 	/* at most $2 of them that are counted and older than $1 seconds */
 	[OUTBOX_FAILURE_PRUNE] = {
-		"DELETE FROM contacts_push.enqueue_failure WHERE ctid = ANY (ARRAY("
-		"SELECT f.ctid FROM contacts_push.enqueue_failure f"
+		"DELETE FROM contacts_push_internal.enqueue_failure WHERE ctid = ANY (ARRAY("
+		"SELECT f.ctid FROM contacts_push_internal.enqueue_failure f"
 		" WHERE f.counted AND f.failed_at < now() - make_interval(secs => $1)"
 		" LIMIT $2 FOR UPDATE SKIP LOCKED))",
 	2, {FLOAT8OID, INT8OID}},
 
 	/* what OUTBOX_CHATBOT_COUNT could not add, because somebody held the row */
 	[OUTBOX_TALLY] = {
-		"INSERT INTO contacts_push.tally (chatbot_id, created, present, conflict, rejected, failed)"
+		"INSERT INTO contacts_push_internal.tally (chatbot_id, created, present, conflict, rejected, failed)"
 		" VALUES ($1, $2, $3, $4, $5, $6)",
 	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
 
 	/* adds that to the chatbots' rows that nobody holds */
 	[OUTBOX_FOLD_TALLY] = {
 		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
-		" WHERE c.chatbot_id IN (SELECT t.chatbot_id FROM contacts_push.tally t)"
+		" WHERE c.chatbot_id IN (SELECT t.chatbot_id FROM contacts_push_internal.tally t)"
 		" FOR NO KEY UPDATE SKIP LOCKED),"
-		" free AS (SELECT t.ctid FROM contacts_push.tally t"
+		" free AS (SELECT t.ctid FROM contacts_push_internal.tally t"
 		" WHERE t.chatbot_id IN (SELECT h.chatbot_id FROM held h) FOR UPDATE SKIP LOCKED),"
-		" gone AS (DELETE FROM contacts_push.tally t USING free e"
+		" gone AS (DELETE FROM contacts_push_internal.tally t USING free e"
 		" WHERE t.ctid = e.ctid RETURNING t.*)"
 		" UPDATE contacts_push.chatbot c SET created = c.created + g.created,"
 		" present = c.present + g.present, conflict = c.conflict + g.conflict,"
@@ -519,14 +519,14 @@ static const struct
 	[OUTBOX_PENDING_UNCONFIRMED] = {
 		"UPDATE contacts_push.outbox o SET unconfirmed = true,"
 		" error = 'restored, copied or on a new timeline: it may have been sent elsewhere'"
-		" FROM (SELECT l.seq FROM contacts_push.outbox l, contacts_push.worker_state w"
+		" FROM (SELECT l.seq FROM contacts_push.outbox l, contacts_push_internal.worker_state w"
 		" WHERE " IN_DOUBT " FOR NO KEY UPDATE OF l SKIP LOCKED) AS v"
 		" WHERE o.seq = v.seq",
 	0},
 
 	/* what of that could not be marked, because somebody holds it locked */
 	[OUTBOX_PENDING_CONFIRMED] = {
-		"SELECT l.seq FROM contacts_push.outbox l, contacts_push.worker_state w"
+		"SELECT l.seq FROM contacts_push.outbox l, contacts_push_internal.worker_state w"
 		" WHERE " IN_DOUBT,
 	0},
 };

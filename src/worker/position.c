@@ -2,7 +2,7 @@
  * position.c
  *		Writing down where pending rows can be.
  *
- * For contacts_push.count_pending(), so that it reads no settled rows.
+ * For contacts_push_internal.count_pending(), so that it reads no settled rows.
  */
 #include "postgres.h"
 
@@ -21,7 +21,7 @@
 #define POSITION_US (INT64CONST(1000) * 1000)
 
 /*
- * Writes down where pending rows can be, for contacts_push.count_pending().  Rows that
+ * Writes down where pending rows can be, for contacts_push_internal.count_pending().  Rows that
  * wait for another attempt are left out: the index finds them.  Not in each pass: while a
  * snapshot is held, each version of the row makes the next one dearer.
  */
