@@ -867,7 +867,31 @@ AS 'MODULE_PATHNAME', 'contacts_push_wake'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
 COMMENT ON FUNCTION contacts_push_internal.wake(boolean) IS 'wakes the worker when the transaction commits; resumed: ends its back-offs, too';
 
-CREATE FUNCTION contacts_push.retry(chatbot_id text DEFAULT NULL, external_id text DEFAULT NULL)
+-- The outbox is asked by hopping through its index: of a chatbot whose worker has not
+-- come yet nothing else tells.
+CREATE VIEW contacts_push_internal.known_chatbot AS
+	WITH RECURSIVE hop(chatbot_id) AS (
+		(SELECT o.chatbot_id FROM contacts_push.outbox o ORDER BY o.chatbot_id LIMIT 1)
+		UNION ALL
+		SELECT (SELECT o.chatbot_id FROM contacts_push.outbox o
+				WHERE o.chatbot_id OPERATOR(pg_catalog.>) h.chatbot_id
+				ORDER BY o.chatbot_id LIMIT 1)
+		FROM hop h WHERE h.chatbot_id IS NOT NULL)
+	SELECT h.chatbot_id FROM hop h WHERE h.chatbot_id IS NOT NULL
+	UNION SELECT c.chatbot_id FROM contacts_push.chatbot c
+	UNION SELECT t.chatbot_id FROM contacts_push_internal.watched_trigger t;
+COMMENT ON VIEW contacts_push_internal.known_chatbot IS 'the chatbots that somebody has enqueued for or watches a table for';
+COMMENT ON COLUMN contacts_push_internal.known_chatbot.chatbot_id IS 'the chatbot''s id, as in the URL of the API';
+
+-- Raises for a chatbot that is not among those that are known, and names the nearest.
+CREATE FUNCTION contacts_push_internal.check_chatbot(chatbot_id text, known text[])
+RETURNS void
+AS 'MODULE_PATHNAME', 'contacts_push_check_chatbot'
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION contacts_push_internal.check_chatbot(text, text[]) IS 'raises if a chatbot is not among those that are known';
+
+CREATE FUNCTION contacts_push.retry(chatbot_id text DEFAULT NULL, external_id text DEFAULT NULL,
+	status contacts_push.status DEFAULT NULL, error text DEFAULT NULL)
 RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -876,12 +900,21 @@ AS $$
 DECLARE
 	retried bigint;
 BEGIN
+	PERFORM contacts_push_internal.check_chatbot(retry.chatbot_id,
+		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
+	IF retry.status NOT IN ('conflict', 'rejected', 'failed') THEN
+		RAISE EXCEPTION 'cannot retry what is %', retry.status
+			USING ERRCODE = 'invalid_parameter_value',
+				HINT = 'Refused are conflict, rejected and failed.';
+	END IF;
 	-- Rows of another attempt are found by their next_attempt_at.
 	WITH refused AS (
 		SELECT o.seq, o.chatbot_id, o.status FROM contacts_push.outbox o
 		WHERE o.status IN ('conflict', 'rejected', 'failed')
 		AND (retry.chatbot_id IS NULL OR o.chatbot_id = retry.chatbot_id)
 		AND (retry.external_id IS NULL OR o.external_id = retry.external_id)
+		AND (retry.status IS NULL OR o.status = retry.status)
+		AND (retry.error IS NULL OR o.error LIKE retry.error)
 		FOR NO KEY UPDATE
 	), pending AS (
 		UPDATE contacts_push.outbox o
@@ -904,7 +937,40 @@ BEGIN
 	RETURN retried;
 END
 $$;
-COMMENT ON FUNCTION contacts_push.retry(text, text) IS 'has refused contacts sent again; of a chatbot, or one contact; returns how many';
+COMMENT ON FUNCTION contacts_push.retry(text, text, contacts_push.status, text) IS 'has refused contacts sent again: of a chatbot, one contact, of a status, with an error that is LIKE a pattern; returns how many';
+
+-- What may have been sent is said to, since nobody will ask any more.
+CREATE FUNCTION contacts_push.discard(chatbot_id text, external_id text DEFAULT NULL)
+RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	discarded bigint;
+BEGIN
+	IF discard.chatbot_id IS NULL THEN
+		RAISE EXCEPTION 'chatbot_id must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	PERFORM contacts_push_internal.check_chatbot(discard.chatbot_id,
+		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
+	UPDATE contacts_push.outbox o
+	SET status = 'withdrawn', contact = NULL, next_attempt_at = NULL, settled_at = clock_timestamp(),
+		error = 'discarded by ' || session_user ||
+			CASE WHEN o.unconfirmed
+				 OR EXISTS (SELECT FROM contacts_push.request q
+							WHERE q.finished_at IS NULL AND q.seqs @> o.seq)
+			THEN ' after a request with it that has no usable answer: Chatbase may have it'
+			ELSE '' END
+	WHERE o.chatbot_id = discard.chatbot_id AND o.status = 'pending'
+	AND (discard.external_id IS NULL OR o.external_id = discard.external_id);
+	GET DIAGNOSTICS discarded = ROW_COUNT;
+	PERFORM contacts_push_internal.wake();
+	RETURN discarded;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.discard(text, text) IS 'withdraws what is pending for a chatbot, or for one contact of it; returns how many rows';
 
 CREATE FUNCTION contacts_push.pause(chatbot_id text DEFAULT NULL)
 RETURNS void
@@ -912,9 +978,13 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+	known text[] := ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k ORDER BY k.chatbot_id);
 BEGIN
+	PERFORM contacts_push_internal.check_chatbot(pause.chatbot_id, known);
 	INSERT INTO contacts_push.chatbot (chatbot_id)
-	SELECT pause.chatbot_id WHERE pause.chatbot_id IS NOT NULL
+	SELECT k.chatbot_id FROM unnest(known) AS k(chatbot_id)
+	WHERE pause.chatbot_id IS NULL OR k.chatbot_id = pause.chatbot_id
 	ON CONFLICT DO NOTHING;
 	UPDATE contacts_push.chatbot c
 	SET paused_until = 'infinity', pause_reason = 'paused by ' || session_user, pause_kind = NULL
@@ -931,6 +1001,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
+	PERFORM contacts_push_internal.check_chatbot(resume.chatbot_id,
+		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
 	UPDATE contacts_push.chatbot c
 	SET paused_until = NULL, pause_reason = NULL, pause_kind = NULL
 	WHERE c.paused_until IS NOT NULL

@@ -1,5 +1,5 @@
 -- What an operator asks and does: progress, contact_status, chatbot, worker, request,
--- retry(), pause(), resume(), stripped_attributes.
+-- retry(), discard(), pause(), resume(), stripped_attributes.
 \set ECHO none
 \i sql/include/begin.psql
 \set SHOW_CONTEXT never
@@ -65,7 +65,7 @@ SELECT bool_and(finished_at >= started_at AND duration_ms >= 0 AND contacts = (S
 SELECT contacts_push.retry('shop', '1');
 SELECT contacts_push.flush();
 SELECT * FROM outcome;
-SELECT contacts_push.retry('shop', '2'), contacts_push.retry('shop', 'unknown'), contacts_push.retry('unknown');
+SELECT contacts_push.retry('shop', '2'), contacts_push.retry('shop', 'unknown');
 SELECT * FROM disagreement;
 -- Mended by hand, and retried.
 UPDATE contacts_push.outbox SET contact = contact || '{"email": "uno@example.com"}' WHERE external_id = '1';
@@ -98,9 +98,8 @@ SELECT contacts_push.flush();
 SELECT chatbot_id, external_id, status FROM outcome WHERE external_id = '6';
 SELECT state ~ '^paused by .*, until contacts_push\.resume\(\)$' AS paused, pending FROM contacts_push.progress WHERE chatbot_id = 'shop';
 SELECT paused_until FROM contacts_push.chatbot ORDER BY chatbot_id;
--- of one that isn't known yet, too
-SELECT contacts_push.pause('new');
-SELECT contacts_push.enqueue('new', '{"external_id": "1"}');
+-- of one that isn't known to the worker yet, too
+SELECT contacts_push.enqueue('new', '{"external_id": "1"}'), contacts_push.pause('new');
 SELECT contacts_push.flush();
 SELECT status FROM outcome WHERE chatbot_id = 'new';
 SELECT contacts_push.resume('shop');
@@ -156,6 +155,52 @@ ALTER SYSTEM SET contacts_push.enabled = off;
 \set SHOW_CONTEXT never
 \set ECHO all
 SELECT state FROM contacts_push.progress WHERE chatbot_id = 'shop';
+
+-- A chatbot that nobody knows is a slip of the finger, and makes no phantom.
+CALL test.fails($$SELECT contacts_push.pause('sho')$$);
+CALL test.fails($$SELECT contacts_push.pause('the webshop')$$);
+CALL test.fails($$SELECT contacts_push.resume('othe')$$);
+CALL test.fails($$SELECT contacts_push.retry('shops')$$);
+CALL test.fails($$SELECT contacts_push.discard('Shop')$$);
+CALL test.fails($$SELECT contacts_push.discard(NULL)$$);
+SELECT contacts_push.pause('nwe');
+SELECT chatbot_id FROM contacts_push.progress ORDER BY 1;
+-- one that a table is watched for is known
+CREATE TABLE members (id integer PRIMARY KEY);
+SELECT contacts_push.watch('members', 'club');
+SELECT contacts_push.pause('club');
+SELECT contacts_push.resume('club');
+CALL test.fails($$SELECT contacts_push.pause('clbu')$$);
+DROP TABLE members CASCADE;
+
+-- retry() of a status, and of an error.
+SELECT contacts_push.enqueue('choosy', '[{"external_id": "1", "email": "nobody"}, {"external_id": "2", "email": "nobody"}, {"external_id": "3"}, {"external_id": "4"}]');
+UPDATE contacts_push.outbox SET status = CASE external_id WHEN '4' THEN 'failed' ELSE 'rejected' END::contacts_push.status,
+	error = CASE external_id WHEN '1' THEN 'email must be one' WHEN '2' THEN 'email may be 100%' WHEN '4' THEN 'email server' END
+WHERE chatbot_id = 'choosy';
+INSERT INTO contacts_push.chatbot (chatbot_id, rejected, failed) VALUES ('choosy', 3, 1);
+BEGIN;
+SELECT contacts_push.retry('choosy', status => 'conflict'), contacts_push.retry('choosy', error => 'email'),
+	contacts_push.retry('choosy', '2', 'failed'), contacts_push.retry('choosy', '1', error => '%100%');
+SELECT contacts_push.retry(status => 'failed'), contacts_push.retry(error => '%\%');
+SELECT external_id, status FROM outcome WHERE chatbot_id = 'choosy';
+SELECT contacts_push.retry('choosy', NULL, 'rejected', 'email%');
+ROLLBACK;
+CALL test.fails($$SELECT contacts_push.retry('choosy', status => 'created')$$);
+
+-- discard(): of a contact, of a chatbot; what may have been sent says so.
+SELECT contacts_push.enqueue('choosy', '[{"external_id": "5"}, {"external_id": "6"}, {"external_id": "6"}, {"external_id": "7"}]');
+INSERT INTO contacts_push.outbox (chatbot_id, external_id) VALUES ('choosy', '5');
+UPDATE contacts_push.outbox SET unconfirmed = true, next_attempt_at = now() + interval '1 hour' WHERE chatbot_id = 'choosy' AND external_id = '7';
+SELECT contacts_push.discard('choosy', '6'), contacts_push.discard('choosy', '1');
+SELECT pending FROM contacts_push.progress WHERE chatbot_id = 'choosy';
+SELECT contacts_push.discard('choosy'), contacts_push.discard('choosy');
+SELECT external_id, status, regexp_replace(error, 'discarded by [^ ]+', 'discarded by ROLE') AS error, contact IS NULL AS no_contact, settled_at IS NOT NULL AS settled
+FROM contacts_push.outbox WHERE chatbot_id = 'choosy' ORDER BY seq;
+SELECT pending, rejected, failed, percent, state FROM contacts_push.progress WHERE chatbot_id = 'choosy';
+SELECT * FROM disagreement;
+DELETE FROM contacts_push.outbox WHERE chatbot_id = 'choosy';
+DELETE FROM contacts_push.chatbot WHERE chatbot_id = 'choosy';
 
 -- Attributes that the chatbot doesn't know.
 CALL test.tell('config', '{"strip_attributes": ["plan", "Größe"]}');

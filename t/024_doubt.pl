@@ -82,6 +82,7 @@ sub crash_beside_paused
 	$fake->preset('b', map { { external_id => 'b' . 5 * $_ } } 1 .. $preset);
 	$fake->faults({ match => { chatbot => 'a' }, times => 1, action => { hang => $true } });
 	$node->safe_psql('postgres', <<"END");
+INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ('b');
 SELECT contacts_push.pause('b');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)
 SELECT c, c || i, '{}' FROM generate_series(1, $each) i, unnest('{a,b}'::text[]) c ORDER BY i, c
@@ -317,7 +318,7 @@ sub doubt_ends_after_promotion
 
 	$fake->preset($_, { external_id => 'x' }) for qw(pending fresh);
 	my $insert = q{INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('%s', 'x', '{}')};
-	$primary->safe_psql('postgres', q{SELECT contacts_push.pause('pending')});
+	$primary->safe_psql('postgres', q{INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ('pending'); SELECT contacts_push.pause('pending')});
 	$primary->safe_psql('postgres', sprintf $insert, 'pending');
 	$primary->wait_for_catchup($standby);
 	$primary->stop('immediate');

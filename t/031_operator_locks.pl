@@ -144,7 +144,7 @@ $_->query_safe('COMMIT') for $operator, $second;
 
 # A chatbot that is being made known by an operator, who hasn't committed, is no reason
 # to keep the others waiting, or its own contacts.
-$operator->query_safe($_) for 'BEGIN', q{SELECT contacts_push.pause('new')};
+$operator->query_safe($_) for 'BEGIN', q{INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ('new')}, q{SELECT contacts_push.pause('new')};
 is(write_as_application($node, <<"END"), '', 'a chatbot is not known yet: it may be written for');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('new', '1', '{}'), ('bot', '7001', '{}');
 END

@@ -51,7 +51,7 @@ enqueue('lost', '{"external_id": "present"}');
 ok(settled($node), 'and one whose answer was lost');
 $node->safe_psql('postgres', q{UPDATE contacts_push.outbox SET status = 'failed' WHERE external_id = 'rejected'});
 enqueue('bot', '{"external_id": "rejected 2", "email": "nobody"}');
-$node->safe_psql('postgres', q{SELECT contacts_push.pause('paused')});
+$node->safe_psql('postgres', q{INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ('paused'); SELECT contacts_push.pause('paused')});
 enqueue('paused', '{"external_id": "pending"}');
 is($node->safe_psql('postgres', 'SELECT contacts_push.flush()'), 't', 'nothing is left to do');
 my $all = 'SELECT string_agg(status::text, \' \' ORDER BY status, external_id) FROM contacts_push.outbox';

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/xlog.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "contact/contact.h"
 #include "fmgr.h"
@@ -13,10 +14,13 @@
 #include "server/hooks.h"
 #include "server/shared.h"
 #include "server/wake.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
+COMPAT_FUNCTION_INFO_V1(contacts_push_check_chatbot);
 COMPAT_FUNCTION_INFO_V1(contacts_push_flush);
 COMPAT_FUNCTION_INFO_V1(contacts_push_validate);
 COMPAT_FUNCTION_INFO_V1(contacts_push_wake);
@@ -47,6 +51,65 @@ contacts_push_flush(PG_FUNCTION_ARGS)
 	uint64		ticket = shared_flush_begin();
 
 	PG_RETURN_BOOL(ticket != 0 && shared_flush_wait(ticket, timeout_ms));
+}
+
+/*
+ * The hint for a name that nobody knows: as for a misspelled column, what is nearest
+ * is only guessed to be meant while no more than half of the name is another (or a swap).
+ */
+static const char *
+hint_for_chatbot(const char *chatbot_id, const Datum *known, int nknown)
+{
+	int			length = strlen(chatbot_id);
+	int			best = -1;		/* the least distance so far; -1: no limit yet */
+	char	   *nearest = NULL;
+
+	for (int i = 0; i < nknown; i++)
+	{
+		char	   *candidate = TextDatumGetCString(known[i]);
+		int			distance = varstr_levenshtein_less_equal(chatbot_id, length, candidate,
+															 strlen(candidate), 1, 1, 1,
+															 best, true);
+
+		if (nearest && distance >= best)
+			continue;
+		best = distance;
+		nearest = candidate;
+	}
+	if (nearest == NULL)
+		return "No chatbot is known yet.";
+	return psprintf(best <= Max(length / 2, 2) ? "Perhaps you meant \"%s\"." :
+					"The nearest one that is known is \"%s\".", nearest);
+}
+
+/* contacts_push_internal.check_chatbot(chatbot_id text, known text[]) */
+Datum
+contacts_push_check_chatbot(PG_FUNCTION_ARGS)
+{
+	text	   *chatbot_id = PG_GETARG_TEXT_PP(0);
+	Datum	   *known;
+	int			nknown;
+	char	   *name;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
+					  &known, NULL, &nknown);
+	for (int i = 0; i < nknown; i++)
+	{
+		text	   *candidate = DatumGetTextPP(known[i]);
+
+		if (VARSIZE_ANY_EXHDR(candidate) == VARSIZE_ANY_EXHDR(chatbot_id) &&
+			memcmp(VARDATA_ANY(candidate), VARDATA_ANY(chatbot_id),
+				   VARSIZE_ANY_EXHDR(chatbot_id)) == 0)
+			PG_RETURN_VOID();
+	}
+	name = text_to_cstring(chatbot_id);
+	/* Whoever has mistyped a name has no use for the lines of the function that asked. */
+	error_context_stack = NULL;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("chatbot \"%s\" is not known", name),
+			 errdetail("Nobody has enqueued a contact for it, and no table is watched for it."),
+			 errhint("%s", hint_for_chatbot(name, known, nknown))));
 }
 
 /* contacts_push.validate(contact jsonb) RETURNS text */
