@@ -390,14 +390,18 @@ static const struct
 		"INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ($1) ON CONFLICT DO NOTHING",
 	1, {TEXTOID}},
 
-	/* milliseconds that each paused chatbot still has, -1: for ever; reason and kind */
+	/*
+	 * of each chatbot that has a pause, and of those among $1, the milliseconds that are
+	 * left of it, however few (-1: for ever; NULL: it has none), reason and kind.  A pause
+	 * that is over by the wall clock is told, too: that clock may have been set.
+	 */
 	[OUTBOX_CHATBOT_STATES] = {
 		"SELECT c.chatbot_id, CASE WHEN c.paused_until = 'infinity' THEN -1"
-		" ELSE ceil(EXTRACT(epoch FROM c.paused_until -"
-		" clock_timestamp()) * 1000) END::int8,"
-		" c.pause_reason, c.pause_kind FROM contacts_push.chatbot c"
-		" WHERE c.paused_until > clock_timestamp()",
-	0},
+		" WHEN c.paused_until <= clock_timestamp() THEN 0 WHEN c.paused_until IS NOT NULL THEN"
+		" least(1e15, ceil(EXTRACT(epoch FROM c.paused_until - clock_timestamp()) * 1000))"
+		" END::int8, c.pause_reason, c.pause_kind FROM contacts_push.chatbot c"
+		" WHERE c.paused_until IS NOT NULL OR c.chatbot_id = ANY ($1)",
+	1, {TEXTARRAYOID}},
 
 	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in $1 */
 	[OUTBOX_CHATBOT_COUNT] = {

@@ -165,7 +165,10 @@ pause_lift_all(void)
 	}
 }
 
-/* A pause that stands in the table and that is not known here. */
+/*
+ * A pause that stands in the table.  One that is known here lasts as long as the
+ * monotonic clock says: by the table's the wall clock may end it early.
+ */
 static void
 take_pause(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind)
 {
@@ -187,37 +190,54 @@ take_pause(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind
 	}
 }
 
+/* An operator's resume(): if the pause was for refusals, those are meant. */
+static void
+take_resume(Chatbot *chatbot)
+{
+	chatbot->refuse_all |= chatbot->pause == PAUSE_REFUSALS;
+	end_pause(chatbot);
+	chatbot->pauses = 0;
+}
+
+/* The chatbots that have a pause here, as the argument of a statement. */
+static Datum
+paused_here(void)
+{
+	List	   *chatbots = window_chatbots();
+	char	  **ids = palloc(Max(list_length(chatbots), 1) * sizeof(char *));
+	int			n = 0;
+	ListCell   *cell;
+
+	foreach(cell, chatbots)
+		if (((Chatbot *) lfirst(cell))->pause != PAUSE_NONE)
+			ids[n++] = ((Chatbot *) lfirst(cell))->id;
+	return outbox_text_array(ids, n);
+}
+
 /*
  * What an operator has written counts; what could not be written because somebody
- * holds the row counts until it is.
+ * holds the row counts until it is.  Only a pause that has been taken out of the table
+ * has been ended there; one whose row is gone goes on.
  */
 void
 pause_read_all(void)
 {
-	List	   *paused = NIL;
-	uint64		n = outbox_run(OUTBOX_CHATBOT_STATES, NULL, NULL);
+	Datum		here = paused_here();
+	uint64		n = outbox_run(OUTBOX_CHATBOT_STATES, &here, NULL);
 	ListCell   *cell;
 
 	for (uint64 i = 0; i < n; i++)
 	{
 		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 1));
+		bool		resumed;
+		int64		left_ms = DatumGetInt64(outbox_get(i, 2, &resumed));
 
-		take_pause(chatbot, outbox_get_int64(i, 2), outbox_get_text(i, 3),
-				   outbox_get_text(i, 4));
-		paused = lappend(paused, chatbot);
+		if (!resumed)
+			take_pause(chatbot, left_ms, outbox_get_text(i, 3), outbox_get_text(i, 4));
+		else if (!chatbot->pause_unwritten)
+			take_resume(chatbot);
 	}
 	foreach(cell, window_chatbots())
-	{
-		Chatbot    *chatbot = lfirst(cell);
-
-		if (chatbot->pause_unwritten)
-			write_pause(chatbot);
-		else if (pause_is_on(chatbot) && !list_member_ptr(paused, chatbot))
-		{
-			/* resume(): those refusals are meant, if it was for them. */
-			chatbot->refuse_all |= chatbot->pause == PAUSE_REFUSALS;
-			end_pause(chatbot);
-			chatbot->pauses = 0;
-		}
-	}
+		if (((Chatbot *) lfirst(cell))->pause_unwritten)
+			write_pause(lfirst(cell));
 }
