@@ -96,6 +96,12 @@ SELECT chatbot, key_of(chatbot) FROM unnest(ARRAY['bot', 'other', 'late']) AS ch
 CALL write_file(E'bot:wrong-key\r\n\\*:wrong-key\r\nother:test-key\r\n');
 SELECT chatbot, key_of(chatbot) FROM unnest(ARRAY['bot', 'other']) AS chatbot;
 
+-- One that holds nothing says so: nobody is to look for the chatbot's line.
+CALL write_file('');
+SELECT key_of('bot');
+CALL write_file(E'# to be filled in\n\n \t\n');
+SELECT key_of('bot');
+
 -- What can't be a key is not sent, and not shown.
 CALL write_file('bot:secret key');
 SELECT key_of('bot');

@@ -36,9 +36,8 @@ sub seconds_until
 sub starts
 {
 	my ($database) = @_;
-	my $oid = $node->safe_psql('postgres', "SELECT oid FROM pg_database WHERE datname = '$database'");
 	my $log = slurp_file($node->logfile);
-	return scalar(() = $log =~ /starting background worker process "contacts_push worker for database $oid"/g);
+	return scalar(() = $log =~ /starting background worker process "contacts_push worker for $database"/g);
 }
 
 # A worker other than this one runs; also while the server recovers.

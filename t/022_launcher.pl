@@ -51,9 +51,8 @@ sub reported_pid
 sub starts
 {
 	my ($database) = @_;
-	my $oid = $node->safe_psql('postgres', "SELECT oid FROM pg_database WHERE datname = '$database'");
 	my $log = slurp_file($node->logfile);
-	return scalar(() = $log =~ /starting background worker process "contacts_push worker for database $oid"/g);
+	return scalar(() = $log =~ /starting background worker process "contacts_push worker for $database"/g);
 }
 
 # Ends the launcher, and waits until another one has been through all databases:

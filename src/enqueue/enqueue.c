@@ -40,7 +40,7 @@ COMPAT_FUNCTION_INFO_V1(contacts_push_announce_installation);
  * them by.  watch() makes a row trigger where there are children.
  */
 #define HAS_CHILDREN \
-	"the table has got children by inheritance since it was watched: call contacts_push.unwatch() and contacts_push.watch() again"
+	"The table has got children by inheritance since it was watched."
 
 /* palloc'd; NULL: it has none. */
 static char *
@@ -291,9 +291,11 @@ warn_of_rows(const Firing *firing, const char *name)
 static void
 warn_of_deleted_rows(const Firing *firing, const char *name)
 {
+	bool		row = TRIGGER_FIRED_FOR_ROW(firing->trigger->tg_event);
+
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
-			 TRIGGER_FIRED_FOR_ROW(firing->trigger->tg_event) ?
+			 row ?
 			 errmsg("a deleted row of \"%s\" was not withdrawn from chatbot \"%s\"",
 					name, firing->chatbot_id) :
 			 errmsg_plural("%lld deleted row of \"%s\" was not withdrawn from chatbot \"%s\"",
@@ -301,7 +303,10 @@ warn_of_deleted_rows(const Firing *firing, const char *name)
 						   firing->failures, (long long) firing->failures,
 						   name, firing->chatbot_id),
 			 errdetail_internal("%s", firing->reason),
-			 errhint("What of them is still pending is withdrawn by INSERT INTO contacts_push.outbox (chatbot_id, external_id).")));
+			 errhint("%sWhat of them is still pending is withdrawn by INSERT INTO contacts_push.outbox (chatbot_id, external_id) VALUES (%s, '...'), with the external_id of each.",
+					 row || !firing->trigger->tg_relation->rd_rel->relhassubclass ? "" :
+					 "Call contacts_push.unwatch() and contacts_push.watch() again. ",
+					 quote_literal_cstr(firing->chatbot_id))));
 }
 
 /* One warning a statement, and a row that counts them for contacts_push.progress. */
@@ -426,7 +431,7 @@ Datum
 contacts_push_announce_installation(PG_FUNCTION_ARGS)
 {
 	if (shared_available())
-		wake_launcher_at_commit();
+		wake_launcher_at_commit(MyDatabaseId);
 	else if (!IsBinaryUpgrade)
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -6,7 +6,7 @@
  * DROP DATABASE, ALTER DATABASE ... RENAME and SET TABLESPACE, and of CREATE
  * DATABASE in the one that it copies, which want to be alone there.  It is stopped
  * before they look, and comes back by itself where the database is still there and
- * no template.
+ * no template.  The launcher is told when one becomes a template or ceases to be one.
  */
 #include "postgres.h"
 
@@ -98,6 +98,18 @@ wants_to_be_alone(Node *statement)
 	return NULL;
 }
 
+/* The database of which the statement changes whether it is to have a worker, or NULL. */
+static const char *
+changes_who_is_served(Node *statement)
+{
+	AlterDatabaseStmt *alter = (AlterDatabaseStmt *) statement;
+
+	if (IsA(statement, AlterDatabaseStmt) &&
+		(get_option(alter->options, "is_template") || get_option(alter->options, "allow_connections")))
+		return alter->dbname;
+	return NULL;
+}
+
 /* False where the command will be refused; then the worker is left alone. */
 static bool
 may_be_alone(Node *statement, Oid database)
@@ -127,6 +139,9 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 	else
 		standard_ProcessUtility(statement, source, read_only, context, params,
 								environment, dest, completion);
+	name = changes_who_is_served(statement->utilityStmt);
+	if (name)
+		wake_launcher_at_commit(get_database_oid(name, true));
 }
 
 void

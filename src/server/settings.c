@@ -356,9 +356,9 @@ split_key_line(char *line)
 	return NULL;
 }
 
-/* The key in the file's content for the chatbot; NULL: no line matches. */
+/* The key in the file's content for the chatbot; NULL: no line matches, or none is there. */
 static char *
-match_key(char *content, const char *chatbot_id)
+match_key(char *content, const char *chatbot_id, bool *is_empty)
 {
 	char	   *rest = content;
 	char	   *line;
@@ -373,6 +373,7 @@ match_key(char *content, const char *chatbot_id)
 			line[n - 1] = '\0';
 		if (*line == '\0' || *line == '#')
 			continue;
+		*is_empty = false;
 		whole = pstrdup(line);
 		key = split_key_line(line);
 		if (key == NULL)
@@ -406,16 +407,18 @@ settings_find_key(const char *chatbot_id, char **why)
 	if (*api_key_file)
 	{
 		char	   *content = read_key_file(why);
+		bool		is_empty = true;
 		char	   *key;
 
 		/* A file that can't be used is to be mended, not worked around. */
 		if (content == NULL)
 			return NULL;
-		key = match_key(content, chatbot_id);
+		key = match_key(content, chatbot_id, &is_empty);
 		if (key)
 			return check_found_key(key, chatbot_id, why);
-		*why = psprintf("key file \"%s\" has no line for chatbot \"%s\"",
-						api_key_file, chatbot_id);
+		*why = is_empty ? psprintf("key file \"%s\" is empty", api_key_file) :
+			psprintf("key file \"%s\" has no line for chatbot \"%s\"",
+					 api_key_file, chatbot_id);
 	}
 	if (*api_key)
 		return pstrdup(api_key);

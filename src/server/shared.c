@@ -172,7 +172,7 @@ shared_tell_launcher(Oid database)
 	if (shared == NULL)
 		return;
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	if (shared->ninstallations < MAX_INSTALLATIONS)
+	if (OidIsValid(database) && shared->ninstallations < MAX_INSTALLATIONS)
 		shared->installations[shared->ninstallations++] = database;
 	else
 		shared->look_at_all = true;

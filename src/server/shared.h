@@ -47,7 +47,10 @@ extern bool shared_available(void);
 /* Sets the latch of a database's worker; resumed: by contacts_push.resume(). */
 extern void shared_wake_worker(Oid database, bool resumed);
 
-/* Tells the launcher that the extension came to a database. */
+/*
+ * Tells the launcher to look at a database: the extension has come to it, or it has
+ * become a template or ceased to be one.  InvalidOid: at all.
+ */
 extern void shared_tell_launcher(Oid database);
 
 /* ---- commands that want to be alone in a database ---- */

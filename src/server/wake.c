@@ -14,6 +14,7 @@
 static bool wake_worker_pending = false;
 static bool wake_resumed = false;
 static bool wake_launcher_pending = false;
+static Oid	wake_launcher_for;	/* the database it is to look at; InvalidOid: all */
 
 /*
  * Runs after the transaction has become visible to others, so that whoever is
@@ -26,7 +27,7 @@ wake_callback(XactEvent event, void *arg)
 	if (event == XACT_EVENT_COMMIT && wake_worker_pending)
 		shared_wake_worker(MyDatabaseId, wake_resumed);
 	if (event == XACT_EVENT_COMMIT && wake_launcher_pending)
-		shared_tell_launcher(MyDatabaseId);
+		shared_tell_launcher(wake_launcher_for);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)
 		wake_worker_pending = wake_resumed = wake_launcher_pending = false;
@@ -59,8 +60,10 @@ wake_worker_resumed_at_commit(void)
 }
 
 void
-wake_launcher_at_commit(void)
+wake_launcher_at_commit(Oid database)
 {
 	register_wake_callback();
+	wake_launcher_for = !wake_launcher_pending || wake_launcher_for == database ?
+		database : InvalidOid;
 	wake_launcher_pending = true;
 }

@@ -14,7 +14,10 @@ extern void wake_worker_at_commit(void);
 /* The same, by contacts_push.resume(): back-offs are over, too. */
 extern void wake_worker_resumed_at_commit(void);
 
-/* The launcher: the extension has come to this database. */
-extern void wake_launcher_at_commit(void);
+/*
+ * The launcher: the extension has come to this database, or it has become a template or
+ * ceased to be one.
+ */
+extern void wake_launcher_at_commit(Oid database);
 
 #endif							/* CONTACTS_PUSH_WAKE_H */

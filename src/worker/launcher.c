@@ -47,7 +47,8 @@
 typedef struct Database
 {
 	Oid			oid;
-	bool		exists;			/* found by the last look */
+	NameData	name;			/* as of the last look */
+	bool		exists;			/* found by it */
 	bool		wanted;			/* a worker is to run */
 	BackgroundWorkerHandle *handle; /* NULL: none was started, or it has ended */
 	bool		adopted;		/* an earlier launcher's worker runs */
@@ -146,7 +147,12 @@ look_at_databases(void)
 		if (form->datistemplate)
 			end_worker(form->oid);
 		else if (form->datallowconn)
-			find_database(form->oid)->exists = true;
+		{
+			Database   *found = find_database(form->oid);
+
+			found->exists = true;
+			found->name = form->datname;
+		}
 	}
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
@@ -172,6 +178,9 @@ take_installations(void)
 
 	if (n < 0)
 		look_again_at_all();
+	/* One that is told of may have become a template, or ceased to be one. */
+	if (n != 0)
+		look_at = 0;
 	for (int i = 0; i < n; i++)
 	{
 		Database   *database = find_database(oids[i]);
@@ -225,7 +234,7 @@ start_worker(Database *database)
 	strlcpy(bgworker.bgw_function_name, "contacts_push_worker_main",
 			sizeof(bgworker.bgw_function_name));
 	snprintf(bgworker.bgw_name, sizeof(bgworker.bgw_name),
-			 "contacts_push worker for database %u", database->oid);
+			 "contacts_push worker for %s", NameStr(database->name));
 	strlcpy(bgworker.bgw_type, "contacts_push worker", sizeof(bgworker.bgw_type));
 	bgworker.bgw_main_arg = ObjectIdGetDatum(database->oid);
 	bgworker.bgw_notify_pid = MyProcPid;
@@ -235,8 +244,8 @@ start_worker(Database *database)
 	if (database->failures == 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no background worker is free for contacts_push in database %u",
-						database->oid),
+				 errmsg("no background worker is free for contacts_push in database \"%s\"",
+						NameStr(database->name)),
 				 errhint("Increase max_worker_processes; the start is tried again.")));
 	shared_release_worker(database->oid);
 	put_off(database);
