@@ -49,6 +49,9 @@ CALL refuses('[{"external_id": "a", "custom_attributes": "plan"}]');
 CALL refuses('{"external_id": "a", "email": "none"}');
 SELECT jsonb_agg(jsonb_build_object('external_id', n::text)) AS users FROM generate_series(1, 1001) n \gset
 CALL refuses(:'users');
+-- Twice in one call: both elements are named.
+CALL refuses('[{"external_id": "a"}, {"external_id": "b"}, {"external_id": "A"}, {"external_id": "b"}, {"external_id": "a"}]');
+CALL refuses('[{"external_id": "a", "email": "a@example.com"}, {"external_id": "b"}, {"external_id": "c", "email": "A@Example.com"}]');
 SELECT stats -> 'requests' AS requests FROM test.ask('stats') AS stats;
 -- What the schema says nothing about is for the server to decide.
 SELECT external_id FROM chatbase_create_contacts('bot', '{"external_id": "more", "nickname": 7, "stripe_accounts": [], "custom_attributes": {}, "name": ""}');
@@ -64,11 +67,10 @@ CALL test.fault('{"status": 404}');
 CALL refuses('{"external_id": "a"}');
 CALL test.no_fault();
 
--- 409: an external_id or an e-mail, whatever its case, that is there already or comes twice.
+-- 409: an external_id or an e-mail, whatever its case, that is there already.
 CALL test.tell('contacts?chatbot=taken', '{"users": [{"external_id": "old", "email": "old@example.com"}]}');
 CALL refuses('[{"external_id": "new"}, {"external_id": "old"}]', chatbot => 'taken');
 CALL refuses('[{"external_id": "new", "email": "OLD@Example.com"}]', chatbot => 'taken');
-CALL refuses('[{"external_id": "new"}, {"external_id": "new"}]', chatbot => 'taken');
 SELECT * FROM test.held('taken');
 
 -- 5xx: nobody knows whether the contacts were created.

@@ -10,6 +10,7 @@
 #include <math.h>
 
 #include "catalog/pg_authid.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "chatbase/http.h"
 #include "compat.h"
@@ -27,6 +28,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
+#include "utils/formatting.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
@@ -38,6 +40,7 @@ typedef struct Call
 	const char *chatbot_id;
 	int			n;
 	const char **external_ids;	/* UTF-8 */
+	const char **emails;		/* in lower case; NULL: none */
 	const char *key;
 	uint64		key_hash;
 	StringInfoData body;
@@ -93,6 +96,7 @@ static void
 add_user(Call *call, JsonbContainer *user, const char *path)
 {
 	char	   *why = contact_check(user, path, NULL);
+	char	   *email;
 	char	   *json;
 	int			length;
 
@@ -102,7 +106,51 @@ add_user(Call *call, JsonbContainer *user, const char *path)
 	if (json == NULL)
 		bad_argument(psprintf("%s has text that cannot be converted to UTF-8", path));
 	contact_body_add(&call->body, json, length);
+	email = contact_member(user, "email");
+	call->emails[call->n] = email ? str_tolower(email, strlen(email), DEFAULT_COLLATION_OID) : NULL;
 	call->external_ids[call->n++] = contact_to_utf8(contact_member(user, "external_id"));
+}
+
+/* What a user has of a member, for finding who else has it. */
+typedef struct Occurrence
+{
+	const char *text;
+	int			user;
+} Occurrence;
+
+static int
+compare_occurrences(const void *a, const void *b)
+{
+	const Occurrence *left = a;
+	const Occurrence *right = b;
+	int			order = strcmp(left->text, right->text);
+
+	return order != 0 ? order : left->user - right->user;
+}
+
+/* Chatbase would refuse all of the request for it, and not say for whom. */
+static void
+check_distinct(const char *member, const char *const *texts, int n)
+{
+	Occurrence *found = palloc(n * sizeof(Occurrence));
+	Occurrence *again = NULL;	/* the first that somebody before it has, too */
+	int			nfound = 0;
+
+	for (int i = 0; i < n; i++)
+		if (texts[i])
+			found[nfound++] = (Occurrence) {texts[i], i};
+	qsort(found, nfound, sizeof(Occurrence), compare_occurrences);
+	for (int i = 1; i < nfound; i++)
+		if (strcmp(found[i - 1].text, found[i].text) == 0 &&
+			(again == NULL || found[i].user < again->user))
+			again = &found[i];
+	if (again)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("users[%d].%s is the same as users[%d].%s",
+						again->user, member, again[-1].user, member),
+				 errhint("An external_id, and an e-mail (compared without case), belongs to one contact of a chatbot only.")));
+	pfree(found);
 }
 
 static void
@@ -119,6 +167,7 @@ add_users(Call *call, JsonbContainer *users)
 						n, CONTACT_MAX_USERS),
 				 errhint("Send them in several calls, or enqueue them in contacts_push.outbox.")));
 	call->external_ids = palloc(n * sizeof(char *));
+	call->emails = palloc(n * sizeof(char *));
 	for (uint32 i = 0; i < n; i++)
 	{
 		JsonbValue *user = getIthJsonbValueFromContainer(users, i);
@@ -129,6 +178,8 @@ add_users(Call *call, JsonbContainer *users)
 		CHECK_FOR_INTERRUPTS();
 		add_user(call, user->val.binary.data, path);
 	}
+	check_distinct("external_id", call->external_ids, call->n);
+	check_distinct("email", call->emails, call->n);
 }
 
 static void
@@ -146,6 +197,7 @@ read_arguments(FunctionCallInfo fcinfo, Call *call)
 	if (JsonContainerIsObject(users))
 	{
 		call->external_ids = palloc(sizeof(char *));
+		call->emails = palloc(sizeof(char *));
 		add_user(call, users, "users");
 	}
 	else if (JsonContainerIsArray(users) && !JsonContainerIsScalar(users))
