@@ -36,6 +36,13 @@ SELECT custom_attributes = '{"n": 1.50, "big": 12345678901234567890, "t": true, 
 FROM chatbase_create_contacts('bot', '{"external_id": "attributes", "custom_attributes":
 	{"n": 1.50, "big": 12345678901234567890, "t": true, "none": null, "list": [1, {"a": []}], "o": {"o": {}}, "": "empty key"}}');
 
+-- Times as text, which a compatible server may send.
+CALL test.fault(jsonb_build_object('status', 200, 'body', '{"data": [{"id": "1", "external_id": "times",
+	"created_at": "2024-02-29T12:34:56.789012+05:30", "updated_at": "2024-02-29T08:00:00Z"}]}'));
+SELECT created_at = '2024-02-29 07:04:56.789012 UTC' AS created_at, updated_at = '2024-02-29 08:00 UTC' AS updated_at
+FROM chatbase_create_contacts('bot', '{"external_id": "times"}');
+CALL test.no_fault();
+
 -- Text arrives as it is: quotes, backslashes, control characters, emoji, and what looks like an escape.
 CREATE TABLE texts (n serial, value text);
 INSERT INTO texts (value) VALUES

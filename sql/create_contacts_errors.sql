@@ -59,6 +59,9 @@ SELECT external_id FROM chatbase_create_contacts('bot', '{"external_id": "more",
 -- 400: what the server finds wrong where the checks here don't.
 CALL test.fault('{"refuse": true}');
 CALL refuses('{"external_id": "a"}');
+-- A NUL, which text can't have, hides nothing else of what it said.
+CALL test.fault(jsonb_build_object('status', 400, 'body', '{"message": "name \u0000 is not valid"}'));
+CALL refuses('{"external_id": "a"}');
 -- 401
 CALL test.fault('{"status": 401, "message": "Invalid API key"}');
 CALL refuses('{"external_id": "a"}');

@@ -13,6 +13,7 @@
  */
 #include "chatbase/reply.h"
 #include "chatbase/reply_ascii.h"
+#include "chatbase/reply_time.h"
 
 #include <limits.h>
 #include <math.h>
@@ -51,6 +52,7 @@ typedef struct Document
 	Reply		reply;			/* first: what reply_free() is given */
 	struct json_object *root;
 	struct json_object **elements;	/* of reply.contacts, borrowed from root */
+	char	   *message;		/* a copy, where it has a NUL that is not to end it */
 } Document;
 
 /* What is known of a body once it has been scanned. */
@@ -298,12 +300,15 @@ get_text(struct json_object *value)
 	return text;
 }
 
-/* A time in seconds or milliseconds; false if it is none. */
+/* A time in seconds or milliseconds, or as text; false if it is none. */
 static bool
 get_time(struct json_object *value, double *seconds)
 {
+	const char *text = get_text(value);
 	double		number;
 
+	if (text != NULL)
+		return reply_time_read(text, seconds) && *seconds <= LAST_TIME;
 	if (!json_object_is_type(value, json_type_int) &&
 		!json_object_is_type(value, json_type_double))
 		return false;
@@ -380,22 +385,50 @@ find_contacts(struct json_object *data)
 	return NULL;
 }
 
-static const char *
+/* The string that says what is wrong, borrowed; NULL if there is none. */
+static struct json_object *
 find_message(struct json_object *root)
 {
 	struct json_object *value;
-	const char *message = NULL;
 
-	if (json_object_object_get_ex(root, "message", &value))
-		message = get_text(value);
-	if (message == NULL && json_object_object_get_ex(root, "error", &value))
+	if (json_object_object_get_ex(root, "message", &value) &&
+		json_object_is_type(value, json_type_string))
+		return value;
+	if (!json_object_object_get_ex(root, "error", &value))
+		return NULL;
+	if (json_object_is_type(value, json_type_object) &&
+		!json_object_object_get_ex(value, "message", &value))
+		return NULL;
+	return json_object_is_type(value, json_type_string) ? value : NULL;
+}
+
+/*
+ * The message is for people, so that a NUL in it must not hide the rest: it becomes a
+ * space.  False: out of memory.
+ */
+static bool
+read_message(Document *document)
+{
+	struct json_object *value = find_message(document->root);
+	size_t		length;
+
+	if (value == NULL)
+		return true;
+	document->reply.message = get_text(value);
+	if (document->reply.message != NULL)
+		return true;
+	length = json_object_get_string_len(value);
+	document->message = malloc(length + 1);
+	if (document->message == NULL)
+		return false;
+	memcpy(document->message, json_object_get_string(value), length + 1);
+	for (size_t i = 0; i < length; i++)
 	{
-		message = get_text(value);
-		if (json_object_is_type(value, json_type_object) &&
-			json_object_object_get_ex(value, "message", &value))
-			message = get_text(value);
+		if (document->message[i] == '\0')
+			document->message[i] = ' ';
 	}
-	return message;
+	document->reply.message = document->message;
+	return true;
 }
 
 /* The index in "users[i]..." or "users.i..."; -1: names no user. */
@@ -482,8 +515,8 @@ reply_parse(const char *body, size_t len)
 	if (document->root != NULL)
 	{
 		document->reply.is_json = true;
-		document->reply.message = find_message(document->root);
-		if (json_object_object_get_ex(document->root, "data", &data) &&
+		out_of_memory = !read_message(document);
+		if (!out_of_memory && json_object_object_get_ex(document->root, "data", &data) &&
 			(array = find_contacts(data)) != NULL)
 			out_of_memory = !read_contacts(document, array);
 		if (!out_of_memory)
@@ -507,6 +540,7 @@ reply_free(Reply *reply)
 	document = reply->private;
 	json_object_put(document->root);
 	free(document->elements);
+	free(document->message);
 	free(reply->contacts);
 	free(reply->culprits);
 	free(document);

@@ -21,8 +21,8 @@
  * One Contact.  A member that is absent, null, of another type than the page
  * says, or a string with a NUL in it, is NULL (of the times: has_ is false).
  * Strings are valid UTF-8.  Of members of one name the last counts.  A time may
- * be a fraction, or milliseconds where it is too large for seconds; one beyond
- * the year 9999 is none.
+ * be a fraction, milliseconds where it is too large for seconds, or text in ISO
+ * 8601; one beyond the year 9999 is none.
  */
 typedef struct ReplyContact
 {
@@ -42,7 +42,8 @@ typedef struct Reply
 {
 	bool		is_json;		/* the whole body is one JSON object */
 	const char *message;		/* "message", or "error" (or its "message") where
-								 * there is none; NULL if absent */
+								 * there is none, NULs in it replaced by
+								 * spaces; NULL if absent */
 	bool		has_contacts;	/* data is an array, or data.created is one */
 	int			ncontacts;
 	ReplyContact *contacts;		/* elements that are not objects are left out */

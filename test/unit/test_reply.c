@@ -216,6 +216,7 @@ test_types(void)
 	{
 		bool		text = strncmp(values[i], "\"2024", 5) == 0;
 		bool		number = values[i][0] == '1' && strcmp(values[i], "1e300") != 0;
+		bool		time = number || text;
 		bool		array = values[i][0] == '[';
 		bool		object = values[i][0] == '{';
 		char		body[1024] = "{\"data\":[{";
@@ -231,7 +232,7 @@ test_types(void)
 		ok((contact->id != NULL) == text && (contact->external_id != NULL) == text &&
 		   (contact->name != NULL) == text && (contact->email != NULL) == text &&
 		   (contact->phonenumber != NULL) == text, "strings of %s", values[i]);
-		ok(contact->has_created_at == number && contact->has_updated_at == number,
+		ok(contact->has_created_at == time && contact->has_updated_at == time,
 		   "times of %s", values[i]);
 		ok((reply_contact_json(reply, 0, REPLY_STRIPE_ACCOUNTS) != NULL) == array &&
 		   (reply_contact_json(reply, 0, REPLY_CUSTOM_ATTRIBUTES) != NULL) == object,
@@ -273,6 +274,72 @@ test_times(void)
 }
 
 static void
+test_times_as_text(void)
+{
+	static const struct
+	{
+		const char *text;
+		double		seconds;	/* NAN: not taken */
+	}			times[] = {
+		{"2024-01-01T00:00:00Z", 1704067200},
+		{"2024-01-01t00:00:00z", 1704067200},
+		{"2024-01-01 00:00:00", 1704067200},
+		{"2024-01-01", 1704067200},
+		{"2024-01-01T00:00Z", 1704067200},
+		{"2024-01-01T00:00:00.75Z", 1704067200.75},
+		{"2024-01-01T00:00:00,5", 1704067200.5},
+		{"2024-01-01T01:00:00+01:00", 1704067200},
+		{"2023-12-31T18:30:00.250-0530", 1704067200.25},
+		{"2024-01-01T02+02", NAN},
+		{"2024-01-01T02:00:00+02", 1704067200},
+		{"2024-01-01T00:00:00-00:00", 1704067200},
+		{"2016-12-31T23:59:60Z", 1483228800},
+		{"2024-02-29T12:34:56Z", 1709210096},
+		{"1970-01-01T00:00:00Z", 0},
+		{"1969-12-31T23:59:59.5Z", -0.5},
+		{"2000-03-01T00:00:00Z", 951868800},
+		{"0001-01-01T00:00:00Z", -62135596800.0},
+		{"9999-12-31T23:59:59Z", 253402300799.0},
+		{"9999-12-31T23:59:59-01:00", NAN},
+		{"0000-01-01T00:00:00Z", NAN},
+		{"10000-01-01T00:00:00Z", NAN},
+		{"2023-02-29T00:00:00Z", NAN},
+		{"1900-02-29T00:00:00Z", NAN},
+		{"2024-13-01T00:00:00Z", NAN},
+		{"2024-00-01T00:00:00Z", NAN},
+		{"2024-04-31T00:00:00Z", NAN},
+		{"2024-01-00T00:00:00Z", NAN},
+		{"2024-01-01T24:00:00Z", NAN},
+		{"2024-01-01T00:60:00Z", NAN},
+		{"2024-01-01T00:00:61Z", NAN},
+		{"2024-01-01T00:00:00.Z", NAN},
+		{"2024-01-01T00:00:00+", NAN},
+		{"2024-01-01T00:00:00+1", NAN},
+		{"2024-01-01T00:00:00+01:", NAN},
+		{"2024-01-01T00:00:00+16:00", NAN},
+		{"2024-01-01T00:00:00+01:60", NAN},
+		{"2024-01-01T00:00:00Z ", NAN},
+		{"2024-01-01T", NAN},
+		{"2024-1-1", NAN},
+		{"2024-01-01T00:00:00\\u0000Z", NAN},
+		{" 2024-01-01", NAN},
+		{"yesterday", NAN},
+		{"", NAN},
+	};
+
+	for (size_t i = 0; i < LENGTH(times); i++)
+	{
+		char		value[64];
+		double		seconds;
+
+		snprintf(value, sizeof(value), "\"%s\"", times[i].text);
+		seconds = time_of(value);
+		ok(isnan(times[i].seconds) ? isnan(seconds) : seconds == times[i].seconds,
+		   "a time as text: '%s'", times[i].text);
+	}
+}
+
+static void
 test_duplicates(void)
 {
 	Reply	   *reply = parse("{\"message\":\"a\",\"message\":\"b\",\"data\":1,\"data\":"
@@ -295,7 +362,10 @@ test_messages(void)
 		{"{\"message\":null,\"error\":\"b\"}", "b"},
 		{"{\"message\":{\"x\":1},\"error\":{\"message\":\"c\"}}", "c"},
 		{"{\"message\":\"\"}", ""},
-		{"{\"message\":\"a\\u0000b\"}", NULL},
+		{"{\"message\":\"a\\u0000b\"}", "a b"},
+		{"{\"message\":\"\\u0000\"}", " "},
+		{"{\"message\":\"\\u0000\",\"error\":\"b\"}", " "},
+		{"{\"error\":{\"message\":\"c\\u0000\\u0000\"}}", "c  "},
 		{"{\"error\":{\"message\":1}}", NULL},
 		{"{\"error\":{}}", NULL},
 		{"{\"error\":[\"message\"]}", NULL},
@@ -496,6 +566,7 @@ main(void)
 	test_cuts();
 	test_types();
 	test_times();
+	test_times_as_text();
 	test_duplicates();
 	test_messages();
 	test_culprits();
