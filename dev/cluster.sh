@@ -8,21 +8,23 @@
 # After cluster_start NAME: CLUSTER (its directory; its log is CLUSTER.log), and
 # PGHOST, PGPORT, PGUSER and PGDATABASE in the environment.
 # After fake_start: FAKE_URL; the API's base URL is $FAKE_URL/api/v1.
+#
+# Of each there is one a shell; those of several subshells keep apart.
 
 # cluster_start NAME [SETTING...]: a new cluster, reached through a socket in
-# the private directory only.  A SETTING is a line of postgresql.conf.
+# its own directory only.  A SETTING is a line of postgresql.conf.
 cluster_start()
 {
 	CLUSTER=$WORK/$1
 	shift
-	export PGHOST=$WORK PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
-	as_user "$BIN/initdb" --no-sync -A trust -U "$PGUSER" -D "$CLUSTER" >"$PRIVATE/initdb.log" 2>&1 || {
-		cat "$PRIVATE/initdb.log" >&2
+	export PGHOST=$CLUSTER PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
+	as_user "$BIN/initdb" --no-sync -A trust -U "$PGUSER" -D "$CLUSTER" >"$PRIVATE/${CLUSTER##*/}.initdb" 2>&1 || {
+		cat "$PRIVATE/${CLUSTER##*/}.initdb" >&2
 		return 1
 	}
 	printf '%s\n' \
 		"listen_addresses = ''" \
-		"unix_socket_directories = '$WORK'" \
+		"unix_socket_directories = '$CLUSTER'" \
 		"unix_socket_permissions = 0700" \
 		"shared_preload_libraries = 'contacts_push'" \
 		"fsync = on" \
@@ -57,13 +59,13 @@ cluster_stop()
 # its standard input does, so at the latest with this script.
 fake_start()
 {
-	local line
+	local line log=$PRIVATE/fake.$BASHPID
 
 	coproc FAKE {
-		exec "${AS_USER[@]}" "$FAKE_CHATBASE" --port 0 --exit-with-stdin "$@" 2>"$PRIVATE/fake.log"
+		exec "${AS_USER[@]}" "$FAKE_CHATBASE" --port 0 --exit-with-stdin "$@" 2>"$log"
 	}
 	if ! read -r -t 60 -u "${FAKE[0]:-}" line || [[ $line != 'listening on '* ]]; then
-		echo "the stand-in didn't start: $(cat "$PRIVATE/fake.log")" >&2
+		echo "the stand-in didn't start: $(cat "$log")" >&2
 		return 1
 	fi
 	FAKE_URL=${line#listening on }

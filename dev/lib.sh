@@ -29,7 +29,6 @@ CLONE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 command_limit=30m
 
 PRIVATE=
-GROUP=
 AS_USER=()
 
 # The copies have to be readable for the unprivileged user.
@@ -64,7 +63,7 @@ private_begin()
 	PG_CONFIG=$(find_pg_config)
 	BIN=$ROOT$("$PG_CONFIG" --bindir)
 	export FAKE_CHATBASE=$SOURCE/test/fake_chatbase/fake_chatbase
-	mkdir "$SOURCE" "$ROOT"
+	mkdir "$SOURCE" "$ROOT" "$PRIVATE/groups"
 	mkdir -m 0700 "$WORK"
 	choose_user
 	export HOME=$WORK TMPDIR=$WORK
@@ -93,18 +92,20 @@ as_user()
 # interruptible CMD...: runs it so that a signal stops it at once.  A shell
 # serves a trap only when its foreground command has ended, but interrupts a
 # wait; CMD gets a process group of its own, which private_end then ends.  Fails
-# with status 124 if it takes longer than command_limit.
+# with status 124 if it takes longer than command_limit.  Several may run at a
+# time, in subshells.
 interruptible()
 {
-	local status=0
+	local status=0 group
 
 	# A background command is born with SIGINT ignored, and what it starts
 	# (psql, tests that send SIGINT) would inherit that.
 	setsid env --default-signal=INT,QUIT \
 		timeout --kill-after=10 "$command_limit" "$@" </dev/null &
-	GROUP=$!
-	wait "$GROUP" || status=$?
-	GROUP=
+	group=$!
+	: >"$PRIVATE/groups/$group"
+	wait "$group" || status=$?
+	rm "$PRIVATE/groups/$group"
 	return "$status"
 }
 
@@ -129,17 +130,33 @@ until_or()
 	done
 }
 
-group_is_gone()
+# groups_are_gone GROUP...
+groups_are_gone()
 {
-	! kill -0 -- "-$GROUP" 2>/dev/null
+	local group
+
+	for group in "$@"; do
+		! kill -0 -- "-$group" 2>/dev/null || return
+	done
 }
 
-# Ends what interruptible was running when a signal came.
-end_group()
+# Ends what interruptible was running when a signal came, and before that the
+# subshells that would go on when it has ended.
+end_groups()
 {
-	[ -n "$GROUP" ] || return 0
-	kill -TERM -- "-$GROUP" 2>/dev/null || kill -TERM "$GROUP" 2>/dev/null
-	until_or 10 group_is_gone || kill -KILL -- "-$GROUP" 2>/dev/null
+	local group groups=()
+
+	jobs -p | xargs -r kill -TERM 2>/dev/null
+	for group in "$PRIVATE"/groups/*; do
+		group=${group##*/}
+		[ "$group" != '*' ] || continue
+		groups+=("$group")
+		kill -TERM -- "-$group" 2>/dev/null || kill -TERM "$group" 2>/dev/null
+	done
+	until_or 10 groups_are_gone "${groups[@]}" ||
+		for group in "${groups[@]}"; do
+			kill -KILL -- "-$group" 2>/dev/null
+		done
 }
 
 # Prints the processes whose program lies in the private directory, as those of
@@ -183,7 +200,7 @@ private_end()
 	trap '' INT TERM HUP
 	set +e
 	if [ -n "$PRIVATE" ]; then
-		end_group
+		end_groups
 		end_servers
 		rm -rf "$PRIVATE"
 	fi

@@ -9,6 +9,14 @@
 # FAKE_CHATBASE (the stand-in's program) and, for regress and isolation,
 # FAKE_CHATBASE_URL (of one that runs).
 
+# Files of TAP tests that run at a time.
+tap_jobs=$((4 * $(nproc)))
+
+# How much is shown of what a failed part, or a failed file of TAP tests, has
+# printed, and of that file's log; the whole is in tmp_check/.
+lines_shown=100
+log_lines_shown=20
+
 # keep PART FILE...: copies files of a failed part to the clone, for whom the
 # clone belongs to.
 keep()
@@ -19,6 +27,12 @@ keep()
 	mkdir -p "$to"
 	cp -R "$@" "$to/"
 	chown -R --reference="$CLONE" "$CLONE/tmp_check"
+}
+
+# Leaves out of a test's output that something passed.
+without_passed()
+{
+	grep -Ev '^ *(ok|1\.\.)[ 0-9]|^ *# Subtest'
 }
 
 # copy_folders PART FOLDER...: a directory of the unprivileged user's with
@@ -127,7 +141,11 @@ part_isolation()
 	run_regress isolation "$(pgxs_dir)/test/isolation/pg_isolation_regress" "$options" $tests
 }
 
-# part_tap [FILE...]: FILE is relative to the clone.
+# part_tap [FILE...]: FILE is relative to the clone.  Files run side by side,
+# more of them than there are processors: most of the time a test waits.
+#
+# Each goes through a prove of its own.  With -j a single one would show neither
+# the tests that passed nor which file a message belongs to.
 part_tap()
 {
 	local dir status=0 files=("$@")
@@ -137,13 +155,34 @@ part_tap()
 		mapfile -t files < <(cd "$dir" && compgen -G 't/*.pl')
 	fi
 	[ ${#files[@]} -gt 0 ] || return
-	# as PostgreSQL's Makefile.global calls it, from 15 (TESTDIR) on
+	as_user mkdir "$dir/out"
+	# as PostgreSQL's Makefile.global calls prove, from 15 (TESTDIR) on
+	printf '%s\0' "${files[@]}" >"$PRIVATE/tap.files"
+	# shellcheck disable=SC2016 # sh expands it
 	as_user_in "$dir" env PATH="$BIN:$PATH" TESTDIR="$dir" \
 		TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
 		PG_REGRESS="$(pgxs_dir)/test/regress/pg_regress" PGPORT=65432 \
-		prove -v -I "$(pgxs_dir)/test/perl" -I t/lib "${files[@]}" || status=$?
-	if [ "$status" -ne 0 ] && [ -d "$dir/tmp_check/log" ]; then
-		keep tap "$dir/tmp_check/log"
-	fi
+		PERL5LIB="$(pgxs_dir)/test/perl:$dir/t/lib${PERL5LIB:+:$PERL5LIB}" \
+		xargs -0 -a "$PRIVATE/tap.files" -n 1 -P "$tap_jobs" \
+		sh -c 'prove -v --timer "$1" >"out/${1##*/}" 2>&1' sh || status=$?
+	for file in "${files[@]}"; do
+		cat "$dir/out/${file##*/}"
+		grep -q '^Result: PASS' "$dir/out/${file##*/}" || tap_failed "$dir" "$file"
+	done
 	return "$status"
+}
+
+# tap_failed DIR FILE: shows and keeps what a failed file has left.
+tap_failed()
+{
+	local name=${2##*/}
+
+	{
+		echo "$2:"
+		without_passed <"$1/out/$name" | tail -n "$lines_shown" | sed 's/^/    /'
+		# what a test dies of, or waited for in vain, stands there only
+		echo "  end of regress_log_${name%.pl}:"
+		tail -n "$log_lines_shown" "$1/tmp_check/log/regress_log_${name%.pl}" | sed 's/^/    /'
+	} >>"$PRIVATE/tap.failed"
+	keep tap "$1"/tmp_check/log/*"${name%.pl}"*
 }
