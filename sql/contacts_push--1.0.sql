@@ -206,6 +206,13 @@ COMMENT ON COLUMN contacts_push_internal.worker_state.unsettled IS 'where in con
 COMMENT ON COLUMN contacts_push_internal.worker_state.restored_at IS 'when it was noticed that the outbox was worked off elsewhere: older rows may have been sent there; NULL: it was not';
 COMMENT ON INDEX contacts_push_internal.worker_state_single IS 'keeps it to one row';
 
+-- Whatever is updated or deleted from needs an identity, or a publication that comes to
+-- hold it (FOR ALL TABLES, say) has every such statement fail.  These have no key.
+ALTER TABLE contacts_push_internal.tally REPLICA IDENTITY FULL;
+ALTER TABLE contacts_push_internal.enqueue_failure REPLICA IDENTITY FULL;
+ALTER TABLE contacts_push_internal.lineage REPLICA IDENTITY FULL;
+ALTER TABLE contacts_push_internal.worker_state REPLICA IDENTITY FULL;
+
 -- What pg_dump carries: all but the requests that are over.
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push.outbox_seq_seq', '');
@@ -388,6 +395,27 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION contacts_push_internal.check_json_expression(regclass, text, text) IS 'raises for an expression that makes no JSON object or array';
+
+-- The outbox belongs to the server that works it off: a subscriber has no use for it,
+-- and one without its tables stops at their first change.
+CREATE FUNCTION contacts_push_internal.warn_of_publications()
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	publication text;
+BEGIN
+	FOR publication IN
+		SELECT pubname FROM pg_publication WHERE puballtables ORDER BY pubname
+	LOOP
+		RAISE WARNING 'publication "%" publishes the tables of contacts_push, too', publication
+			USING DETAIL = 'It is FOR ALL TABLES. A subscriber that does not have these tables stops at the first change of one.',
+				HINT = 'Publish the tables that are meant by name or by schema.';
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.warn_of_publications() IS 'warns of publications that the tables of contacts_push are in without having been named';
 
 -- Raises where a table cannot be watched.
 CREATE FUNCTION contacts_push_internal.check_watchable(relation regclass, chatbot_id text)
@@ -658,6 +686,7 @@ BEGIN
 				HINT = 'Write the column''s own expression, or make it a stored one.';
 	END IF;
 	PERFORM contacts_push_internal.create_triggers(relation, chatbot_id, mapping, columns);
+	PERFORM contacts_push_internal.warn_of_publications();
 END
 $$;
 COMMENT ON FUNCTION contacts_push_internal.watch_qualified(regclass, text, text, text, text, text, text, text, text, regprocedure) IS 'contacts_push.watch() with its expressions qualified';
@@ -1255,3 +1284,4 @@ END
 $$;
 
 SELECT contacts_push_internal.announce_installation();
+SELECT contacts_push_internal.warn_of_publications();
