@@ -59,6 +59,8 @@ CREATE TABLE contacts_push.outbox (
 	external_id text NOT NULL
 		CONSTRAINT outbox_external_id_check
 		CHECK (octet_length(external_id) BETWEEN 1 AND 1024),
+	relation oid,
+	previous_external_id text,
 	contact jsonb,
 	status contacts_push.status NOT NULL DEFAULT 'pending',
 	attempts integer NOT NULL DEFAULT 0,
@@ -78,6 +80,8 @@ COMMENT ON TABLE contacts_push.outbox IS 'contacts to be created at Chatbase, on
 COMMENT ON COLUMN contacts_push.outbox.seq IS 'order of arrival';
 COMMENT ON COLUMN contacts_push.outbox.chatbot_id IS 'the chatbot it is for';
 COMMENT ON COLUMN contacts_push.outbox.external_id IS 'the contact''s identity in this database';
+COMMENT ON COLUMN contacts_push.outbox.relation IS 'OID of the watched table it came from, of partitions the root; NULL: contacts_push.enqueue() or a plain INSERT';
+COMMENT ON COLUMN contacts_push.outbox.previous_external_id IS 'the key has been changed from this one';
 COMMENT ON COLUMN contacts_push.outbox.contact IS 'the ContactInput to send; NULL withdraws the contact, and once the row is settled and nothing is to be mended';
 COMMENT ON COLUMN contacts_push.outbox.status IS 'what became of it';
 COMMENT ON COLUMN contacts_push.outbox.attempts IS 'failures charged to this contact alone';

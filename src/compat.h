@@ -77,6 +77,18 @@
 #define compat_my_proc_number() (MyProc->pgprocno)
 #endif
 
+/* Index entries of a row that was inserted: the arguments differ since 16, and again since 19. */
+#if PG_VERSION_NUM >= 190000
+#define compat_insert_index_tuples(relinfo, slot, estate) \
+	ExecInsertIndexTuples((relinfo), (estate), 0, (slot), NIL, NULL)
+#elif PG_VERSION_NUM >= 160000
+#define compat_insert_index_tuples(relinfo, slot, estate) \
+	ExecInsertIndexTuples((relinfo), (slot), (estate), false, false, NULL, NIL, false)
+#else
+#define compat_insert_index_tuples(relinfo, slot, estate) \
+	ExecInsertIndexTuples((relinfo), (slot), (estate), false, false, NULL, NIL)
+#endif
+
 /* The module's name and version are visible in pg_get_loaded_modules() since 18. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_MODULE_MAGIC(name_, version_) \

@@ -265,7 +265,7 @@ Datum
 contacts_push_backfill_blocks(PG_FUNCTION_ARGS)
 {
 	Chunk		chunk = {0};
-	Datum		numbers;
+	int64	   *numbers;
 	int64		appended;
 
 	/* The rows must be seen as they are after the wait. */
@@ -277,7 +277,8 @@ contacts_push_backfill_blocks(PG_FUNCTION_ARGS)
 	numbers = outbox_draw(PG_GETARG_INT64(6));
 	wait_for_writers(PG_GETARG_OID(1));
 	map_blocks(&chunk, fcinfo);
-	appended = outbox_append_missing(chunk.chatbot_id, chunk.rows, PG_GETARG_BOOL(5), numbers);
+	appended = outbox_append_missing(chunk.chatbot_id, chunk.rows, PG_GETARG_BOOL(5),
+									 PG_GETARG_OID(0), numbers, PG_GETARG_INT64(6));
 	tuplestore_end(chunk.rows);
 	PG_RETURN_INT64(appended);
 }

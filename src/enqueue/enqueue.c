@@ -19,8 +19,10 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/shared.h"
+#include "server/try.h"
 #include "server/wake.h"
 #include "store/outbox.h"
+#include "store/outbox_append.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/jsonb.h"
@@ -125,21 +127,67 @@ note_all(Firing *firing, Tuplestorestate *rows)
 	ExecDropSingleTupleTableSlot(slot);
 }
 
+/* Rows on their way into the outbox. */
+typedef struct Appending
+{
+	const char *chatbot_id;
+	Oid			relation;		/* that they come from, or InvalidOid */
+	Tuplestorestate *rows;
+	int64		appended;		/* how many of them can stand in the outbox */
+} Appending;
+
+/* True for an external_id that can stand in the outbox. */
+static bool
+is_external_id(Datum value)
+{
+	struct varlena *text = PG_DETOAST_DATUM_PACKED(value);
+	Size		bytes = VARSIZE_ANY_EXHDR(text);
+
+	return bytes >= 1 && bytes <= CONTACT_MAX_EXTERNAL_ID;
+}
+
+static void
+append_rows(void *arg)
+{
+	Appending  *appending = arg;
+	Datum		chatbot_id = CStringGetTextDatum(appending->chatbot_id);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(outbox_rows_desc(), &TTSOpsMinimalTuple);
+	OutboxAppend *append = outbox_append_begin();
+
+	while (tuplestore_gettupleslot(appending->rows, true, false, slot))
+	{
+		slot_getallattrs(slot);
+		if (slot->tts_isnull[0] || !is_external_id(slot->tts_values[0]) ||
+			(!slot->tts_isnull[1] && !JB_ROOT_IS_OBJECT(DatumGetJsonbP(slot->tts_values[1]))))
+			continue;
+		outbox_append_row(append, chatbot_id, slot->tts_values[0], appending->relation, NULL,
+						  slot->tts_isnull[1] ? NULL : &slot->tts_values[1]);
+		appending->appended++;
+	}
+	outbox_append_end(append);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
 /*
  * Appends rows and lets go of them: those that no later statement has had its say on
- * already.  count: as failures if they cannot stand in the outbox.
+ * already.  count: as failures if they cannot stand in the outbox.  What an operator's
+ * constraint, trigger or lock on the outbox refuses is a failure of the push as well.
  */
 static void
 append(Firing *firing, Tuplestorestate *rows, bool count)
 {
+	Appending	appending = {firing->chatbot_id};
+	char	   *reason;
 	int64		n;
-	int64		left_out;
 
 	rows = without_outdated(firing, rows);
 	n = tuplestore_tuple_count(rows);
-	left_out = n > 0 ? n - outbox_append(firing->chatbot_id, rows) : 0;
-	if (count)
-		enqueue_count_failure(firing, left_out, ENQUEUE_INVALID);
+	appending.rows = rows;
+	appending.relation = enqueue_watched_table(firing->trigger);
+	if (n > 0 && !try_run(append_rows, &appending, &reason))
+		enqueue_count_failure(firing, n, reason);
+	else if (count)
+		enqueue_count_failure(firing, n - appending.appended, ENQUEUE_INVALID);
 	if (firing->nested)
 		note_all(firing, rows);
 	tuplestore_end(rows);
@@ -309,16 +357,29 @@ warn_of_deleted_rows(const Firing *firing, const char *name)
 					 quote_literal_cstr(firing->chatbot_id))));
 }
 
-/* One warning a statement, and a row that counts them for contacts_push.progress. */
+static void
+append_failure(void *arg)
+{
+	Firing	   *firing = arg;
+	Relation	relation = firing->trigger->tg_relation;
+
+	outbox_append_failure(firing->chatbot_id,
+						  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)),
+													 RelationGetRelationName(relation)),
+						  firing->failures, firing->reason);
+}
+
+/*
+ * One warning a statement, and a row that counts them for contacts_push.progress.  Where
+ * even that cannot be appended the warning is all there is.
+ */
 static void
 report_failures(Firing *firing)
 {
-	Relation	relation = firing->trigger->tg_relation;
-	const char *name = RelationGetRelationName(relation);
+	const char *name = RelationGetRelationName(firing->trigger->tg_relation);
+	char	   *reason;
 
-	outbox_append_failure(firing->chatbot_id,
-						  quote_qualified_identifier(get_namespace_name(RelationGetNamespace(relation)), name),
-						  firing->failures, firing->reason);
+	(void) try_run(append_failure, firing, &reason);
 	if (TRIGGER_FIRED_FOR_ROW(firing->trigger->tg_event) && !is_first_in_statement(firing))
 		return;
 	if (TRIGGER_FIRED_BY_DELETE(firing->trigger->tg_event))
@@ -377,10 +438,9 @@ add_contact(Tuplestorestate *rows, const JsonbValue *value, const char *path)
 Datum
 contacts_push_enqueue(PG_FUNCTION_ARGS)
 {
-	Tuplestorestate *rows;
+	Appending	appending = {0};
 	char	   *chatbot_id;
 	JsonbContainer *contacts;
-	int64		n;
 
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
@@ -394,11 +454,12 @@ contacts_push_enqueue(PG_FUNCTION_ARGS)
 				 errmsg("chatbot_id must have 1 to %d bytes, and cannot be \".\" or \"..\"",
 						CONTACT_MAX_EXTERNAL_ID)));
 	contacts = &PG_GETARG_JSONB_P(1)->root;
-	rows = outbox_rows_create();
+	appending.chatbot_id = chatbot_id;
+	appending.rows = outbox_rows_create();
 	if (JsonContainerIsArray(contacts) && !JsonContainerIsScalar(contacts))
 	{
 		for (uint32 i = 0; i < JsonContainerSize(contacts); i++)
-			add_contact(rows, getIthJsonbValueFromContainer(contacts, i),
+			add_contact(appending.rows, getIthJsonbValueFromContainer(contacts, i),
 						psprintf("contact[%u]", i));
 	}
 	else
@@ -407,11 +468,11 @@ contacts_push_enqueue(PG_FUNCTION_ARGS)
 
 		whole.val.binary.data = contacts;
 		whole.val.binary.len = VARSIZE(PG_GETARG_JSONB_P(1)) - VARHDRSZ;
-		add_contact(rows, &whole, "contact");
+		add_contact(appending.rows, &whole, "contact");
 	}
-	n = tuplestore_tuple_count(rows) > 0 ? outbox_append(chatbot_id, rows) : 0;
-	tuplestore_end(rows);
-	PG_RETURN_INT64(n);
+	append_rows(&appending);
+	tuplestore_end(appending.rows);
+	PG_RETURN_INT64(appending.appended);
 }
 
 /* contacts_push_internal.wake_worker(): statement trigger of contacts_push.outbox */

@@ -117,28 +117,24 @@ trigger_relation(Relation triggers, Oid trigger, Oid *parent)
 	return relation;
 }
 
-/*
- * The row type that the mapping takes: for a trigger that a partition has from its
- * parent it is that of the table that is watched, whatever functions there are for the
- * partition's own, and whatever that table has become a partition of.
- */
-static Oid
-mapped_type(const TriggerData *trigger)
+/* Whatever that table has become a partition of. */
+Oid
+enqueue_watched_table(const TriggerData *trigger)
 {
 	Oid			relation = RelationGetRelid(trigger->tg_relation);
 	Oid			oid = trigger->tg_trigger->tgoid;
 	Relation	triggers;
 
 	if (!trigger->tg_trigger->tgisclone)
-		return trigger->tg_relation->rd_rel->reltype;
+		return relation;
 	triggers = table_open(TriggerRelationId, AccessShareLock);
 	while (OidIsValid(oid))
 		relation = trigger_relation(triggers, oid, &oid);
 	table_close(triggers, AccessShareLock);
-	return get_rel_type_id(relation);
+	return relation;
 }
 
-/* Maps one row. */
+/* Maps one row, as one of the watched table, whatever functions a partition's own type has. */
 static void
 map_row(void *arg)
 {
@@ -149,7 +145,7 @@ map_row(void *arg)
 
 	if (pass->plan == NULL)
 		pass->plan = outbox_plan_row(firing->mapping, relation->rd_rel->reltype,
-									 mapped_type(firing->trigger));
+									 get_rel_type_id(enqueue_watched_table(firing->trigger)));
 	outbox_run_mapping(pass->plan, NULL, &row, pass->rows);
 }
 

@@ -30,6 +30,9 @@ typedef struct Firing
 /* Completes a firing whose trigger, chatbot and mapping are given. */
 extern void enqueue_map_begin(Firing *firing);
 
+/* The watched table whose trigger fires: of partitions the one that the trigger was made on. */
+extern Oid	enqueue_watched_table(const TriggerData *trigger);
+
 /* Counts rows that are left out for a reason, which is copied. */
 extern void enqueue_count_failure(Firing *firing, int64 failures, const char *reason);
 

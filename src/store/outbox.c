@@ -21,6 +21,7 @@
 #include "pgstat.h"
 #include "storage/lmgr.h"
 #include "store/outbox.h"
+#include "store/outbox_append.h"
 #include "store/outbox_sql.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -363,7 +364,6 @@ outbox_find_tids(const char *table, const char *condition, int *n)
 	return tids;
 }
 
-/* The owner of the outbox, in whose name rows are appended. */
 static Oid
 outbox_owner(void)
 {
@@ -381,25 +381,23 @@ outbox_owner(void)
 }
 
 /*
- * Runs a statement as the outbox's owner; the switch is that of the server's
- * foreign-key triggers.  An error restores the user with the transaction.
+ * Runs a SELECT as the outbox's owner, connected to SPI; the switch is that of the
+ * server's foreign-key triggers.  An error restores the user with the transaction.
  */
 static uint64
-run_as_owner(OutboxStatement statement, const Datum *values,
-			 EphemeralNamedRelation relation)
+read_as_owner(OutboxStatement statement, const Datum *values,
+			  EphemeralNamedRelation relation)
 {
 	Oid			user;
 	int			context;
 	uint64		n;
 
+	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the rows to look for");
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(outbox_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_NOFORCE_RLS);
-	outbox_connect();
-	if (relation && SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the rows to append");
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
 	n = outbox_run(statement, values, NULL);
-	outbox_disconnect();
 	SetUserIdAndSecContext(user, context);
 	return n;
 }
@@ -417,12 +415,15 @@ name_rows(Tuplestorestate *rows)
 	return relation;
 }
 
-int64
-outbox_append(const char *chatbot_id, Tuplestorestate *rows)
+static int64
+count_as_owner(OutboxStatement statement, const Datum *values, Tuplestorestate *rows)
 {
-	Datum		value = CStringGetTextDatum(chatbot_id);
+	int64		n;
 
-	return run_as_owner(OUTBOX_APPEND, &value, name_rows(rows));
+	outbox_connect();
+	n = read_as_owner(statement, values, name_rows(rows));
+	outbox_disconnect();
+	return n;
 }
 
 int64
@@ -430,19 +431,35 @@ outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend)
 {
 	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(mend)};
 
-	return run_as_owner(OUTBOX_COUNT_MISSING, values, name_rows(rows));
+	return count_as_owner(OUTBOX_COUNT_MISSING, values, rows);
 }
 
 int64
-outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend,
-					  Datum numbers)
+outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend, Oid relation,
+					  const int64 *numbers, int64 n)
 {
-	Datum		values[3] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(mend), numbers};
+	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(mend)};
+	OutboxAppend *append;
+	int64		missing;
 
-	return run_as_owner(OUTBOX_APPEND_MISSING, values, name_rows(rows));
+	outbox_connect();
+	missing = (int64) read_as_owner(OUTBOX_FIND_MISSING, values, name_rows(rows));
+	n = Min(n, missing);
+	append = outbox_append_begin_numbered();
+	for (int64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		contact = outbox_get(i, 2, &isnull);
+
+		outbox_append_numbered_row(append, numbers[i], values[0], outbox_get(i, 1, &isnull),
+								   relation, &contact);
+	}
+	outbox_append_end(append);
+	outbox_disconnect();
+	return n;
 }
 
-Datum
+int64 *
 outbox_draw(int64 n)
 {
 	Oid			outbox = outbox_relation();
@@ -453,25 +470,13 @@ outbox_draw(int64 n)
 	LockRelationOid(outbox, RowExclusiveLock);
 	for (int64 i = 0; i < n; i++)
 		numbers[i] = nextval_internal(sequence, false);
-	return outbox_int8_array(numbers, n);
+	return numbers;
 }
 
 int64
 outbox_count_invalid(Tuplestorestate *rows)
 {
-	return run_as_owner(OUTBOX_COUNT_INVALID, NULL, name_rows(rows));
-}
-
-void
-outbox_append_failure(const char *chatbot_id, const char *relation, int64 rows,
-					  const char *reason)
-{
-	Datum		values[4] = {
-		CStringGetTextDatum(chatbot_id), CStringGetTextDatum(relation),
-		Int64GetDatum(rows), CStringGetTextDatum(reason)
-	};
-
-	run_as_owner(OUTBOX_APPEND_FAILURE, values, NULL);
+	return count_as_owner(OUTBOX_COUNT_INVALID, NULL, rows);
 }
 
 char *

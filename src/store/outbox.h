@@ -15,12 +15,10 @@
 /* In the order of their texts in outbox.c, where each is described. */
 typedef enum OutboxStatement
 {
-	OUTBOX_APPEND,
-	OUTBOX_APPEND_MISSING,
+	OUTBOX_FIND_MISSING,
 	OUTBOX_COUNT_MISSING,
 	OUTBOX_COUNT_INVALID,
 	OUTBOX_FIND_MAPPING,
-	OUTBOX_APPEND_FAILURE,
 	OUTBOX_READ_TAIL,
 	OUTBOX_READ_SPAN,
 	OUTBOX_READ_DUE,
@@ -159,27 +157,23 @@ extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
 							   const Datum *argument, Tuplestorestate *rows);
 
 /*
- * Appends rows to the outbox with the rights of its owner; rows whose
- * external_id or contact cannot stand there are left out.  Returns how many were
- * appended.
- */
-extern int64 outbox_append(const char *chatbot_id, Tuplestorestate *rows);
-
-/*
  * How many of the rows the outbox does not have an intent of that counts; mend: or whose
  * newest one is not created and says something else.
  */
 extern int64 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend);
 
-/* Appends these, under numbers that outbox_draw() has given. */
+/*
+ * Appends these as the current user, with the watched table that they come from, under the
+ * n numbers that outbox_draw() has given; more than there are numbers are left out.
+ */
 extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend,
-								   Datum numbers);
+								   Oid relation, const int64 *numbers, int64 n);
 
 /*
- * Draws so many numbers for rows that are appended later in the transaction; an
- * array of int8.  Until the transaction ends the worker waits for them to appear.
+ * Draws n numbers for rows that are appended later in the transaction, palloc'd.  Until
+ * the transaction ends the worker waits for them to appear.
  */
-extern Datum outbox_draw(int64 n);
+extern int64 *outbox_draw(int64 n);
 
 /* How many of the rows cannot stand in the outbox and would be left out. */
 extern int64 outbox_count_invalid(Tuplestorestate *rows);
@@ -189,9 +183,5 @@ extern char *outbox_find_mapping(Oid relation, const char *chatbot_id);
 
 /* The tids, palloc'd as text, of a table's rows that meet a condition; both as above. */
 extern char **outbox_find_tids(const char *table, const char *condition, int *n);
-
-/* Notes, with the same rights, that rows of a watched table were left out. */
-extern void outbox_append_failure(const char *chatbot_id, const char *relation,
-								  int64 rows, const char *reason);
 
 #endif							/* CONTACTS_PUSH_OUTBOX_H */

@@ -3,7 +3,7 @@
  *		The text of every statement of outbox.c, which alone includes it.
  *
  * Tables are qualified.  The worker's search_path is pg_catalog, so its statements
- * need no more; what runs in anybody's session (OUTBOX_APPEND) is qualified down
+ * need no more; what runs in anybody's session (OUTBOX_FIND_MISSING) is qualified down
  * to the operators.
  *
  * Whatever settles a row locks it first with SKIP LOCKED: waiting for somebody's
@@ -13,7 +13,7 @@
 #ifndef CONTACTS_PUSH_OUTBOX_SQL_H
 #define CONTACTS_PUSH_OUTBOX_SQL_H
 
-/* Name under which rows on their way in are visible to OUTBOX_APPEND. */
+/* Name under which rows on their way in are visible to OUTBOX_FIND_MISSING. */
 #define ROWS_NAME "contacts_push_rows"
 
 /*
@@ -95,29 +95,12 @@ static const struct
 	Oid			types[6];
 }			statements[OUTBOX_STATEMENTS] =
 {
-	/* rows of ROWS_NAME into the outbox, for chatbot $1 */
-	[OUTBOX_APPEND] = {
-		"INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)"
-		" SELECT $1, r.external_id, r.contact FROM " ROWS_NAME " r"
-		" WHERE pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1"
-		" AND pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.<=) 1024"
-		" AND (r.contact IS NULL OR pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object')",
-	1, {TEXTOID}},
+	/* contacts of which the outbox has no intent for chatbot $1 that counts (see MISSING_ROWS) */
+	[OUTBOX_FIND_MISSING] = {
+		"SELECT r.external_id, r.contact" MISSING_ROWS,
+	2, {TEXTOID, BOOLOID}},
 
-	/*
-	 * the same for contacts of which there is no intent that counts (see MISSING_ROWS),
-	 * under the numbers $3; more than there are numbers are left out
-	 */
-	[OUTBOX_APPEND_MISSING] = {
-		"INSERT INTO contacts_push.outbox (seq, chatbot_id, external_id, contact)"
-		" OVERRIDING SYSTEM VALUE"
-		" SELECT ($3)[m.place], $1, m.external_id, m.contact FROM ("
-		"SELECT r.external_id, r.contact, pg_catalog.row_number() OVER () AS place"
-		MISSING_ROWS ") m"
-		" WHERE m.place OPERATOR(pg_catalog.<=) pg_catalog.cardinality($3)",
-	3, {TEXTOID, BOOLOID, INT8ARRAYOID}},
-
-	/* what that would append, were there numbers enough */
+	/* how many that finds */
 	[OUTBOX_COUNT_MISSING] = {
 		"SELECT" MISSING_ROWS,
 	2, {TEXTOID, BOOLOID}},
@@ -136,12 +119,6 @@ static const struct
 		" WHERE w.relation OPERATOR(pg_catalog.=) $1::pg_catalog.regclass"
 		" AND w.chatbot_id OPERATOR(pg_catalog.=) $2 LIMIT 1",
 	2, {OIDOID, TEXTOID}},
-
-	/* $3 rows of table $2 could not be enqueued for chatbot $1, for the reason $4 */
-	[OUTBOX_APPEND_FAILURE] = {
-		"INSERT INTO contacts_push_internal.enqueue_failure (chatbot_id, relation, rows, reason)"
-		" VALUES ($1, $2, $3, $4)",
-	4, {TEXTOID, TEXTOID, INT8OID, TEXTOID}},
 
 	/* the first $3 rows above seq $2, whatever their status */
 	[OUTBOX_READ_TAIL] = {

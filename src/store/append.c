@@ -1,0 +1,486 @@
+/*
+ * append.c
+ *		Rows into a table of the extension, without SPI and without anybody else's identity.
+ *
+ * This is what the executor does for an INSERT, as COPY and logical replication's
+ * apply do it, but for the permission checks.  It is on the path of the application's own
+ * statement, so what an INSERT prepares anew each time (constraints, defaults and index
+ * predicates as expressions) is prepared once a session: that is a Shape.
+ */
+#include "postgres.h"
+
+#include "access/htup_details.h"
+#include "access/genam.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "compat.h"
+#include "executor/executor.h"
+#include "executor/nodeModifyTable.h"
+#include "lib/ilist.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "store/append.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+/* Rows are written together up to as many and up to as large as COPY does it. */
+#define CHUNK_ROWS 1000
+#define CHUNK_BYTES 65535
+
+/* Idle shapes kept; more tables and roles than that in one session are rare. */
+#define MAX_IDLE 8
+
+/* A column that the caller does not give. */
+typedef struct Filler
+{
+	int			column;			/* from 0 */
+	ExprState  *value;
+} Filler;
+
+/*
+ * How a table is written by a role (EXECUTE on functions in its expressions is checked
+ * when those are prepared).  Nothing in it refers to an open relation while it is idle.
+ */
+typedef struct Shape
+{
+	dlist_node	node;			/* in shapes */
+	MemoryContextCallback unlink;
+	MemoryContext context;		/* of all of it */
+	bool		in_use;			/* by an append, whose (sub)transaction owns the context */
+	bool		stale;			/* something that it was made from has changed */
+	Oid			table;
+	Oid			role;
+	const char *const *columns; /* that are given */
+	int			given[APPEND_MAX_COLUMNS];	/* their numbers, from 0 */
+	Filler	   *fillers;
+	int			nfillers;
+	Oid		   *indexes;
+	EState	   *estate;			/* of its expressions */
+	ResultRelInfo *relinfo;		/* without triggers */
+	TupleTableSlot *slot;		/* for the first row */
+	bool		has_triggers;	/* other than the one that wakes the worker */
+} Shape;
+
+struct TableAppend
+{
+	Shape	   *shape;
+	Relation	relation;
+	MemoryContext context;		/* of the append */
+	int			ncolumns;
+	TupleTableSlot **slots;		/* rows that are not written yet; the rest for reuse */
+	int			nslots;			/* that there are */
+	int			nrows;			/* that are used */
+	Size		bytes;			/* of those rows */
+	int64		appended;
+	/* only where the table has triggers of others */
+	EState	   *trigger_estate;
+	ResultRelInfo *trigger_relinfo;
+	TransitionCaptureState *capture;
+};
+
+static dlist_head shapes = DLIST_STATIC_INIT(shapes);
+
+/* ---- what is kept for the session ---- */
+
+/* A relation has changed, or with InvalidOid any may have. */
+static void
+forget_relation(Datum arg, Oid relation)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &shapes)
+	{
+		Shape	   *shape = dlist_container(Shape, node, iter.cur);
+
+		if (relation == InvalidOid || relation == shape->table)
+			shape->stale = true;
+	}
+}
+
+/* A function or type, which may be in an expression, or a role has changed. */
+static void
+forget_all(Datum arg, int cache, uint32 hash)
+{
+	forget_relation(arg, InvalidOid);
+}
+
+static void
+register_callbacks(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	registered = true;
+	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, forget_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(TYPEOID, forget_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, forget_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_all, (Datum) 0);
+}
+
+/* Its memory goes, with the subtransaction in which an append has failed, say. */
+static void
+unlink_shape(void *arg)
+{
+	dlist_delete(&((Shape *) arg)->node);
+}
+
+/* An index may come and go without the table's leave. */
+static bool
+has_indexes(Shape *shape, Relation relation)
+{
+	List	   *indexes = RelationGetIndexList(relation);
+	bool		same = list_length(indexes) == shape->relinfo->ri_NumIndices;
+
+	for (int i = 0; same && i < shape->relinfo->ri_NumIndices; i++)
+		same = list_nth_oid(indexes, i) == shape->indexes[i];
+	list_free(indexes);
+	return same;
+}
+
+/* Takes a shape into use; NULL: there is none. */
+static Shape *
+take_shape(Relation relation, const char *const *columns)
+{
+	dlist_mutable_iter iter;
+	int			idle = 0;
+	Shape	   *found = NULL;
+
+	dlist_foreach_modify(iter, &shapes)
+	{
+		Shape	   *shape = dlist_container(Shape, node, iter.cur);
+
+		if (shape->in_use)
+			continue;
+		if (shape->stale || ++idle > MAX_IDLE)
+			MemoryContextDelete(shape->context);
+		else if (found == NULL && shape->table == RelationGetRelid(relation) &&
+				 shape->role == GetUserId() && shape->columns == columns &&
+				 has_indexes(shape, relation))
+			found = shape;
+	}
+	if (found)
+	{
+		dlist_move_head(&shapes, &found->node);
+		found->in_use = true;
+		MemoryContextSetParent(found->context, CurTransactionContext);
+	}
+	return found;
+}
+
+/* The columns that are given, and how the others are filled: NULL where nothing says so. */
+static void
+prepare_columns(Shape *shape, Relation relation, const char *const *columns, int ncolumns)
+{
+	TupleDesc	desc = RelationGetDescr(relation);
+	bool	   *given = palloc0(desc->natts * sizeof(bool));
+
+	for (int i = 0; i < ncolumns; i++)
+	{
+		AttrNumber	number = get_attnum(RelationGetRelid(relation), columns[i]);
+
+		if (number == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\" does not exist",
+							columns[i], RelationGetRelationName(relation))));
+		shape->given[i] = number - 1;
+		given[number - 1] = true;
+	}
+	shape->fillers = palloc(desc->natts * sizeof(Filler));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+		Expr	   *value;
+
+		if (given[i] || column->attisdropped || column->attgenerated)
+			continue;
+		value = (Expr *) build_column_default(relation, i + 1);
+		if (value == NULL)
+			continue;
+		shape->fillers[shape->nfillers].column = i;
+		shape->fillers[shape->nfillers++].value = ExecPrepareExpr(value, shape->estate);
+	}
+}
+
+/* The trigger that wakes the worker for others' INSERTs; here that is the caller's business. */
+static bool
+wakes_worker(const Trigger *trigger)
+{
+	Oid			schema = get_func_namespace(trigger->tgfoid);
+
+	return !TRIGGER_FOR_ROW(trigger->tgtype) &&
+		schema == get_namespace_oid("contacts_push_internal", true) &&
+		strcmp(get_func_name(trigger->tgfoid), "wake_worker") == 0;
+}
+
+/* True if there are triggers to be fired that somebody else has put on the table. */
+static bool
+has_triggers(Relation relation)
+{
+	TriggerDesc *triggers = relation->trigdesc;
+
+	for (int i = 0; triggers && i < triggers->numtriggers; i++)
+		if (TRIGGER_FOR_INSERT(triggers->triggers[i].tgtype) &&
+			!wakes_worker(&triggers->triggers[i]))
+			return true;
+	return false;
+}
+
+/* In use from the start: what is half made goes with the (sub)transaction. */
+static Shape *
+make_shape(Relation relation, const char *const *columns, int ncolumns)
+{
+	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "contacts_push append",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Shape	   *shape = palloc0(sizeof(Shape));
+	TupleDesc	desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
+
+	register_callbacks();
+	shape->context = context;
+	shape->in_use = true;
+	shape->table = RelationGetRelid(relation);
+	shape->role = GetUserId();
+	shape->columns = columns;
+	dlist_push_head(&shapes, &shape->node);
+	shape->unlink.func = unlink_shape;
+	shape->unlink.arg = shape;
+	MemoryContextRegisterResetCallback(context, &shape->unlink);
+
+	shape->estate = CreateExecutorState();
+	shape->relinfo = makeNode(ResultRelInfo);
+	InitResultRelInfo(shape->relinfo, relation, 0, NULL, 0);
+	shape->relinfo->ri_TrigDesc = NULL;
+	shape->has_triggers = has_triggers(relation);
+	ExecOpenIndices(shape->relinfo, false);
+	shape->indexes = palloc(shape->relinfo->ri_NumIndices * sizeof(Oid));
+	for (int i = 0; i < shape->relinfo->ri_NumIndices; i++)
+		shape->indexes[i] = RelationGetRelid(shape->relinfo->ri_IndexRelationDescs[i]);
+	prepare_columns(shape, relation, columns, ncolumns);
+	shape->slot = MakeSingleTupleTableSlot(desc, table_slot_callbacks(relation));
+	MemoryContextSwitchTo(old);
+	return shape;
+}
+
+/* ---- an append ---- */
+
+static void
+open_shape(TableAppend *append, const char *const *columns)
+{
+	Relation	relation = append->relation;
+	Shape	   *shape = take_shape(relation, columns);
+	ResultRelInfo *relinfo;
+
+	if (shape == NULL)
+		shape = make_shape(relation, columns, append->ncolumns);
+	else
+		for (int i = 0; i < shape->relinfo->ri_NumIndices; i++)
+			shape->relinfo->ri_IndexRelationDescs[i] = index_open(shape->indexes[i], RowExclusiveLock);
+	relinfo = shape->relinfo;
+	relinfo->ri_RelationDesc = relation;
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+	{
+		IndexInfo  *info = relinfo->ri_IndexRelationInfo[i];
+
+		info->ii_ReadyForInserts = relinfo->ri_IndexRelationDescs[i]->rd_index->indisready;
+		/* what an index keeps from row to row lasts as long as it is open */
+		info->ii_AmCache = NULL;
+		info->ii_Context = append->context;
+	}
+	append->shape = shape;
+}
+
+/* As the executor starts an INSERT of which there are triggers. */
+static void
+begin_triggers(TableAppend *append)
+{
+	append->trigger_estate = CreateExecutorState();
+	append->trigger_relinfo = makeNode(ResultRelInfo);
+	InitResultRelInfo(append->trigger_relinfo, append->relation, 0, NULL, 0);
+	append->trigger_estate->es_opened_result_relations = list_make1(append->trigger_relinfo);
+	AfterTriggerBeginQuery();
+	append->capture = MakeTransitionCaptureState(append->trigger_relinfo->ri_TrigDesc,
+												 RelationGetRelid(append->relation), CMD_INSERT);
+	ExecBSInsertTriggers(append->trigger_estate, append->trigger_relinfo);
+}
+
+TableAppend *
+table_append_begin(Oid table, const char *const *columns, int ncolumns)
+{
+	MemoryContext context;
+	MemoryContext old;
+	TableAppend	   *append;
+
+	Assert(ncolumns <= APPEND_MAX_COLUMNS);
+	PreventCommandIfReadOnly("INSERT");
+	PreventCommandIfParallelMode("INSERT");
+	context = AllocSetContextCreate(CurrentMemoryContext, "contacts_push rows",
+									ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	append = palloc0(sizeof(TableAppend));
+	append->context = context;
+	append->ncolumns = ncolumns;
+	append->relation = table_open(table, RowExclusiveLock);
+	open_shape(append, columns);
+	append->slots = palloc(CHUNK_ROWS * sizeof(TupleTableSlot *));
+	append->slots[append->nslots++] = append->shape->slot;
+	if (append->shape->has_triggers)
+		begin_triggers(append);
+	MemoryContextSwitchTo(old);
+	return append;
+}
+
+/* A slot like the first, which lasts as long as the append. */
+static TupleTableSlot *
+next_slot(TableAppend *append)
+{
+	TupleTableSlot *first = append->slots[0];
+
+	if (append->nrows == append->nslots)
+	{
+		MemoryContext old = MemoryContextSwitchTo(append->context);
+
+		append->slots[append->nslots++] = MakeSingleTupleTableSlot(first->tts_tupleDescriptor,
+																   first->tts_ops);
+		MemoryContextSwitchTo(old);
+	}
+	return append->slots[append->nrows];
+}
+
+static void
+fill_slot(TableAppend *append, TupleTableSlot *slot, const Datum *values, const bool *nulls)
+{
+	Shape	   *shape = append->shape;
+	ExprContext *econtext = GetPerTupleExprContext(shape->estate);
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
+	for (int i = 0; i < append->ncolumns; i++)
+	{
+		slot->tts_values[shape->given[i]] = values[i];
+		slot->tts_isnull[shape->given[i]] = nulls[i];
+	}
+	for (int i = 0; i < shape->nfillers; i++)
+	{
+		int			column = shape->fillers[i].column;
+
+		slot->tts_values[column] = ExecEvalExprSwitchContext(shape->fillers[i].value, econtext,
+															 &slot->tts_isnull[column]);
+	}
+	ExecStoreVirtualTuple(slot);
+	slot->tts_tableOid = RelationGetRelid(append->relation);
+}
+
+/* Index entries and triggers of a row that is in the table. */
+static void
+follow_up(TableAppend *append, TupleTableSlot *slot)
+{
+	Shape	   *shape = append->shape;
+	List	   *recheck = NIL;
+
+	if (shape->relinfo->ri_NumIndices > 0)
+		recheck = compat_insert_index_tuples(shape->relinfo, slot, shape->estate);
+	if (append->trigger_relinfo)
+		ExecARInsertTriggers(append->trigger_estate, append->trigger_relinfo, slot, recheck,
+							 append->capture);
+	list_free(recheck);
+	ExecClearTuple(slot);
+	ResetPerTupleExprContext(shape->estate);
+	if (append->trigger_estate)
+		ResetPerTupleExprContext(append->trigger_estate);
+}
+
+static void
+flush_rows(TableAppend *append)
+{
+	Relation	relation = append->relation;
+	CommandId	command = GetCurrentCommandId(true);
+
+	if (append->nrows == 1)
+		table_tuple_insert(relation, append->slots[0], command, 0, NULL);
+	else if (append->nrows > 1)
+	{
+		MemoryContext old = MemoryContextSwitchTo(GetPerTupleMemoryContext(append->shape->estate));
+
+		table_multi_insert(relation, append->slots, append->nrows, command, 0, NULL);
+		MemoryContextSwitchTo(old);
+	}
+	for (int i = 0; i < append->nrows; i++)
+		follow_up(append, append->slots[i]);
+	append->appended += append->nrows;
+	append->nrows = 0;
+	append->bytes = 0;
+}
+
+void
+table_append_row(TableAppend *append, const Datum *values, const bool *nulls)
+{
+	Shape	   *shape = append->shape;
+	TupleConstr *constraints = RelationGetDescr(append->relation)->constr;
+	TupleTableSlot *slot = next_slot(append);
+	TriggerDesc *triggers = append->trigger_relinfo ? append->trigger_relinfo->ri_TrigDesc : NULL;
+	bool		before = triggers && triggers->trig_insert_before_row;
+
+	fill_slot(append, slot, values, nulls);
+	if (before && !ExecBRInsertTriggers(append->trigger_estate, append->trigger_relinfo, slot))
+		return;
+	if (constraints && constraints->has_generated_stored)
+		ExecComputeStoredGenerated(shape->relinfo, shape->estate, slot, CMD_INSERT);
+	if (constraints)
+		ExecConstraints(shape->relinfo, slot, shape->estate);
+	append->bytes += ExecFetchSlotHeapTuple(slot, true, NULL)->t_len;
+	append->nrows++;
+	ResetPerTupleExprContext(shape->estate);
+	/* a trigger may look at the rows before */
+	if (before || append->nrows == CHUNK_ROWS || append->bytes > CHUNK_BYTES)
+		flush_rows(append);
+}
+
+static void
+end_triggers(TableAppend *append)
+{
+	ExecASInsertTriggers(append->trigger_estate, append->trigger_relinfo, append->capture);
+	AfterTriggerEndQuery(append->trigger_estate);
+	ExecResetTupleTable(append->trigger_estate->es_tupleTable, false);
+	ExecCloseResultRelations(append->trigger_estate);
+	FreeExecutorState(append->trigger_estate);
+}
+
+/* Keeps the shape for the next append; nothing in it may refer to what was open. */
+static void
+close_shape(Shape *shape)
+{
+	ReScanExprContext(GetPerTupleExprContext(shape->estate));
+	ExecCloseIndices(shape->relinfo);
+	for (int i = 0; i < shape->relinfo->ri_NumIndices; i++)
+		shape->relinfo->ri_IndexRelationDescs[i] = NULL;
+	shape->relinfo->ri_RelationDesc = NULL;
+	shape->in_use = false;
+	MemoryContextSetParent(shape->context, CacheMemoryContext);
+}
+
+int64
+table_append_end(TableAppend *append)
+{
+	int64		appended;
+
+	flush_rows(append);
+	if (append->trigger_estate)
+		end_triggers(append);
+	appended = append->appended;
+	close_shape(append->shape);
+	table_close(append->relation, NoLock);
+	MemoryContextDelete(append->context);
+	return appended;
+}
