@@ -21,7 +21,11 @@ PG_CPPFLAGS = -Isrc $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) -DCONTACTS_PUSH_
 PG_CFLAGS = -fvisibility=hidden
 SHLIB_LINK = $(shell $(PKG_CONFIG) --libs $(PACKAGES))
 
-EXTRA_CLEAN = build test/fake_chatbase/*.o
+EXTRA_CLEAN = build test/fake_chatbase/*.o test/sanitize/*.o test/sanitize/*.so
+
+ifdef SANITIZE
+include test/sanitize.mk
+endif
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)

@@ -186,3 +186,25 @@ tap_failed()
 	} >>"$PRIVATE/tap.failed"
 	keep tap "$1"/tmp_check/log/*"${name%.pl}"*
 }
+
+# part_sanitize [FILE...]: part_tap with the sanitizers' library in every process, as
+# the extension's needs it.  What they report fails the part, whatever the tests say.
+# Leaks are not looked for: a server's memory is given back by contexts.
+part_sanitize()
+{
+	local reports=$WORK/sanitizer status=0
+	local -x LD_PRELOAD ASAN_OPTIONS UBSAN_OPTIONS
+
+	LD_PRELOAD="$(gcc -print-file-name=libasan.so) $SOURCE/test/sanitize/first.so"
+	ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:log_path=$reports
+	UBSAN_OPTIONS=print_stacktrace=1:log_path=$reports
+	part_tap "$@" || status=$?
+	LD_PRELOAD=
+	cp "$PRIVATE/tap.failed" "$PRIVATE/sanitize.failed" 2>/dev/null || true
+	if compgen -G "$reports.*" >/dev/null; then
+		cat "$reports".* | tee -a "$PRIVATE/sanitize.failed"
+		keep sanitize "$reports".*
+		status=1
+	fi
+	return "$status"
+}
