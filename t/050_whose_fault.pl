@@ -1,5 +1,6 @@
 # What is the chatbot's fault and what a contact's, where the answer alone does not tell:
-# a pause ends by an operator's word or by its time, whatever the wall clock says.
+# a pause ends by an operator's word or by its time, whatever the wall clock says; and
+# nobody is rejected while it is open whose fault a refusal is.
 use strict;
 use warnings;
 
@@ -16,7 +17,7 @@ use Test::More;
 use constant CONTACTS => 30;
 
 my $fake = FakeChatbase->start;
-my $node = new_cluster('whose_fault', $fake);
+my $node = new_cluster('whose_fault', $fake, extra => "restart_after_crash = on\n");
 my $true = FakeChatbase::true;
 
 sub requests_for
@@ -78,7 +79,65 @@ END
 	return;
 }
 
+# A worker that ends amid a run of equal refusals takes what it knows of the run with
+# it, and no more: nobody has been rejected for it.
+sub end_amid_run
+{
+	my ($how, $end) = @_;
+	my $chatbot = "run $how";
+	my @refused = map { "u$_" } 1 .. 14;
+	my $refuse = { match => { chatbot => $chatbot }, action => { status => 400, message => 'Validation failed' } };
+
+	# one by one, until one gets no answer
+	set_conf($node, 'contacts_push.batch_size' => 1, 'contacts_push.max_concurrent_requests' => 1);
+	$fake->faults({ match => { chatbot => $chatbot, external_id => '^u15$' }, action => { hang => $true } }, $refuse);
+	insert_users($node, $chatbot, 'u', 1, CONTACTS);
+	ok(wait_until(sub { $fake->in_flight == 1 && requests_for($chatbot) == 1 + @refused }), "$how: the run is under way");
+	is(outcomes($node, $chatbot), 'pending ' . CONTACTS, "$how: nobody is rejected meanwhile");
+	my $worker = worker_pid($node);
+	$fake->faults($refuse);
+	$end->($worker);
+	ok(wait_until(sub { ($node->psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'contacts_push worker'}))[1] // '' =~ /^(?!$worker$)\d+$/ }),
+		"$how: another worker");
+	ok(wait_until(sub { pause_of($chatbot) =~ /^20 contacts in a row were refused with: Validation failed$/ }),
+		"$how: it finds out that it is the chatbot's fault");
+	is(outcomes($node, $chatbot), 'pending ' . CONTACTS, "$how: all are pending");
+	is($node->safe_psql('postgres', "SELECT rejected FROM contacts_push.progress WHERE chatbot_id = '$chatbot'"), 0,
+		"$how: nobody counts as rejected");
+	$fake->faults;
+	$node->safe_psql('postgres', "SELECT contacts_push.resume('$chatbot')");
+	ok(settled($node), "$how: mended and resumed, all is settled");
+	like(outcomes($node, $chatbot), qr/^created \d+(, present \d+)?$/, "$how: as Chatbase has it");
+	set_conf($node, 'contacts_push.batch_size' => 1000, 'contacts_push.max_concurrent_requests' => 4);
+	return;
+}
+
+# Who has nobody else to wait for is told at once, and so is who is refused before others
+# are taken.
+sub end_of_run
+{
+	$fake->faults({ match => { external_id => '^bad' }, action => { status => 400, message => 'Validation failed' } });
+	insert_users($node, 'few', 'bad', 1, 5);
+	ok(settled($node), 'few: settled');
+	is(outcomes($node, 'few'), 'rejected 5', 'few: with nobody else to be sent, the refusals are theirs');
+
+	# the one that is taken comes when the run has begun
+	$fake->faults({ match => { external_id => '^bad' }, action => { status => 400, message => 'Validation failed' } },
+		{ match => { external_id => '^good' }, times => 1, action => { delay_ms => 2000 } });
+	set_conf($node, 'contacts_push.batch_size' => 1, 'contacts_push.max_concurrent_requests' => 2);
+	insert_users($node, 'broken', 'good', 1, 1);
+	insert_users($node, 'broken', 'bad', 1, 10);
+	ok(wait_until(sub { requests_for('broken') == 11 }), 'broken: all are refused but one that is under way');
+	ok(settled($node), 'broken: settled');
+	is(outcomes($node, 'broken'), 'created 1, rejected 10', 'broken: when it is taken, the refusals are theirs');
+	set_conf($node, 'contacts_push.batch_size' => 1000, 'contacts_push.max_concurrent_requests' => 4);
+	return;
+}
+
 wall_clock_ahead();
+end_amid_run('killed', sub { kill 'KILL', $_[0]; });
+end_amid_run('terminated', sub { $node->safe_psql('postgres', "SELECT pg_terminate_backend($_[0])"); });
+end_of_run();
 
 $node->stop;
 done_testing();

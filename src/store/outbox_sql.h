@@ -269,16 +269,6 @@ static const struct
 		LOCK_PENDING("v.seq", "(SELECT $1 AS seq) AS v") " RETURNING o.seq",
 	5, {INT8OID, INT4OID, INT8OID, INT4OID, TEXTOID}},
 
-	/* rejected rows $1 were the chatbot's fault: pending again */
-	[OUTBOX_UNREFUSE] = {
-		"UPDATE contacts_push.outbox o SET status = 'pending', settled_at = NULL"
-		" FROM (SELECT l.seq FROM contacts_push.outbox l"
-		" WHERE l.seq = ANY ($1)"
-		" AND l.status = 'rejected'"
-		" FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE o.seq = v.seq RETURNING o.seq, o.chatbot_id",
-	1, {INT8ARRAYOID}},
-
 	/* a request to chatbot $1 with $2 contacts, seqs $3, is about to leave */
 	[OUTBOX_REQUEST_BEGIN] = {
 		"INSERT INTO contacts_push.request (chatbot_id, contacts, seqs)"

@@ -40,25 +40,6 @@ outcome_add(Contact *contact, OutcomeKind outcome, int http_status, const char *
 	MemoryContextSwitchTo(old);
 }
 
-void
-outcome_take_back(const int64 *seqs, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		Contact    *contact = window_find(seqs[i]);
-
-		if (contact == NULL || !list_member_ptr(settling, contact))
-			continue;
-		settling = list_delete_ptr(settling, contact);
-		contact->state = CONTACT_WAITING;
-		contact->request_id = 0;
-		if (!isolation_add(contact->chatbot->isolation, contact->seq))
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory")));
-	}
-}
-
 static const char *
 status_of(OutcomeKind outcome)
 {

@@ -20,7 +20,4 @@ extern void outcome_add(Contact *contact, OutcomeKind outcome, int http_status,
 /* True if outcomes wait for rows that somebody holds locked. */
 extern bool outcome_is_behind(void);
 
-/* Has those of these rows whose outcomes are not written yet be waiting again. */
-extern void outcome_take_back(const int64 *seqs, int n);
-
 #endif							/* CONTACTS_PUSH_OUTCOME_H */

@@ -21,6 +21,7 @@
 #include "worker/intents.h"
 #include "worker/outcome.h"
 #include "worker/pause.h"
+#include "worker/refusals.h"
 #include "worker/request_log.h"
 #include "worker/send.h"
 #include "worker/settle.h"
@@ -28,10 +29,6 @@
 
 /* First back-off of a chatbot or a contact in trouble; it doubles. */
 #define FIRST_BACKOFF_US (INT64CONST(1000) * 1000)
-
-/* Rejected rows that are to be pending again, in worker.context. */
-static int64 *to_unrefuse = NULL;
-static int	nto_unrefuse = 0;
 
 /* ---- what an answer means for its contacts ---- */
 
@@ -104,20 +101,13 @@ clear_trouble(Request *request)
 }
 
 static void
-forget_refusals(Chatbot *chatbot)
-{
-	chatbot->refusals = 0;
-	chatbot->refuse_all = false;
-}
-
-static void
 on_created(Request *request, const ReadAnswer *answer)
 {
 	settle_named(request, answer);
 	check_answered(isolation_clean(request->chatbot->isolation, request->token));
 	witness_note(request->chatbot, request->contacts[0]->external_id_utf8);
 	clear_trouble(request);
-	forget_refusals(request->chatbot);
+	refusals_forget(request->chatbot);
 }
 
 /* Marks those that are not settled as possibly created; true if all are marked. */
@@ -177,103 +167,14 @@ on_partial(Request *request, const ReadAnswer *answer)
 	marked = mark_rest(request, 200, answer->message);
 	check_answered(isolation_partial(request->chatbot->isolation, request->token, created));
 	clear_trouble(request);
+	refusals_forget(request->chatbot);
 	return marked;
-}
-
-/* Counts a refusal of one contact; true if it completes a run in the same words. */
-static bool
-completes_run(Chatbot *chatbot, const Contact *contact, const char *message)
-{
-	if (chatbot->refusal == NULL || strcmp(chatbot->refusal, message) != 0)
-	{
-		if (chatbot->refusal)
-			pfree(chatbot->refusal);
-		chatbot->refusal = window_strdup(message);
-		chatbot->refusals = 0;
-	}
-	if (chatbot->refuse_all)
-		return false;
-	chatbot->refused[chatbot->refusals++] = contact->seq;
-	return chatbot->refusals == REFUSALS_IN_A_ROW;
-}
-
-/* One that was under way when the run was completed that the chatbot is paused for. */
-static bool
-belongs_to_run(const Chatbot *chatbot, const char *message)
-{
-	return chatbot->pause == PAUSE_REFUSALS && pause_is_on(chatbot) &&
-		chatbot->refusal && strcmp(chatbot->refusal, message) == 0;
-}
-
-/*
- * Has rejected rows pending again.  Those that somebody holds locked are kept for the
- * next time.
- */
-static void
-unrefuse(const int64 *seqs, int nseqs)
-{
-	Datum		value = outbox_int8_array(seqs, nseqs);
-	uint64		n = outbox_run(OUTBOX_UNREFUSE, &value, NULL);
-	MemoryContext old;
-
-	for (uint64 i = 0; i < n; i++)
-	{
-		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 2));
-		int64		seq = outbox_get_int64(i, 1);
-
-		ranges_add(&chatbot->waiting, seq, seq);
-		chatbot->tally.rejected--;
-	}
-	if (n == (uint64) nseqs)
-		return;
-	n = outbox_run(OUTBOX_STILL_REFUSED, &value, NULL);
-	old = MemoryContextSwitchTo(worker.context);
-	if (n > 0)
-		to_unrefuse = to_unrefuse ? repalloc(to_unrefuse, (nto_unrefuse + n) * sizeof(int64)) :
-			palloc(n * sizeof(int64));
-	for (uint64 i = 0; i < n; i++)
-		to_unrefuse[nto_unrefuse++] = outbox_get_int64(i, 1);
-	MemoryContextSwitchTo(old);
-}
-
-/* Tries again what was found locked. */
-static void
-unrefuse_again(void)
-{
-	int			n = nto_unrefuse;
-	int64	   *seqs;
-
-	if (n == 0)
-		return;
-	seqs = palloc(n * sizeof(int64));
-	memcpy(seqs, to_unrefuse, n * sizeof(int64));
-	nto_unrefuse = 0;
-	unrefuse(seqs, n);
 }
 
 bool
 settle_is_behind(void)
 {
-	return nto_unrefuse > 0 || request_log_is_behind();
-}
-
-/*
- * The run was the chatbot's fault: what it refused is pending again, also where that
- * could not be written yet.
- */
-static void
-take_back_run(Request *request, const char *message)
-{
-	Chatbot    *chatbot = request->chatbot;
-
-	outcome_write();
-	outcome_take_back(chatbot->refused, chatbot->refusals);
-	unrefuse(chatbot->refused, chatbot->refusals);
-	chatbot->refusals = 0;
-	give_back(request);
-	pause_begin(chatbot, PAUSE_REFUSALS, request->left_at,
-			   psprintf("%d contacts in a row were refused with: %s",
-						REFUSALS_IN_A_ROW, message));
+	return request_log_is_behind();
 }
 
 /* One contact, refused alone: that is its outcome. */
@@ -283,26 +184,29 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 	Contact    *contact = request->contacts[0];
 	Chatbot    *chatbot = request->chatbot;
 
-	if (result->status == 409 && contact->unconfirmed)
-		outcome_add(contact, OUTCOME_PRESENT, 409,
-					   psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
-								answer->message));
-	else if (result->status == 409)
-		outcome_add(contact, OUTCOME_CONFLICT, 409, answer->message);
-	else if (result->status == 400 && belongs_to_run(chatbot, answer->message))
+	if (result->status == 400 && refusals_have_paused(chatbot, answer->message))
 	{
 		give_back(request);
 		return;
 	}
-	else if (result->status == 400 && completes_run(chatbot, contact, answer->message))
+	if (result->status != 409 && !refusals_take(contact, result->status, answer->message))
 	{
-		take_back_run(request, answer->message);
+		give_back(request);
+		pause_begin(chatbot, PAUSE_REFUSALS, request->left_at,
+					psprintf("%d contacts in a row were refused with: %s",
+							 REFUSALS_IN_A_ROW, answer->message));
 		return;
 	}
-	else
-		outcome_add(contact, OUTCOME_REJECTED, result->status, answer->message);
-	if (result->status != 400)
-		chatbot->refusals = 0;
+	if (result->status == 409)
+	{
+		refusals_end(chatbot);
+		if (contact->unconfirmed)
+			outcome_add(contact, OUTCOME_PRESENT, 409,
+						psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
+								 answer->message));
+		else
+			outcome_add(contact, OUTCOME_CONFLICT, 409, answer->message);
+	}
 	check_answered(isolation_dirty(chatbot->isolation, request->token, -1));
 	clear_trouble(request);
 }
@@ -557,7 +461,6 @@ settle_answers(void)
 	bool		any = false;
 
 	request_log_finish_again();
-	unrefuse_again();
 	while ((http = http_next_done(worker.pool)) != NULL)
 	{
 		settle_request(find_request(http));

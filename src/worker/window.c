@@ -189,10 +189,38 @@ window_find_contact(const Chatbot *chatbot, const char *external_id)
 }
 
 void
+window_hold(Contact *contact)
+{
+	Chatbot    *chatbot = contact->chatbot;
+
+	window_release_email(contact);
+	contact->state = CONTACT_HELD;
+	chatbot->held[chatbot->nheld++] = contact;
+	chatbot->contacts--;
+}
+
+void
+window_unhold(Contact *contact)
+{
+	Chatbot    *chatbot = contact->chatbot;
+	int			i = 0;
+
+	while (chatbot->held[i] != contact)
+		i++;
+	chatbot->nheld--;
+	for (; i < chatbot->nheld; i++)
+		chatbot->held[i] = chatbot->held[i + 1];
+	chatbot->contacts++;
+	contact->state = CONTACT_WAITING;
+}
+
+void
 window_remove(Contact *contact)
 {
 	TextEntry  *entry = by_text_lookup(contacts_by_id, id_key(contact));
 
+	if (contact->state == CONTACT_HELD)
+		window_unhold(contact);
 	window_release_email(contact);
 	by_seq_delete(contacts_by_seq, contact->seq);
 	if (entry && entry->contact == contact)

@@ -50,7 +50,7 @@ typedef struct Chatbot
 	char	   *id_utf8;
 	Isolation  *isolation;		/* of the contacts in the window */
 	Ranges		waiting;		/* seqs of rows that were passed over */
-	int			contacts;		/* in the window */
+	int			contacts;		/* in the window, but for those held */
 	int64		bytes;			/* of their JSON */
 	int			requests;		/* under way */
 	int64		answers;		/* definite answers to some contact */
@@ -76,9 +76,10 @@ typedef struct Chatbot
 	int64		witness_seen_at;	/* clock_us() */
 	bool		ask_witness;
 
-	/* refusals of single contacts, in a row and in the same words */
+	/* refusals of single contacts, in a row and in the same words; see refusals.c */
 	int			refusals;
-	int64		refused[REFUSALS_IN_A_ROW];
+	struct Contact *held[REFUSALS_IN_A_ROW];	/* those that are not written */
+	int			nheld;
 	char	   *refusal;
 	bool		refuse_all;		/* an operator says that they are meant */
 
@@ -94,6 +95,7 @@ typedef enum ContactState
 {
 	CONTACT_WAITING,			/* inside of its chatbot's isolation */
 	CONTACT_UNDER_WAY,			/* the same, in a request */
+	CONTACT_HELD,				/* has left it, refused; in its chatbot's held */
 	CONTACT_SETTLING			/* has left it; its outcome is to be written */
 } ContactState;
 
@@ -164,6 +166,10 @@ extern Contact *window_add(const NewContact *new);
 extern Contact *window_find(int64 seq);
 extern Contact *window_find_contact(const Chatbot *chatbot, const char *external_id);
 extern void window_remove(Contact *contact);
+
+/* Sets a contact that has been refused aside, and takes it back to those waiting. */
+extern void window_hold(Contact *contact);
+extern void window_unhold(Contact *contact);
 
 /* The lowest and highest seq in the window; false if it is empty. */
 extern bool window_bounds(int64 *low, int64 *high);

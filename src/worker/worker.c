@@ -41,6 +41,7 @@
 #include "worker/position.h"
 #include "worker/prune.h"
 #include "worker/recover.h"
+#include "worker/refusals.h"
 #include "worker/send.h"
 #include "worker/settle.h"
 #include "worker/worker.h"
@@ -307,6 +308,7 @@ pass(bool tidy)
 	settle_answers();
 	outcome_write();
 	more = !ShutdownRequestPending && claim_pending();
+	refusals_settle_idle();
 	outcome_write();
 	if (!ShutdownRequestPending)
 		send_plan();

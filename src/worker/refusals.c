@@ -1,0 +1,120 @@
+/*
+ * refusals.c
+ *		Runs of contacts that were refused alone, in the same words.
+ *
+ * REFUSALS_IN_A_ROW of them speak of a fault of the chatbot and not of so many contacts.
+ * Until it is known which of the two it is, the refusals of a run are held and not written:
+ * their rows stay pending, so that a crash forgets the run and not the contacts.  What
+ * follows for the chatbot is decided in settle.c.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "worker/intents.h"
+#include "worker/outcome.h"
+#include "worker/pause.h"
+#include "worker/refusals.h"
+
+/* Of contacts that are held: a refusal with another status ends a run. */
+#define HELD_STATUS 400
+
+bool
+refusals_have_paused(const Chatbot *chatbot, const char *message)
+{
+	return chatbot->pause == PAUSE_REFUSALS && pause_is_on(chatbot) &&
+		chatbot->refusal && strcmp(chatbot->refusal, message) == 0;
+}
+
+static void
+reject_held(Chatbot *chatbot)
+{
+	while (chatbot->nheld > 0)
+	{
+		Contact    *contact = chatbot->held[0];
+
+		window_unhold(contact);
+		outcome_add(contact, OUTCOME_REJECTED, HELD_STATUS, chatbot->refusal);
+	}
+}
+
+void
+refusals_end(Chatbot *chatbot)
+{
+	reject_held(chatbot);
+	chatbot->refusals = 0;
+}
+
+void
+refusals_forget(Chatbot *chatbot)
+{
+	refusals_end(chatbot);
+	chatbot->refuse_all = false;
+}
+
+/* As if they had not been sent, but for what was open before. */
+static void
+return_held(Chatbot *chatbot)
+{
+	while (chatbot->nheld > 0)
+	{
+		Contact    *contact = chatbot->held[0];
+		IsolationContact seq = contact->seq;
+
+		window_unhold(contact);
+		contact->request_id = 0;
+		if (!(contact->unconfirmed ?
+			  isolation_add_unconfirmed(chatbot->isolation, &seq, 1) :
+			  isolation_add(chatbot->isolation, seq)))
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
+		if (contact->look_again)
+		{
+			contact->look_again = false;
+			intents_note(chatbot, contact->external_id);
+		}
+	}
+}
+
+bool
+refusals_take(Contact *contact, int http_status, const char *message)
+{
+	Chatbot    *chatbot = contact->chatbot;
+
+	if (chatbot->refuse_all || http_status != HELD_STATUS)
+	{
+		refusals_end(chatbot);
+		outcome_add(contact, OUTCOME_REJECTED, http_status, message);
+		return true;
+	}
+	if (chatbot->refusal == NULL || strcmp(chatbot->refusal, message) != 0)
+	{
+		refusals_end(chatbot);
+		if (chatbot->refusal)
+			pfree(chatbot->refusal);
+		chatbot->refusal = window_strdup(message);
+	}
+	if (++chatbot->refusals < REFUSALS_IN_A_ROW)
+	{
+		window_hold(contact);
+		return true;
+	}
+	chatbot->refusals = 0;
+	return_held(chatbot);
+	return false;
+}
+
+/* The run goes on with the next contact, though these are no longer part of it. */
+void
+refusals_settle_idle(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (isolation_inside(chatbot->isolation) == 0)
+			reject_held(chatbot);
+	}
+}
