@@ -9,19 +9,24 @@ UNIT_LIBS = $(shell $(PKG_CONFIG) --libs $(PACKAGES)) -lm -lpthread
 # The folders that know no PostgreSQL.
 PURE_SRCS = $(wildcard src/grouping/*.c src/chatbase/*.c src/util/*.c)
 PURE_HDRS = $(wildcard src/grouping/*.h src/chatbase/*.h src/util/*.h)
+PURE_OBJS = $(PURE_SRCS:src/%.c=build/unit/src/%.o)
 UNIT_TESTS = $(patsubst test/unit/%.c,build/unit/%,$(wildcard test/unit/test_*.c))
 
-build/unit/%: test/unit/%.c $(PURE_SRCS) $(PURE_HDRS) $(wildcard test/unit/*.h)
+build/unit/src/%.o: src/%.c $(PURE_HDRS)
+	@mkdir -p $(@D)
+	$(CC) $(UNIT_CFLAGS) -c -o $@ $<
+
+build/unit/%: test/unit/%.c $(PURE_OBJS) $(PURE_HDRS) $(wildcard test/unit/*.h)
 	@mkdir -p build/unit
-	$(CC) $(UNIT_CFLAGS) -o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
+	$(CC) $(UNIT_CFLAGS) -o $@ $< $(PURE_OBJS) $(UNIT_LIBS)
 
 # Fuzz targets, run over what was found worth keeping.
 FUZZ_TARGETS = $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAYS = $(FUZZ_TARGETS:%=build/unit/fuzz_%)
 
-build/unit/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_SRCS) $(PURE_HDRS)
+build/unit/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_OBJS) $(PURE_HDRS)
 	@mkdir -p build/unit
-	$(CC) $(UNIT_CFLAGS) -DREPLAY -o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
+	$(CC) $(UNIT_CFLAGS) -DREPLAY -o $@ $< $(PURE_OBJS) $(UNIT_LIBS)
 
 .PHONY: unit fuzz fake simulate
 unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
