@@ -156,12 +156,14 @@ part_tap()
 	fi
 	[ ${#files[@]} -gt 0 ] || return
 	as_user mkdir "$dir/out"
+	as_user "$BIN/initdb" -N -A trust --encoding=UTF8 --no-locale -D "$dir/template" >/dev/null || return
 	# as PostgreSQL's Makefile.global calls prove, from 15 (TESTDIR) on
 	printf '%s\0' "${files[@]}" >"$PRIVATE/tap.files"
 	# shellcheck disable=SC2016 # sh expands it
 	as_user_in "$dir" env PATH="$BIN:$PATH" TESTDIR="$dir" \
 		TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
 		PG_REGRESS="$(pgxs_dir)/test/regress/pg_regress" PGPORT=65432 \
+		CONTACTS_PUSH_TEMPLATE="$dir/template" \
 		PERL5LIB="$(pgxs_dir)/test/perl:$dir/t/lib${PERL5LIB:+:$PERL5LIB}" \
 		xargs -0 -a "$PRIVATE/tap.files" -n 1 -P "$tap_jobs" \
 		sh -c 'prove -v --timer "$1" >"out/${1##*/}" 2>&1' sh || status=$?

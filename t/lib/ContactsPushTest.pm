@@ -8,11 +8,13 @@ use strict;
 use warnings;
 
 use Exporter qw(import);
+use List::Util qw(max min);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
+use Test::More ();
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(KEY PATIENCE add_database held_matches insert_users new_cluster outcomes reload
+our @EXPORT = qw(KEY PATIENCE add_database comes_to_zero held_matches insert_users new_cluster outcomes reload
 	set_conf settled start_call wait_until worker_pid worker_runs);
 
 # Seconds after which something that must happen is given up: far more than any
@@ -22,8 +24,8 @@ use constant PATIENCE => $PostgreSQL::Test::Utils::timeout_default;
 # The key that the stand-in knows unless it is told others.
 use constant KEY => 'test-key';
 
-# Between two looks at a condition, seconds.
-use constant LOOK => 0.02;
+# Between two looks at a condition, seconds: at first, and at most.
+use constant { LOOK => 0.02, LONGEST_LOOK => 0.25 };
 
 # Settings under which time passes quickly: a budget that keeps nobody waiting,
 # back-offs of 50 ms, no attempt too many.
@@ -41,7 +43,7 @@ sub new_cluster
 	my ($name, $fake, %options) = @_;
 	my $node = PostgreSQL::Test::Cluster->new($name);
 
-	$node->init(extra => [ '--encoding=UTF8', '--no-locale' ], %{ $options{init} // {} });
+	init($node, %{ $options{init} // {} });
 	$node->append_conf('postgresql.conf', $quick);
 	$node->append_conf('postgresql.conf',
 		"contacts_push.base_url = '" . $fake->base_url . "'\n");
@@ -55,6 +57,26 @@ sub new_cluster
 		$node->safe_psql('postgres', 'CREATE EXTENSION contacts_push') if $options{extension} // 1;
 	}
 	return $node;
+}
+
+# Makes the data directory.  initdb costs the better part of a second of a processor, so
+# a test's first cluster is a copy of dev/test's; any further ones are clusters of
+# their own, with system identifiers of their own, as users' are.
+my $template = $ENV{CONTACTS_PUSH_TEMPLATE};
+
+sub init
+{
+	my ($node, %options) = @_;
+	my $run = \&PostgreSQL::Test::Utils::system_or_bail;
+
+	no warnings 'redefine';
+	local *PostgreSQL::Test::Utils::system_or_bail = sub {
+		return $run->(@_) unless $_[0] eq 'initdb' && defined $template;
+		$run->('cp', '-RPp', $template, $node->data_dir);
+		undef $template;
+	};
+	$node->init(extra => [ '--encoding=UTF8', '--no-locale' ], %options);
+	return;
 }
 
 # Has the server read these settings: pairs of name and value.
@@ -76,17 +98,49 @@ sub reload
 	return;
 }
 
+# Lets time pass before the next look at what has been waited for since $start: the
+# longer that is, the more.  Looking takes time that others need.
+sub pause_between_looks
+{
+	my ($start) = @_;
+	sleep max(LOOK, min((time - $start) / 10, LONGEST_LOOK));
+	return;
+}
+
 # Waits until the code returns true; false if it never does.
 sub wait_until
 {
 	my ($code) = @_;
-	my $deadline = time + PATIENCE;
+	my $start = time;
 	until ($code->())
 	{
-		return 0 if time > $deadline;
-		sleep LOOK;
+		return 0 if time > $start + PATIENCE;
+		pause_between_looks($start);
 	}
 	return 1;
+}
+
+# Waits until the code returns 0, for as long as the number it returns (undef: not
+# known just now) goes on falling, be it slowly; false if it stays where it is.
+sub comes_to_zero
+{
+	my ($code) = @_;
+	my $start = time;
+	my $fallen_at = $start;
+	my $least;
+	while (time <= $fallen_at + PATIENCE)
+	{
+		my $number = $code->();
+		if (defined $number && (!defined $least || $number < $least))
+		{
+			$least = $number;
+			$fallen_at = time;
+			return 1 if $least == 0;
+		}
+		pause_between_looks($start);
+	}
+	Test::More::diag('it stays at ' . ($least // 'what nobody knows') . ' for ' . PATIENCE . ' seconds');
+	return 0;
 }
 
 # A database with the extension.
@@ -115,12 +169,16 @@ sub worker_runs
 }
 
 # Waits until nothing of the outbox is pending; false if something stays so.
-# Not by flush(): what is tested must not be what waits.
+# Not by flush(): what is tested must not be what waits.  However slowly it goes, and
+# though the server may be restarting.
 sub settled
 {
 	my ($node, $database) = @_;
-	return $node->poll_query_until($database // 'postgres',
-		"SELECT count(*) = 0 FROM contacts_push.outbox WHERE status = 'pending'");
+	return comes_to_zero(sub {
+		my ($status, $stdout) = $node->psql($database // 'postgres',
+			"SELECT count(*) FROM contacts_push.outbox WHERE status = 'pending'");
+		return $status == 0 ? $stdout : undef;
+	});
 }
 
 # How many rows of each status a chatbot has, as 'created 3, rejected 1'.

@@ -18,6 +18,9 @@ my $json = JSON::PP->new->canonical->utf8->allow_nonref;
 # How many seconds the admin side may take; it answers at once or never.
 use constant ADMIN_TIMEOUT => 180;
 
+# A delay_ms that lasts until release(): far longer than any test.
+use constant HELD => 24 * 3600 * 1000;
+
 sub true { return JSON::PP::true; }
 
 # Starts one with these arguments, on a free port.  It ends with its standard
@@ -135,6 +138,15 @@ sub always
 	my ($self, %action) = @_;
 	my $when = delete $action{when} // 'before';
 	$self->faults({ when => $when, action => \%action });
+	return;
+}
+
+# Ends every delay under way, as if its time had passed.  Requests that come later are
+# still delayed as the rules say.
+sub release
+{
+	my ($self) = @_;
+	$self->admin('release', {});
 	return;
 }
 

@@ -104,6 +104,13 @@ post_config(Request *request)
 }
 
 static void
+post_release(Request *request)
+{
+	holding_end_delays();
+	answer_change(request, NULL);
+}
+
+static void
 post_reset(Request *request)
 {
 	/*
@@ -130,6 +137,7 @@ static const struct
 	{"POST", "/_admin/contacts", post_contacts},
 	{"POST", "/_admin/faults", post_faults},
 	{"POST", "/_admin/config", post_config},
+	{"POST", "/_admin/release", post_release},
 	{"POST", "/_admin/reset", post_reset},
 };
 

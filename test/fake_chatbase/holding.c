@@ -238,6 +238,15 @@ holding_hold(Hold *hold, struct MHD_Connection *connection, long delay_ms)
 	return true;
 }
 
+void
+holding_end_delays(void)
+{
+	pthread_mutex_lock(&lock);
+	while (heap_used > 0)
+		let_go(heap[--heap_used], false);
+	pthread_mutex_unlock(&lock);
+}
+
 /* Under the lock. */
 static void
 release_all(void)

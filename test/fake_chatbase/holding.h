@@ -41,6 +41,9 @@ extern bool holding_start(void);
  */
 extern bool holding_hold(Hold *hold, struct MHD_Connection *connection, long delay_ms);
 
+/* Lets those go that are held for a time, as if it had passed. */
+extern void holding_end_delays(void);
+
 /* Lets all go, marked as released. */
 extern void holding_release_all(void);
 

@@ -252,18 +252,35 @@ subtest 'delays' => sub {
 	is stats()->{in_flight}, 1, 'while one still waits';
 	undef $slow;
 
-	fresh({ action => { delay_ms => 300 } });
+	fresh({ action => { delay_ms => 3_600_000 } });
 	my $gone = begin_post('c', [ contact('orphan') ]);
 	ok wait_until(sub { stats()->{in_flight} == 1 }), 'a client that goes meanwhile';
 	close $gone;
+	admin('release', {});
 	ok wait_until(sub { stats()->{in_flight} == 0 }), 'its request has its time';
 	is scalar @{ held('c') }, 1, 'and is applied then';
-	fresh({ when => 'after', action => { delay_ms => 300 } });
+	fresh({ when => 'after', action => { delay_ms => 3_600_000 } });
 	$gone = begin_post('c', [ contact('orphan') ]);
 	ok wait_until(sub { @{ held('c') } == 1 }), 'a client that goes afterwards';
 	close $gone;
+	admin('release', {});
 	ok wait_until(sub { stats()->{in_flight} == 0 }), 'its request has its time, too';
 	is_deeply stats()->{by_status}, { 200 => 1, dropped => 0 }, 'and counts as it would have been answered';
+
+	fresh({ match => { external_id => 'refused' }, action => { delay_ms => 3_600_000, status => 503 } },
+		{ match => { external_id => 'hangs' }, action => { hang => JSON::PP::true } },
+		{ action => { delay_ms => 3_600_000 } });
+	my @delayed = map { begin_post('c', [ contact($_) ]) } 'refused', 'a', 'b';
+	my $hangs = begin_post('c', [ contact('hangs') ]);
+	ok wait_until(sub { stats()->{in_flight} == 4 }), 'delayed for long, and one hangs';
+	is_deeply held('c'), [], 'nothing is applied yet';
+	admin('release', {});
+	is join(' ', map { finish_post($_)->{status} } @delayed), '503 200 200', 'released: answered as if the time had passed';
+	is scalar @{ held('c') }, 2, 'and applied';
+	is stats()->{in_flight}, 1, 'what hangs, hangs on';
+	$late = begin_post('c', [ contact('later') ]);
+	ok wait_until(sub { stats()->{in_flight} == 2 }), 'one that comes later is delayed again';
+	undef $_ for $hangs, $late;
 };
 
 # Far more than there are threads, none of which a held request may occupy.
