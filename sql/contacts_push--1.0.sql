@@ -516,6 +516,45 @@ COMMENT ON COLUMN contacts_push_internal.watched_trigger.chatbot_id IS 'the chat
 COMMENT ON COLUMN contacts_push_internal.watched_trigger.mapping IS 'qualified name of the function that makes a contact of a row';
 COMMENT ON COLUMN contacts_push_internal.watched_trigger.trigger_name IS 'name of the trigger';
 
+-- For the worker: a contact belongs to the table that enqueued it first, while this is so.
+CREATE FUNCTION contacts_push_internal.source_name(relation oid, chatbot_id text)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT n.nspname || '.' || c.relname
+	FROM pg_class c
+	JOIN pg_namespace n ON n.oid = c.relnamespace
+	WHERE c.oid = source_name.relation
+	AND EXISTS (SELECT FROM contacts_push_internal.watched_trigger t
+				WHERE t.relation = c.oid AND t.chatbot_id = source_name.chatbot_id)
+$$;
+COMMENT ON FUNCTION contacts_push_internal.source_name(oid, text) IS 'qualified name of a table while it is there and watched for the chatbot';
+
+-- Two roles must not push into one chatbot without knowing of each other.
+CREATE FUNCTION contacts_push_internal.check_chatbot(relation regclass, chatbot_id text)
+RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	owner name;
+BEGIN
+	SELECT pg_get_userbyid(c.relowner) INTO owner
+	FROM contacts_push_internal.watched_trigger t
+	JOIN pg_class c ON c.oid = t.relation
+	WHERE t.chatbot_id = check_chatbot.chatbot_id AND NOT pg_has_role(c.relowner, 'USAGE')
+	LIMIT 1;
+	IF FOUND THEN
+		RAISE EXCEPTION 'cannot watch "%" for chatbot "%": a table of role "%" is watched for it',
+			(SELECT c.relname FROM pg_class c WHERE c.oid = relation), chatbot_id, owner
+			USING ERRCODE = 'insufficient_privilege',
+				HINT = format('Members of role %I and superusers can watch further tables for it.', owner);
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.check_chatbot(regclass, text) IS 'raises where another role''s table is watched for a chatbot';
+
 -- Tells a mapping that watch() made from one of the user's; it survives a dump.
 CREATE FUNCTION contacts_push_internal.mapping_comment()
 RETURNS text
@@ -637,6 +676,7 @@ BEGIN
 	-- CREATE TRIGGER's lock, before the names that others may be choosing as well.
 	EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', relation);
 	PERFORM contacts_push_internal.check_watchable(relation, chatbot_id);
+	PERFORM contacts_push_internal.check_chatbot(relation, chatbot_id);
 	PERFORM contacts_push_internal.check_json_expression(relation, m.name, m.expression)
 	FROM unnest(ARRAY['stripe_accounts', 'custom_attributes'],
 				ARRAY[stripe_accounts, custom_attributes]) AS m(name, expression)

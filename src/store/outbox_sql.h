@@ -190,7 +190,8 @@ static const struct
 
 	/* all rows of the contacts ($1[i], $2[i]), in order */
 	[OUTBOX_INTENTS] = {
-		"SELECT k.place::int8, o.seq, o.status::text, o.contact IS NULL, o.unconfirmed"
+		"SELECT k.place::int8, o.seq, o.status::text, o.contact IS NULL, o.unconfirmed,"
+		" coalesce(o.relation, 0), o.http_status IS NULL"
 		" FROM unnest($1, $2) WITH ORDINALITY AS k(chatbot_id, external_id, place)"
 		" JOIN contacts_push.outbox o ON o.chatbot_id = k.chatbot_id"
 		" AND o.external_id = k.external_id"
@@ -235,12 +236,19 @@ static const struct
 		" RETURNING o.seq",
 	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
 
-	/* $1[i] becomes $2[i] without having been sent */
+	/* $1[i] becomes $2[i] without having been sent, for the reason $3[i] */
 	[OUTBOX_SETTLE_UNSENT] = {
 		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
-		" contact = NULL, error = NULL, http_status = NULL," SETTLED_NOW " FROM "
-		LOCK_PENDING("v.seq, v.status", "unnest($1, $2) AS v(seq, status)"),
-	2, {INT8ARRAYOID, TEXTARRAYOID}},
+		" contact = CASE v.status WHEN 'conflict' THEN o.contact END,"
+		" error = v.error, http_status = NULL," SETTLED_NOW " FROM "
+		LOCK_PENDING("v.*", "unnest($1, $2, $3) AS v(seq, status, error)"),
+	3, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
+
+	/* the name of table $1 while it is there and watched for chatbot $2 */
+	[OUTBOX_SOURCE_NAME] = {
+		"SELECT n.name FROM contacts_push_internal.source_name($1, $2) AS n(name)"
+		" WHERE n.name IS NOT NULL",
+	2, {OIDOID, TEXTOID}},
 
 	/* refused rows $1 make way for a newer intent; returns chatbot and old status */
 	[OUTBOX_SETTLE_SUPERSEDED] = {

@@ -27,11 +27,14 @@ typedef struct Key
 /* One intent of a contact, as OUTBOX_INTENTS returns it. */
 typedef struct Intent
 {
+	int64		place;			/* of its contact among those that are looked at */
 	int64		seq;
 	bool		is_pending;
 	bool		is_refused;
+	bool		is_foreign;		/* refused because it came from another source */
 	bool		withdrawal;
 	bool		unconfirmed;
+	Oid			source;			/* the watched table; InvalidOid: none */
 } Intent;
 
 /* What looking at intents has led to; written after all have been looked at. */
@@ -41,6 +44,11 @@ typedef struct Decisions
 	List	   *unsent;			/* of Unsent * */
 	List	   *superseded;		/* of int64 *: refused rows */
 	List	   *doubtful;		/* of int64 *: rows that are unconfirmed from the start */
+
+	/* the source that was last asked for, see source_name() */
+	Oid			source;
+	const Chatbot *source_chatbot;
+	char	   *source_name;
 } Decisions;
 
 typedef struct Unsent
@@ -48,6 +56,7 @@ typedef struct Unsent
 	int64		seq;
 	Chatbot    *chatbot;
 	const char *status;
+	char	   *error;			/* NULL: none */
 } Unsent;
 
 static List *keys = NIL;		/* of Key *, noted and not looked at; in worker.context */
@@ -93,7 +102,7 @@ free_keys(List *list)
 
 static void
 decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
-			  const char *status)
+			  const char *status, char *error)
 {
 	Unsent	   *unsent = palloc(sizeof(Unsent));
 	Contact    *contact = window_find(intent->seq);
@@ -106,8 +115,72 @@ decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
 	}
 	unsent->seq = intent->seq;
 	unsent->chatbot = chatbot;
-	unsent->status = intent->withdrawal ? "withdrawn" : status;
+	unsent->status = status;
+	unsent->error = error;
 	decisions->unsent = lappend(decisions->unsent, unsent);
+}
+
+/* The name of a source while it is a table that is watched for the chatbot; else NULL. */
+static char *
+source_name(Decisions *decisions, const Chatbot *chatbot, Oid source)
+{
+	Datum		values[2] = {ObjectIdGetDatum(source), CStringGetTextDatum(chatbot->id)};
+
+	if (decisions->source != source || decisions->source_chatbot != chatbot)
+	{
+		decisions->source = source;
+		decisions->source_chatbot = chatbot;
+		decisions->source_name = outbox_run(OUTBOX_SOURCE_NAME, values, NULL) > 0 ?
+			outbox_get_text(0, 1) : NULL;
+	}
+	return decisions->source_name;
+}
+
+/* Who enqueued a contact first, as far as it can be told: what exists tells it best. */
+static Oid
+owner_of(const Intent *intents, int n)
+{
+	const Intent *first = NULL;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!intents[i].is_pending && !intents[i].is_refused)
+			return intents[i].source;
+		if (first == NULL && !intents[i].is_foreign)
+			first = &intents[i];
+	}
+	return first ? first->source : InvalidOid;
+}
+
+/*
+ * A contact belongs to the source that enqueued it first, while that is a table which
+ * is watched: what another one has enqueued is a conflict, whatever it wants.  Takes that
+ * out of the intents and returns how many are left.  What may have been sent already
+ * stays: that is found out first.
+ */
+static int
+leave_out_foreign(Decisions *decisions, Chatbot *chatbot, Intent *intents, int n)
+{
+	Oid			owner = owner_of(intents, n);
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		Intent	   *intent = &intents[i];
+		char	   *name;
+
+		if (OidIsValid(owner) && intent->source != owner && !intent->unconfirmed &&
+			(intent->is_pending || intent->is_refused) &&
+			(name = source_name(decisions, chatbot, owner)) != NULL)
+		{
+			if (intent->is_pending)
+				decide_unsent(decisions, chatbot, intent, "conflict",
+							  psprintf("it belongs to \"%s\"", name));
+		}
+		else
+			intents[left++] = *intent;
+	}
+	return left;
 }
 
 /*
@@ -118,7 +191,7 @@ decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
  */
 static void
 decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
-	   const Intent *intents, int n)
+	   Intent *intents, int n)
 {
 	Contact    *contact = window_find_contact(chatbot, external_id);
 	const Intent *newest = NULL;
@@ -127,6 +200,12 @@ decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
 	bool		exists = false;
 	bool		doubtful = false;	/* an earlier version failed: it may exist */
 
+	if (contact && (contact->state != CONTACT_WAITING || contact->unconfirmed))
+	{
+		contact->look_again = true;
+		return;
+	}
+	n = leave_out_foreign(decisions, chatbot, intents, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (intents[i].is_pending)
@@ -144,11 +223,6 @@ decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
 	}
 	if (newest == NULL)
 		return;
-	if (contact && (contact->state != CONTACT_WAITING || contact->unconfirmed))
-	{
-		contact->look_again = true;
-		return;
-	}
 	if (open && !exists)
 	{
 		/* Nobody knows yet whether it exists: that is found out first. */
@@ -162,11 +236,12 @@ decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
 		if (!intents[i].is_pending)
 			continue;
 		if (exists)
-			decide_unsent(decisions, chatbot, &intents[i], "skipped");
-		else if (newest->withdrawal)
-			decide_unsent(decisions, chatbot, &intents[i], "withdrawn");
+			decide_unsent(decisions, chatbot, &intents[i],
+						  intents[i].withdrawal ? "withdrawn" : "skipped", NULL);
+		else if (newest->withdrawal || intents[i].withdrawal)
+			decide_unsent(decisions, chatbot, &intents[i], "withdrawn", NULL);
 		else if (&intents[i] != newest || newest_refused > newest->seq)
-			decide_unsent(decisions, chatbot, &intents[i], "superseded");
+			decide_unsent(decisions, chatbot, &intents[i], "superseded", NULL);
 		else
 		{
 			if (window_find(newest->seq) == NULL)
@@ -202,6 +277,24 @@ unique_keys(List *noted)
 	return unique;
 }
 
+/* Row i of OUTBOX_INTENTS. */
+static void
+read_intent(uint64 i, Intent *intent)
+{
+	char	   *status = outbox_get_text(i, 3);
+	bool		isnull;
+
+	intent->place = outbox_get_int64(i, 1);
+	intent->seq = outbox_get_int64(i, 2);
+	intent->is_pending = strcmp(status, "pending") == 0;
+	intent->is_refused = !intent->is_pending &&
+		strcmp(status, "created") != 0 && strcmp(status, "present") != 0;
+	intent->is_foreign = strcmp(status, "conflict") == 0 && outbox_get_bool(i, 7);
+	intent->withdrawal = outbox_get_bool(i, 4);
+	intent->unconfirmed = outbox_get_bool(i, 5);
+	intent->source = DatumGetObjectId(outbox_get(i, 6, &isnull));
+}
+
 /* The intents of each key, as many statements as it takes: one. */
 static void
 decide_keys(Decisions *decisions, List *looked_at)
@@ -224,23 +317,15 @@ decide_keys(Decisions *decisions, List *looked_at)
 	values[1] = outbox_text_array(ids, nkeys);
 	n = outbox_run(OUTBOX_INTENTS, values, NULL);
 	intents = palloc(Max(n, 1) * sizeof(Intent));
+	for (uint64 i = 0; i < n; i++)
+		read_intent(i, &intents[i]);
 	for (uint64 from = 0; from < n;)
 	{
-		int64		place = outbox_get_int64(from, 1);
-		Key		   *key = list_nth(looked_at, place - 1);
+		Key		   *key = list_nth(looked_at, intents[from].place - 1);
 		uint64		to = from;
 
-		for (; to < n && outbox_get_int64(to, 1) == place; to++)
-		{
-			char	   *status = outbox_get_text(to, 3);
-
-			intents[to].seq = outbox_get_int64(to, 2);
-			intents[to].is_pending = strcmp(status, "pending") == 0;
-			intents[to].is_refused = !intents[to].is_pending &&
-				strcmp(status, "created") != 0 && strcmp(status, "present") != 0;
-			intents[to].withdrawal = outbox_get_bool(to, 4);
-			intents[to].unconfirmed = outbox_get_bool(to, 5);
-		}
+		while (to < n && intents[to].place == intents[from].place)
+			to++;
 		decide(decisions, key->chatbot, key->external_id, &intents[from], to - from);
 		from = to;
 	}
@@ -256,6 +341,14 @@ seqs_of(List *seqs)
 	return array;
 }
 
+/* Of what is not sent only that is refused and counted. */
+static void
+count_foreign(const Unsent *unsent, int by)
+{
+	if (unsent->error)
+		unsent->chatbot->tally.conflict += by;
+}
+
 /* Settles rows without sending them; those somebody holds locked come again. */
 static void
 write_unsent(List *unsents)
@@ -263,7 +356,8 @@ write_unsent(List *unsents)
 	int			n = list_length(unsents);
 	int64	   *seqs = palloc(n * sizeof(int64));
 	char	  **statuses = palloc(n * sizeof(char *));
-	Datum		values[2];
+	char	  **errors = palloc(n * sizeof(char *));
+	Datum		values[3];
 	uint64		left;
 
 	for (int i = 0; i < n; i++)
@@ -272,16 +366,22 @@ write_unsent(List *unsents)
 
 		seqs[i] = unsent->seq;
 		statuses[i] = unconstify(char *, unsent->status);
+		errors[i] = unsent->error;
+		count_foreign(unsent, 1);
 	}
 	values[0] = outbox_int8_array(seqs, n);
 	values[1] = outbox_text_array(statuses, n);
+	values[2] = outbox_text_array(errors, n);
 	if (outbox_run(OUTBOX_SETTLE_UNSENT, values, NULL) == (uint64) n)
 		return;
 	left = outbox_run(OUTBOX_STILL_PENDING, values, NULL);
 	for (uint64 i = 0; i < left; i++)
 		for (int j = 0; j < n; j++)
 			if (seqs[j] == outbox_get_int64(i, 1))
+			{
+				count_foreign(list_nth(unsents, j), -1);
 				claim_locked(((Unsent *) list_nth(unsents, j))->chatbot, seqs[j]);
+			}
 }
 
 /* Remembers which of these are still to make way, somebody holds them locked. */
