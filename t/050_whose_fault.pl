@@ -134,7 +134,43 @@ sub end_of_run
 	return;
 }
 
+# A refusal that repeats what was sent speaks of no quota, whatever the words.
+sub repeated_words
+{
+	$fake->faults({ match => { external_id => '^acme$' }, action => { status => 400, message => 'Not a company: Acme Limited' } });
+	$node->safe_psql('postgres', <<"END");
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)
+SELECT 'company', CASE i WHEN 5 THEN 'acme' ELSE 'u' || i END,
+	jsonb_build_object('name', CASE i WHEN 5 THEN 'ACME Limited' ELSE 'User ' || i END)
+FROM generate_series(1, @{[CONTACTS]}) i
+END
+	ok(settled($node), 'company: all is settled');
+	is(outcomes($node, 'company'), 'created ' . (CONTACTS - 1) . ', rejected 1', 'company: the others are created');
+	is(status_of($node, 'company', 'acme'), 'rejected', 'company: the one that is refused is rejected');
+	is(pause_of('company'), '', 'company: and there is no pause');
+	return;
+}
+
+# Whether it is the plan's limit one contact tells, sent alone.
+sub quota
+{
+	my $message = 'A limit was exceeded';
+
+	$fake->faults({ match => { chatbot => 'full' }, action => { status => 400, message => $message } });
+	insert_users($node, 'full', 'u', 1, CONTACTS);
+	ok(wait_until(sub { pause_of('full') eq "400 $message" }), 'a quota: paused');
+	is(join(' ', map { $_->{contacts} } requests_for('full')), CONTACTS . ' 1', 'a quota: a contact alone was answered so, too');
+	is(outcomes($node, 'full'), 'pending ' . CONTACTS, 'a quota: nobody is refused for it');
+	$fake->faults;
+	$node->safe_psql('postgres', q{SELECT contacts_push.resume('full')});
+	ok(settled($node), 'a quota: resumed, all is settled');
+	is(outcomes($node, 'full'), 'created ' . CONTACTS, 'a quota: as created');
+	return;
+}
+
 wall_clock_ahead();
+repeated_words();
+quota();
 end_amid_run('killed', sub { kill 'KILL', $_[0]; });
 end_amid_run('terminated', sub { $node->safe_psql('postgres', "SELECT pg_terminate_backend($_[0])"); });
 end_of_run();

@@ -77,21 +77,58 @@ is_index(const char *text)
 	return (text[0] == '[' || text[0] == '.') && text[1] >= '0' && text[1] <= '9';
 }
 
+/* Length of the word that text begins with; 0: there is none. */
+static size_t
+word_length(const char *text)
+{
+	size_t		len = 0;
+
+	while (is_word_char(text[len]))
+		len++;
+	return len;
+}
+
+/* True if the JSON has the len bytes at word as a word, in any case. */
+static bool
+stands_in(const char *json, const char *word, size_t len)
+{
+	size_t		step;
+
+	for (const char *p = json; *p != '\0'; p += step)
+	{
+		step = word_length(p);
+		if (step == len)
+		{
+			size_t		same = 0;
+
+			while (same < len && lower(p[same]) == lower(word[same]))
+				same++;
+			if (same == len)
+				return true;
+		}
+		/* an escape (\n, \u000b) is no part of the word behind it */
+		if (step == 0)
+			step = strnlen(p, p[0] != '\\' ? 1 : p[1] == 'u' ? 6 : 2);
+	}
+	return false;
+}
+
 /* The rule that verdict.h states at verdict_judge(). */
 static bool
-speaks_of_quota(const char *message)
+speaks_of_quota(const char *message, const char *sent)
 {
 	bool		quota = false;
 	bool		maximum = false;
 	bool		reached = false;
 	size_t		len;
 
-	if (message == NULL)
-		return false;
 	for (const char *p = message; *p != '\0'; p += len)
 	{
-		for (len = 0; is_word_char(p[len]); len++)
-			;
+		bool		is_maximum;
+		bool		is_reached;
+		bool		is_quota;
+
+		len = word_length(p);
 		if (len == 0)
 		{
 			len = 1;
@@ -100,11 +137,24 @@ speaks_of_quota(const char *message)
 		if (is_one_of(p, len, part_words, LENGTH(part_words)) ||
 			(is_word(p, len, "users") && is_index(p + len)))
 			return false;
-		quota |= is_one_of(p, len, quota_words, LENGTH(quota_words));
-		maximum |= is_word(p, len, "maximum");
-		reached |= is_word(p, len, "reached");
+		is_quota = is_one_of(p, len, quota_words, LENGTH(quota_words));
+		is_maximum = is_word(p, len, "maximum");
+		is_reached = is_word(p, len, "reached");
+		if ((is_quota || is_maximum || is_reached) && sent && stands_in(sent, p, len))
+			continue;
+		quota |= is_quota;
+		maximum |= is_maximum;
+		reached |= is_reached;
 	}
 	return quota || (maximum && reached);
+}
+
+/* A refusal of the request: a contact's fault, unless the plan is at its end. */
+static Verdict
+judge_refusal(const Answer *answer)
+{
+	return answer->message && !answer->names_contact &&
+		speaks_of_quota(answer->message, answer->sent) ? VERDICT_QUOTA : VERDICT_CONTACT;
 }
 
 static Verdict
@@ -126,7 +176,7 @@ judge_status(const Answer *answer)
 		case 200:
 			return judge_ok(answer);
 		case 400:
-			return speaks_of_quota(answer->message) ? VERDICT_QUOTA : VERDICT_CONTACT;
+			return judge_refusal(answer);
 		case 401:
 		case 403:
 			return VERDICT_KEY;

@@ -29,6 +29,9 @@ typedef struct Answer
 	bool		is_json;		/* the body is one JSON object */
 	bool		names_all;		/* it names every contact of the request */
 	const char *message;		/* the API's message, or NULL */
+	bool		names_contact;	/* it says which contact is to blame */
+	const char *sent;			/* the JSON that was sent, or NULL: words that stand
+								 * in it may have been repeated from there */
 	const char *retry_after;	/* header, or NULL */
 	const char *ratelimit_reset;	/* header X-RateLimit-Reset, or NULL */
 	int64_t		now;			/* seconds since 1970, for dates in headers */
@@ -41,7 +44,8 @@ typedef enum Verdict
 	VERDICT_PARTIAL,			/* 200, but not JSON, cut, too large, or without some:
 								 * those named are created, the rest unconfirmed */
 	VERDICT_CONTACT,			/* some contact: isolate (400, 409, 422) */
-	VERDICT_QUOTA,				/* chatbot: 400 that speaks of a limit or quota; pause */
+	VERDICT_QUOTA,				/* chatbot: 400 that speaks of a limit or quota; pause,
+								 * if a contact alone is answered so */
 	VERDICT_KEY,				/* key: pause (401, 403) */
 	VERDICT_CHATBOT,			/* chatbot: pause (404, 3xx, anything unknown) */
 	VERDICT_BATCH,				/* batch too large: halve the bytes (413) */
@@ -73,9 +77,11 @@ typedef struct Judgement
  * A 400 speaks of a limit or quota if its message has, in any case, one of the
  * words quota, limit, exceed, upgrade (and their other forms), or both "maximum"
  * and "reached", and no word for a part of a contact or of a request: "name
- * exceeds the limit of 100 characters" is some contact's fault.  When in doubt it
- * is the contact's: that is found out with a few requests more, while the pause
- * that a quota brings about would make all contacts wait for a bad one.
+ * exceeds the limit of 100 characters" is some contact's fault.  Words that stand in
+ * what was sent do not count: "Acme Limited is not valid" speaks of a company.  Nor does
+ * an answer that names the contact.  When in doubt it is the contact's: that is found out
+ * with a few requests more, while the pause that a quota brings about would make all
+ * contacts wait for a bad one.
  */
 extern Judgement verdict_judge(const Answer *answer);
 

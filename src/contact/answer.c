@@ -137,7 +137,7 @@ clean_message(const char *message, const char *key)
 
 void
 answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
-			const char *const *external_ids, int n)
+			const char *sent, const char *const *external_ids, int n)
 {
 	Answer		facts = {0};
 
@@ -156,6 +156,8 @@ answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
 	facts.is_json = answer->reply->is_json;
 	facts.names_all = answer->named == n;
 	facts.message = answer->reply->message;
+	facts.names_contact = answer->reply->nculprits > 0;
+	facts.sent = sent;
 	facts.retry_after = result->retry_after;
 	facts.ratelimit_reset = result->ratelimit_reset;
 	facts.now = (int64_t) time(NULL);

@@ -27,11 +27,11 @@ typedef struct ReadAnswer
 
 /*
  * Reads the result of a request for n contacts whose external_ids (UTF-8) are
- * given in the order in which they were sent.  key: is not repeated in message
- * though the answer does.  Throws when out of memory; the reply is then lost.
+ * given in the order in which they were sent, in the body sent.  key: is not repeated in
+ * message though the answer does.  Throws when out of memory; the reply is then lost.
  */
 extern void answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
-						const char *const *external_ids, int n);
+						const char *sent, const char *const *external_ids, int n);
 extern void answer_free(ReadAnswer *answer);
 
 /* "503", or what happened instead of a status; a constant or palloc'd. */

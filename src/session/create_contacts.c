@@ -489,7 +489,7 @@ exchange(Call *call, ReturnSetInfo *rsinfo,
 		CHECK_FOR_INTERRUPTS();
 	}
 	result = http_result(*request);
-	answer_read(answer, result, call->key, call->external_ids, call->n);
+	answer_read(answer, result, call->key, call->body.data, call->external_ids, call->n);
 	keep_pace(call, &answer->judgement, left_at);
 	if (answer->judgement.verdict != VERDICT_CREATED)
 		raise_failure(call, result, answer);

@@ -146,7 +146,9 @@ next_request(Chatbot *chatbot)
 {
 	IsolationContact seqs[CONTACT_MAX_USERS];
 	Filling		filling;
-	int			max = pacing_batch(chatbot->batch_limit, settings_batch_size);
+	/* whether a quota has room again one contact tells, and then the others may go */
+	int			max = chatbot->pause == PAUSE_QUOTA ? 1 :
+		pacing_batch(chatbot->batch_limit, settings_batch_size);
 	MemoryContext old;
 	Request    *request;
 	int			token;

@@ -348,6 +348,22 @@ on_paused(Request *request, PauseKind kind, const HttpResult *result,
 	settle_pause(request, kind, result, answer);
 }
 
+/*
+ * Words may deceive: before all contacts wait, one of them is tried alone.  That is
+ * answered so, too, if it is the plan's limit, whoever else was in the request.
+ */
+static void
+on_quota(Request *request, const HttpResult *result, const ReadAnswer *answer)
+{
+	if (request->n == 1)
+	{
+		on_paused(request, PAUSE_QUOTA, result, answer);
+		return;
+	}
+	return_contacts(request);
+	check_answered(isolation_dirty(request->chatbot->isolation, request->token, 0));
+}
+
 /* What the answer tells about the budget of the key. */
 static void
 keep_pace(const Request *request, const ReadAnswer *answer)
@@ -378,7 +394,7 @@ act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
 			on_refused(request, result, answer);
 			return true;
 		case VERDICT_QUOTA:
-			on_paused(request, PAUSE_QUOTA, result, answer);
+			on_quota(request, result, answer);
 			return true;
 		case VERDICT_KEY:
 			on_paused(request, PAUSE_KEY, result, answer);
@@ -427,7 +443,7 @@ settle_request(Request *request)
 		external_ids[i] = request->contacts[i]->external_id_utf8;
 		request->contacts[i]->request_id = request->id;
 	}
-	answer_read(&answer, result, request->key, external_ids, request->n);
+	answer_read(&answer, result, request->key, request->body.data, external_ids, request->n);
 	verdict = answer.judgement.verdict;
 	keep_pace(request, &answer);
 	if (request->asks_witness)

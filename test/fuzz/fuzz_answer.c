@@ -97,6 +97,9 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	answer.names_all = data[1] & 2;
 	answer.status = (data[2] << 8 | data[3]) % 1000;
 	answer.message = head.body;
+	answer.names_contact = data[1] & 4;
+	/* as if the head had been sent: a word of it may be repeated in the body */
+	answer.sent = data[1] & 8 ? head.retry_after : NULL;
 	answer.retry_after = head.retry_after[0] ? head.retry_after : NULL;
 	answer.ratelimit_reset = head.ratelimit_reset[0] ? head.ratelimit_reset : NULL;
 	answer.now = NOW;

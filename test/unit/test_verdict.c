@@ -153,6 +153,44 @@ test_quota(void)
 	   verdict_of(422, "Contact limit reached") == VERDICT_CONTACT, "a 400 only");
 }
 
+/* Words that an answer may have repeated from what was sent. */
+static void
+test_repeated_words(void)
+{
+	static const struct
+	{
+		const char *message;
+		const char *sent;
+		Verdict		verdict;
+	}			cases[] = {
+		{"Invalid company: Acme Limited", "{\"users\":[{\"name\":\"Acme Limited\"}]}", VERDICT_CONTACT},
+		{"invalid: acme limited", "{\"users\":[{\"name\":\"ACME LIMITED\"}]}", VERDICT_CONTACT},
+		{"Invalid company: Acme Limited", "{\"users\":[{\"name\":\"Acme\\nLimited\"}]}", VERDICT_CONTACT},
+		{"Invalid company: Acme Limited", "{\"users\":[{\"name\":\"Acme\\u000bLimited\"}]}", VERDICT_CONTACT},
+		{"Invalid company: Acme Limited", "{\"users\":[{\"name\":\"Acme\\\\Limited\"}]}", VERDICT_CONTACT},
+		{"Invalid company: Acme Limited", "{\"users\":[{\"name\":\"Bert\"}]}", VERDICT_QUOTA},
+		{"Invalid company: Acme Limited", NULL, VERDICT_QUOTA},
+		{"Contact limit reached", "{\"users\":[{\"name\":\"Limited Unlimited limits\"}]}", VERDICT_QUOTA},
+		{"Contact limit reached", "{\"users\":[{\"custom_attributes\":{\"limit\":1}}]}", VERDICT_CONTACT},
+		{"Contact limit exceeded", "{\"users\":[{\"custom_attributes\":{\"limit\":1}}]}", VERDICT_QUOTA},
+		{"maximum reached", "{\"users\":[{\"name\":\"Maximum\"}]}", VERDICT_CONTACT},
+		{"maximum reached", "{\"users\":[{\"name\":\"Max Reached\"}]}", VERDICT_CONTACT},
+		{"maximum reached", "\\", VERDICT_QUOTA},
+		{"maximum reached", "\\u00", VERDICT_QUOTA},
+	};
+
+	for (size_t i = 0; i < LENGTH(cases); i++)
+	{
+		Answer		answer = {.kind = ANSWER_COMPLETE, .status = 400, .is_json = true,
+		.message = cases[i].message, .sent = cases[i].sent, .now = NEW_YEAR};
+
+		ok(verdict_judge(&answer).verdict == cases[i].verdict, "'%s' after %s",
+		   cases[i].message, cases[i].sent ? cases[i].sent : "nothing");
+		answer.names_contact = true;
+		ok(verdict_judge(&answer).verdict == VERDICT_CONTACT, "and with a contact that it names");
+	}
+}
+
 static void
 test_names(void)
 {
@@ -292,6 +330,7 @@ main(void)
 {
 	test_table();
 	test_quota();
+	test_repeated_words();
 	test_names();
 	test_waits();
 	return done_testing();
