@@ -242,9 +242,9 @@ take_row(uint64 i, bool looked_at)
 	}
 	external_id = outbox_get_text(i, OUTBOX_EXTERNAL_ID);
 	(void) outbox_get(i, OUTBOX_CONTACT, &withdrawal);
-	if (looked_at)
-		load_row(i, chatbot, external_id);
-	else if (withdrawal || outbox_get_bool(i, OUTBOX_HAS_OTHERS))
+	/* The row of a contact that is in the window may have been deleted since. */
+	if (window_find_contact(chatbot, external_id) ||
+		(!looked_at && (withdrawal || outbox_get_bool(i, OUTBOX_HAS_OTHERS))))
 		intents_note(chatbot, external_id);
 	else
 		load_row(i, chatbot, external_id);

@@ -22,6 +22,7 @@ typedef struct Key
 {
 	Chatbot    *chatbot;
 	char	   *external_id;
+	bool		sent;			/* maybe, under a row that is gone */
 } Key;
 
 /* One intent of a contact, as OUTBOX_INTENTS returns it. */
@@ -72,16 +73,29 @@ copy_seq(int64 seq)
 	return copy;
 }
 
-void
-intents_note(Chatbot *chatbot, const char *external_id)
+static void
+note(Chatbot *chatbot, const char *external_id, bool sent)
 {
 	MemoryContext old = MemoryContextSwitchTo(worker.context);
 	Key		   *key = palloc(sizeof(Key));
 
 	key->chatbot = chatbot;
 	key->external_id = pstrdup(external_id);
+	key->sent = sent;
 	keys = lappend(keys, key);
 	MemoryContextSwitchTo(old);
+}
+
+void
+intents_note(Chatbot *chatbot, const char *external_id)
+{
+	note(chatbot, external_id, false);
+}
+
+void
+intents_note_sent(Chatbot *chatbot, const char *external_id)
+{
+	note(chatbot, external_id, true);
 }
 
 bool
@@ -100,6 +114,16 @@ free_keys(List *list)
 	list_free_deep(list);
 }
 
+/* Takes a contact that waits out of the window. */
+static void
+drop(Contact *contact)
+{
+	if (!isolation_remove(contact->chatbot->isolation, contact->seq))
+		elog(ERROR, "a contact that waits is not known");
+	charges_forget(contact);
+	window_remove(contact);
+}
+
 static void
 decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
 			  const char *status, char *error)
@@ -108,11 +132,7 @@ decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
 	Contact    *contact = window_find(intent->seq);
 
 	if (contact)
-	{
-		isolation_remove(chatbot->isolation, contact->seq);
-		charges_forget(contact);
-		window_remove(contact);
-	}
+		drop(contact);
 	unsent->seq = intent->seq;
 	unsent->chatbot = chatbot;
 	unsent->status = status;
@@ -190,19 +210,20 @@ leave_out_foreign(Decisions *decisions, Chatbot *chatbot, Intent *intents, int n
  * comes first.
  */
 static void
-decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
-	   Intent *intents, int n)
+decide(Decisions *decisions, const Key *key, Intent *intents, int n)
 {
-	Contact    *contact = window_find_contact(chatbot, external_id);
+	Chatbot    *chatbot = key->chatbot;
+	Contact    *contact = window_find_contact(chatbot, key->external_id);
 	const Intent *newest = NULL;
 	const Intent *open = NULL;
 	int64		newest_refused = 0;
 	bool		exists = false;
-	bool		doubtful = false;	/* an earlier version failed: it may exist */
+	bool		doubtful = key->sent;	/* an earlier version may exist */
 
 	if (contact && (contact->state != CONTACT_WAITING || contact->unconfirmed))
 	{
 		contact->look_again = true;
+		contact->checked_at = 0;	/* its row may be gone */
 		return;
 	}
 	n = leave_out_foreign(decisions, chatbot, intents, n);
@@ -223,6 +244,10 @@ decide(Decisions *decisions, Chatbot *chatbot, const char *external_id,
 	}
 	if (newest == NULL)
 		return;
+	contact = window_find_contact(chatbot, key->external_id);
+	/* One that waits under another row, which was deleted by hand if it is not an older one. */
+	if (contact && (contact->seq != newest->seq || open))
+		drop(contact);
 	if (open && !exists)
 	{
 		/* Nobody knows yet whether it exists: that is found out first. */
@@ -274,6 +299,8 @@ unique_keys(List *noted)
 	foreach(cell, noted)
 		if (unique == NIL || compare_keys(list_tail(unique), cell) != 0)
 			unique = lappend(unique, lfirst(cell));
+		else
+			((Key *) llast(unique))->sent |= ((Key *) lfirst(cell))->sent;
 	return unique;
 }
 
@@ -326,7 +353,7 @@ decide_keys(Decisions *decisions, List *looked_at)
 
 		while (to < n && intents[to].place == intents[from].place)
 			to++;
-		decide(decisions, key->chatbot, key->external_id, &intents[from], to - from);
+		decide(decisions, key, &intents[from], to - from);
 		from = to;
 	}
 }
@@ -455,7 +482,7 @@ intents_look(void)
 		write_superseded(decisions.superseded);
 	if (decisions.doubtful)
 		(void) settle_mark_unconfirmed(seqs_of(decisions.doubtful), list_length(decisions.doubtful),
-									   0, "an earlier version of it failed, and may have been created");
+									   0, "an earlier version of it was sent, and may have been created");
 	if (decisions.load)
 		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load));
 	free_keys(looked_at);

@@ -13,6 +13,9 @@
 /* Has the intents of a contact looked at by the next intents_look(). */
 extern void intents_note(Chatbot *chatbot, const char *external_id);
 
+/* The same for one that was sent, maybe, under a row that is gone. */
+extern void intents_note_sent(Chatbot *chatbot, const char *external_id);
+
 /* True if there are such. */
 extern bool intents_are_noted(void);
 

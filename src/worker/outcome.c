@@ -173,6 +173,15 @@ keep_for_later(List *contacts)
 	outbox_run(OUTBOX_REQUEST_REOPEN, &value, NULL);
 }
 
+/* True for one that was sent, and not refused without a doubt. */
+static bool
+may_exist(const Contact *contact)
+{
+	return contact->unconfirmed ||
+		(contact->request_id != 0 && contact->outcome != OUTCOME_CONFLICT &&
+		 contact->outcome != OUTCOME_REJECTED);
+}
+
 /*
  * Lets go of what was written.  written less than the batch: somebody holds rows
  * locked, which are tried again, or has changed them by hand, which is fine.
@@ -190,7 +199,9 @@ let_go(Batch *batch, uint64 written)
 			continue;
 		if (contact->written)
 			count(contact);
-		if (contact->look_again)
+		if (contact->look_again && !contact->written && may_exist(contact))
+			intents_note_sent(contact->chatbot, contact->external_id);
+		else if (contact->look_again)
 			intents_note(contact->chatbot, contact->external_id);
 		if (contact->outcome != OUTCOME_PUT_OFF)
 			charges_forget(contact);

@@ -129,10 +129,12 @@ check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
 	{
 		Contact    *contact = window_find(seqs[i]);
 
-		if (gone[i] && contact->look_again)
-			intents_note(chatbot, contact->external_id);
 		if (gone[i])
 		{
+			if (contact->look_again && contact->unconfirmed)
+				intents_note_sent(chatbot, contact->external_id);
+			else if (contact->look_again)
+				intents_note(chatbot, contact->external_id);
 			charges_forget(contact);
 			window_remove(contact);
 		}

@@ -164,7 +164,9 @@ window_add(const NewContact *new)
 	contact->attributes = new->attributes;
 	contact->tried_at = -1;
 	by_seq_insert(contacts_by_seq, contact->seq, &found)->contact = contact;
+	Assert(!found);
 	by_text_insert(contacts_by_id, id_key(contact), &found)->contact = contact;
+	Assert(!found);
 	contact->chatbot->contacts++;
 	contact->chatbot->bytes += contact->length;
 	total_bytes += contact->length;
@@ -217,14 +219,12 @@ window_unhold(Contact *contact)
 void
 window_remove(Contact *contact)
 {
-	TextEntry  *entry = by_text_lookup(contacts_by_id, id_key(contact));
-
 	if (contact->state == CONTACT_HELD)
 		window_unhold(contact);
 	window_release_email(contact);
 	by_seq_delete(contacts_by_seq, contact->seq);
-	if (entry && entry->contact == contact)
-		by_text_delete(contacts_by_id, id_key(contact));
+	/* its key points to the contact's text, which is freed below */
+	by_text_delete(contacts_by_id, id_key(contact));
 	contact->chatbot->contacts--;
 	contact->chatbot->bytes -= contact->length;
 	total_bytes -= contact->length;

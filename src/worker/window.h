@@ -146,7 +146,10 @@ extern List *window_chatbots(void); /* of Chatbot * */
 /* attributes_of() for the chatbot. */
 extern uint64 window_attributes(Chatbot *chatbot, JsonbContainer *contact);
 
-/* Takes a contact in; all strings are copied. */
+/*
+ * Takes a contact in, of which there must be none yet (see window_find_contact()); all
+ * strings are copied.
+ */
 typedef struct NewContact
 {
 	int64		seq;
