@@ -104,6 +104,8 @@ CREATE TABLE contacts_push.chatbot (
 	paused_until timestamptz,
 	pause_reason text,
 	pause_kind text,
+	backoff_until timestamptz,
+	backoff_reason text,
 	stripped_attributes text[] NOT NULL DEFAULT '{}',
 	created bigint NOT NULL DEFAULT 0,
 	present bigint NOT NULL DEFAULT 0,
@@ -118,6 +120,8 @@ COMMENT ON COLUMN contacts_push.chatbot.chatbot_id IS 'the chatbot''s id, as in 
 COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made before; infinity: until contacts_push.resume()';
 COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
 COMMENT ON COLUMN contacts_push.chatbot.pause_kind IS 'what may end the pause, for the worker: key, chatbot, quota or refusals; NULL: contacts_push.resume() only';
+COMMENT ON COLUMN contacts_push.chatbot.backoff_until IS 'when it is tried again after it has given no usable answer; NULL: it answers';
+COMMENT ON COLUMN contacts_push.chatbot.backoff_reason IS 'what its last request failed with; NULL: it answers';
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
 COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push_internal.tally, as the other numbers';
 COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
@@ -1088,7 +1092,8 @@ COMMENT ON FUNCTION contacts_push.resume(text) IS 'ends a pause, whoever made it
 CREATE FUNCTION contacts_push_internal.worker_report(
 	OUT pid integer, OUT started_at timestamptz, OUT last_activity_at timestamptz,
 	OUT requests_in_flight integer, OUT requests bigint, OUT contacts bigint,
-	OUT last_error text, OUT requests_per_second double precision)
+	OUT last_error text, OUT last_error_chatbot_id text, OUT last_error_at timestamptz,
+	OUT requests_per_second double precision, OUT held_until timestamptz)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'contacts_push_worker_report'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
@@ -1096,7 +1101,8 @@ COMMENT ON FUNCTION contacts_push_internal.worker_report() IS 'what this databas
 
 CREATE VIEW contacts_push.worker AS
 	SELECT r.pid, r.started_at, r.last_activity_at, r.requests_in_flight,
-		r.requests, r.contacts, r.last_error, r.requests_per_second
+		r.requests, r.contacts, r.last_error, r.last_error_chatbot_id, r.last_error_at,
+		r.requests_per_second, r.held_until
 	FROM contacts_push_internal.worker_report() r;
 COMMENT ON VIEW contacts_push.worker IS 'this database''s worker; no row: none is running';
 COMMENT ON COLUMN contacts_push.worker.pid IS 'its process';
@@ -1105,8 +1111,11 @@ COMMENT ON COLUMN contacts_push.worker.last_activity_at IS 'when it last looked 
 COMMENT ON COLUMN contacts_push.worker.requests_in_flight IS 'requests under way';
 COMMENT ON COLUMN contacts_push.worker.requests IS 'requests answered since it started';
 COMMENT ON COLUMN contacts_push.worker.contacts IS 'contacts settled since it started';
-COMMENT ON COLUMN contacts_push.worker.last_error IS 'its last trouble';
-COMMENT ON COLUMN contacts_push.worker.requests_per_second IS 'what the budget of the key allows now';
+COMMENT ON COLUMN contacts_push.worker.last_error IS 'its last trouble; NULL: all is well';
+COMMENT ON COLUMN contacts_push.worker.last_error_chatbot_id IS 'the chatbot it was about';
+COMMENT ON COLUMN contacts_push.worker.last_error_at IS 'when it came';
+COMMENT ON COLUMN contacts_push.worker.requests_per_second IS 'what the budget of the key that was used last allows now';
+COMMENT ON COLUMN contacts_push.worker.held_until IS 'nothing leaves with that key before, because of a 429; NULL: it is not held';
 
 CREATE VIEW contacts_push.contact_status AS
 	SELECT DISTINCT ON (o.chatbot_id, o.external_id)
@@ -1140,7 +1149,8 @@ COMMENT ON COLUMN contacts_push.contact_status.settled_at IS 'when it was settle
 -- would read or sort too much, and compiling the query would take longer than running
 -- it.
 CREATE FUNCTION contacts_push_internal.count_pending(
-	OUT chatbot_id text, OUT contacts bigint, OUT oldest timestamptz)
+	OUT chatbot_id text, OUT contacts bigint, OUT oldest timestamptz,
+	OUT deferred bigint, OUT next_attempt_at timestamptz)
 RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 SET search_path = pg_catalog, pg_temp
@@ -1149,9 +1159,11 @@ SET enable_sort = off
 SET jit = off
 SET max_parallel_workers_per_gather = 0
 AS $$
-	SELECT p.chatbot_id, sum(p.contacts)::int8, min(p.oldest)
+	SELECT p.chatbot_id, sum(p.contacts)::int8, min(p.oldest), sum(p.deferred)::int8,
+		min(p.next_attempt_at)
 	FROM (
-		SELECT s.chatbot_id, s.contacts, s.oldest
+		SELECT s.chatbot_id, s.contacts, s.oldest, 0 AS deferred,
+			NULL::timestamptz AS next_attempt_at
 		FROM contacts_push_internal.worker_state w
 		CROSS JOIN LATERAL unnest(w.unsettled) AS r(span)
 		CROSS JOIN LATERAL (
@@ -1162,13 +1174,22 @@ AS $$
 			AND o.status = 'pending' AND NOT o.unconfirmed AND o.next_attempt_at IS NULL
 			GROUP BY o.chatbot_id) AS s
 		UNION ALL
-		SELECT o.chatbot_id, count(*), min(o.enqueued_at)
+		SELECT o.chatbot_id, count(*), min(o.enqueued_at),
+			count(*) FILTER (WHERE o.next_attempt_at > statement_timestamp()),
+			min(o.next_attempt_at)
 		FROM contacts_push.outbox o
 		WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL) AND o.status = 'pending'
 		GROUP BY o.chatbot_id) AS p
 	GROUP BY p.chatbot_id
 $$;
-COMMENT ON FUNCTION contacts_push_internal.count_pending() IS 'how many rows are pending for each chatbot, and since when';
+COMMENT ON FUNCTION contacts_push_internal.count_pending() IS 'how many rows are pending for each chatbot, since when, and how many of them wait for another attempt';
+
+CREATE FUNCTION contacts_push_internal.key_state(chatbot_ids text[],
+	OUT chatbot_id text, OUT key integer, OUT held_until timestamptz)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'contacts_push_key_state'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION contacts_push_internal.key_state(text[]) IS 'which chatbots share an API key (they have one number), and until when a 429 holds it';
 
 CREATE FUNCTION contacts_push_internal.worker_trouble()
 RETURNS text
@@ -1178,8 +1199,7 @@ COMMENT ON FUNCTION contacts_push_internal.worker_trouble() IS 'why no worker ru
 
 CREATE VIEW contacts_push.progress AS
 	WITH pending AS (
-		SELECT p.chatbot_id, p.contacts, p.oldest
-		FROM contacts_push_internal.count_pending() p
+		SELECT * FROM contacts_push_internal.count_pending()
 	), failure AS (
 		SELECT f.chatbot_id, sum(f.rows)::int8 AS rows
 		FROM contacts_push_internal.enqueue_failure f
@@ -1196,70 +1216,88 @@ CREATE VIEW contacts_push.progress AS
 			SELECT t.chatbot_id, t.created, t.present, t.conflict, t.rejected, t.failed
 			FROM contacts_push_internal.tally t) AS s
 		GROUP BY s.chatbot_id
-	), last_request AS (
-		-- few enough to be read in no time; a minute at the API's limit has 600
-		SELECT r.* FROM contacts_push.request r ORDER BY r.id DESC LIMIT 600
-	), recent AS (
-		SELECT r.chatbot_id,
-			sum(r.contacts) FILTER (
-				WHERE r.outcome IN ('created', 'partial')
-				OR (r.outcome = 'contact' AND r.contacts = 1)) AS contacts,
-			greatest(extract(epoch FROM max(r.finished_at) - min(r.started_at)), 0.001) AS seconds
-		FROM last_request r
-		WHERE r.finished_at > statement_timestamp() - '1 minute'::interval
-		GROUP BY r.chatbot_id
-	), trouble AS (
-		SELECT DISTINCT ON (r.chatbot_id) r.chatbot_id, r.outcome, r.message
-		FROM last_request r WHERE r.finished_at IS NOT NULL
-		ORDER BY r.chatbot_id, r.id DESC
 	), known AS (
 		SELECT s.chatbot_id FROM settled s
 		UNION SELECT p.chatbot_id FROM pending p
 		UNION SELECT f.chatbot_id FROM failure f
+	), key AS (
+		SELECT * FROM contacts_push_internal.key_state(ARRAY(SELECT k.chatbot_id FROM known k))
+	), recent AS (
+		-- few enough to be read in no time; a minute at the API's limit has 600
+		SELECT r.chatbot_id, min(r.started_at) AS since, max(r.finished_at) AS until,
+			coalesce(sum(r.contacts) FILTER (
+				WHERE r.outcome IN ('created', 'partial')
+				OR (r.outcome = 'contact' AND r.contacts = 1)), 0) AS contacts
+		FROM (SELECT * FROM contacts_push.request ORDER BY id DESC LIMIT 600) AS r
+		WHERE r.finished_at > statement_timestamp() - '1 minute'::interval
+		GROUP BY r.chatbot_id
+	), rate AS (
+		-- the chatbots of a key share what it brings; less than a second tells nothing yet
+		SELECT k.key, sum(r.contacts) AS contacts,
+			greatest(extract(epoch FROM max(r.until) - min(r.since)), 1) AS seconds
+		FROM recent r JOIN key k USING (chatbot_id)
+		GROUP BY k.key
+	), server AS MATERIALIZED (
+		SELECT contacts_push_internal.worker_trouble() AS trouble,
+			current_setting('contacts_push.enabled')::bool AS enabled,
+			statement_timestamp() AS now
 	), number AS (
-		SELECT k.chatbot_id, c.paused_until, c.pause_reason, p.oldest,
+		SELECT k.chatbot_id, k.key, p.oldest,
 			coalesce(p.contacts, 0) AS pending,
 			coalesce(s.created, 0) AS created, coalesce(s.present, 0) AS present,
 			coalesce(s.conflict, 0) AS conflict, coalesce(s.rejected, 0) AS rejected,
 			coalesce(s.failed, 0) AS failed,
 			coalesce(c.enqueue_failures, 0) + coalesce(f.rows, 0) AS enqueue_failures,
-			coalesce(r.contacts / r.seconds, 0) AS per_second,
-			t.outcome, t.message
-		FROM known k
+			coalesce(r.contacts / t.seconds, 0) AS per_second,
+			t.contacts / t.seconds AS key_per_second,
+			CASE
+				WHEN v.trouble IS NOT NULL THEN concat('worker not running: ', v.trouble)
+				WHEN NOT v.enabled THEN 'stopped: contacts_push.enabled is off'
+				WHEN c.paused_until = 'infinity' THEN
+					concat(c.pause_reason, ', until contacts_push.resume()')
+				WHEN c.paused_until > v.now THEN
+					concat('paused: ', c.pause_reason, ', next try in ',
+						ceil(extract(epoch FROM c.paused_until - v.now)), ' s')
+				WHEN p.contacts IS NULL THEN 'idle'
+				WHEN k.held_until > v.now THEN
+					concat('waiting for the key''s limit until ', to_char(k.held_until, 'HH24:MI:SS'))
+				WHEN c.backoff_until IS NOT NULL THEN
+					concat('backing off: ', c.backoff_reason, ', next try in ',
+						greatest(ceil(extract(epoch FROM c.backoff_until - v.now)), 0), ' s')
+				WHEN p.deferred = p.contacts THEN
+					concat('deferred: next attempt in ',
+						ceil(extract(epoch FROM p.next_attempt_at - v.now)), ' s')
+				ELSE 'pushing'
+			END AS state
+		FROM key k
+		CROSS JOIN server v
 		LEFT JOIN contacts_push.chatbot c USING (chatbot_id)
 		LEFT JOIN settled s USING (chatbot_id)
 		LEFT JOIN pending p USING (chatbot_id)
 		LEFT JOIN failure f USING (chatbot_id)
 		LEFT JOIN recent r USING (chatbot_id)
-		LEFT JOIN trouble t USING (chatbot_id)
+		LEFT JOIN rate t USING (key)
 	), share AS (
 		SELECT n.*, trunc(
-			100.0 * (n.created + n.present + n.conflict + n.rejected + n.failed)
-			/ nullif(n.created + n.present + n.conflict + n.rejected + n.failed + n.pending, 0), 1)
-			AS percent
+				100.0 * (n.created + n.present + n.conflict + n.rejected + n.failed)
+				/ nullif(n.created + n.present + n.conflict + n.rejected + n.failed + n.pending, 0), 1)
+				AS percent,
+			-- they take turns: until one is through, each of the others has as many sent,
+			-- or all that it has
+			sum(n.pending) OVER smaller
+				+ n.pending * (count(*) OVER (PARTITION BY n.key, n.state = 'pushing')
+					- count(*) OVER smaller) AS turns
 		FROM number n
+		WINDOW smaller AS (PARTITION BY n.key, n.state = 'pushing' ORDER BY n.pending
+			RANGE UNBOUNDED PRECEDING)
 	)
 	SELECT s.chatbot_id, s.pending, s.created, s.present, s.conflict, s.rejected, s.failed,
 		s.enqueue_failures, s.percent,
 		round(s.per_second::numeric, 1) AS per_second,
-		CASE WHEN s.pending > 0 AND s.per_second > 0 THEN
-			make_interval(secs => ceil(s.pending / s.per_second)::float8) END AS eta,
+		CASE WHEN s.state = 'pushing' AND s.key_per_second > 0 THEN
+			make_interval(secs => ceil(s.turns / s.key_per_second)::float8) END AS eta,
 		date_trunc('milliseconds', statement_timestamp() - s.oldest) AS oldest_pending,
-		CASE
-			WHEN contacts_push_internal.worker_trouble() IS NOT NULL THEN
-				concat('worker not running: ', contacts_push_internal.worker_trouble())
-			WHEN NOT current_setting('contacts_push.enabled')::bool THEN
-				'stopped: contacts_push.enabled is off'
-			WHEN s.paused_until = 'infinity' THEN
-				concat(s.pause_reason, ', until contacts_push.resume()')
-			WHEN s.paused_until > statement_timestamp() THEN
-				concat('paused: ', s.pause_reason, ', next try in ',
-					ceil(extract(epoch FROM s.paused_until - statement_timestamp())), ' s')
-			WHEN s.pending = 0 THEN 'idle'
-			WHEN s.outcome IN ('server', 'network', 'rate') THEN
-				concat('backing off: ', s.message)
-			ELSE 'pushing'
-		END AS state,
+		s.state,
 		rpad(repeat('#', (s.percent / 5)::int4), 20, '.') AS bar
 	FROM share s
 	ORDER BY s.chatbot_id;
@@ -1273,8 +1311,8 @@ COMMENT ON COLUMN contacts_push.progress.rejected IS 'contacts that are not vali
 COMMENT ON COLUMN contacts_push.progress.failed IS 'contacts that the server failed on';
 COMMENT ON COLUMN contacts_push.progress.enqueue_failures IS 'rows of watched tables that could not be enqueued';
 COMMENT ON COLUMN contacts_push.progress.percent IS 'of the contacts that have an outcome';
-COMMENT ON COLUMN contacts_push.progress.per_second IS 'contacts settled a second, over the last minute or 600 requests';
-COMMENT ON COLUMN contacts_push.progress.eta IS 'time the rest takes at that rate';
+COMMENT ON COLUMN contacts_push.progress.per_second IS 'contacts settled a second, over the last minute or 600 requests of its key';
+COMMENT ON COLUMN contacts_push.progress.eta IS 'time the rest takes, beside the others of its key; NULL while nothing moves';
 COMMENT ON COLUMN contacts_push.progress.oldest_pending IS 'age of the oldest pending row';
 COMMENT ON COLUMN contacts_push.progress.state IS 'what goes on, in words';
 COMMENT ON COLUMN contacts_push.progress.bar IS 'percent, to look at';

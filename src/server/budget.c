@@ -121,12 +121,33 @@ budget_throttled(uint64 key_hash, int64 left_at, int64 told_us)
 	unlock_budget();
 }
 
+/* A look must not make room for the key at another's cost. */
+int64
+budget_held_us(uint64 key_hash)
+{
+	int64		held_until = 0;
+
+	if (lock)
+		LWLockAcquire(lock, LW_SHARED);
+	for (int i = 0; i < BUDGETS_MAX; i++)
+		if (budgets[i].key_hash == key_hash)
+			held_until = budgets[i].pacing.held_until;
+	unlock_budget();
+	return Max(held_until - clock_us(), 0);
+}
+
 double
 budget_rate(uint64 key_hash)
 {
-	PacingBudget *budget = lock_budget(key_hash);
-	double		rate = budget->rate > 0 ? budget->rate : settings_requests_per_second;
+	double		rate = 0;
 
+	if (budget_held_us(key_hash) > 0)
+		return 0;
+	if (lock)
+		LWLockAcquire(lock, LW_SHARED);
+	for (int i = 0; i < BUDGETS_MAX; i++)
+		if (budgets[i].key_hash == key_hash)
+			rate = budgets[i].pacing.rate;
 	unlock_budget();
-	return rate;
+	return rate > 0 ? Min(rate, settings_requests_per_second) : settings_requests_per_second;
 }

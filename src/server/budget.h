@@ -38,7 +38,10 @@ extern void budget_answered(uint64 key_hash);
 /* left_at: clock_us() when the request left that was answered 429; told_us: how long it says to wait. */
 extern void budget_throttled(uint64 key_hash, int64 left_at, int64 told_us);
 
-/* Requests a second that the budget allows now. */
+/* Microseconds for which a 429 keeps the key from being used yet; 0: not at all. */
+extern int64 budget_held_us(uint64 key_hash);
+
+/* Requests a second that the budget allows now; 0 while it is held. */
 extern double budget_rate(uint64 key_hash);
 
 #endif							/* CONTACTS_PUSH_BUDGET_H */

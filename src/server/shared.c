@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "compat.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "server/budget.h"
@@ -33,6 +34,9 @@
 
 /* A worker's grace period and what its exit takes, ms. */
 #define STOP_MS 3000
+
+/* A worker that has lived for that long has not ended for the reason of the last one. */
+#define LONG_LIFE_MS (60 * 1000)
 
 typedef struct Worker
 {
@@ -70,6 +74,7 @@ typedef struct Shared
 static Shared *shared = NULL;
 static LWLock *shared_lock = NULL;
 static Worker *my_worker = NULL;
+static char my_end[SHARED_ERROR_BYTES] = "";	/* the error that ends this worker */
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
@@ -358,11 +363,36 @@ shared_release_worker(Oid database)
 	LWLockRelease(shared_lock);
 }
 
+/* Copies as much of a text as there is room for, cut between two characters. */
+static void
+copy_text(char *to, const char *from, int size)
+{
+	int			length = pg_mbcliplen(from, strlen(from), size - 1);
+
+	memcpy(to, from, length);
+	to[length] = '\0';
+}
+
+/*
+ * Called while the error is being reported, when this process may hold any lock: it is
+ * told to the others by detach_worker(), after the transaction has been aborted.
+ */
+void
+shared_note_end(const char *error)
+{
+	copy_text(my_end, error, SHARED_ERROR_BYTES);
+}
+
 /* The launcher may be another than the one that would be told by the postmaster. */
 static void
 detach_worker(int code, Datum arg)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (my_end[0])
+	{
+		my_worker->report.ends++;
+		strlcpy(my_worker->report.end_error, my_end, SHARED_ERROR_BYTES);
+	}
 	my_worker->procno = -1;
 	my_worker->report.pid = 0;
 	my_worker->report.requests_in_flight = 0;
@@ -382,8 +412,7 @@ shared_attach_worker(Oid database)
 		worker->exit = SHARED_EXIT_RESTART;
 	else if (worker && worker->report.pid == 0)
 	{
-		/* All but the last error, which is likely the reason of a restart. */
-		memset(&worker->report, 0, offsetof(SharedReport, last_error));
+		memset(&worker->report, 0, offsetof(SharedReport, ends));
 		worker->report.pid = MyProcPid;
 		worker->report.started_at = GetCurrentTimestamp();
 		worker->report.last_activity_at = worker->report.started_at;
@@ -405,22 +434,32 @@ shared_tell_exit(SharedExit why)
 }
 
 void
-shared_report(int in_flight, int64 requests, int64 contacts, double rate)
+shared_report(int in_flight, int64 requests, int64 contacts, uint64 key_hash)
 {
+	SharedReport *report = &my_worker->report;
+	TimestampTz now = GetCurrentTimestamp();
+
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	my_worker->report.requests_in_flight = in_flight;
-	my_worker->report.requests = requests;
-	my_worker->report.contacts = contacts;
-	my_worker->report.rate = rate;
-	my_worker->report.last_activity_at = GetCurrentTimestamp();
+	report->requests_in_flight = in_flight;
+	report->requests = requests;
+	report->contacts = contacts;
+	report->key_hash = key_hash;
+	report->last_activity_at = now;
+	if (requests > 0 || TimestampDifferenceExceeds(report->started_at, now, LONG_LIFE_MS))
+		report->ends = 0;
 	LWLockRelease(shared_lock);
 }
 
 void
-shared_report_error(const char *error)
+shared_report_error(const char *chatbot_id, const char *error)
 {
+	SharedReport *report = &my_worker->report;
+	TimestampTz now = GetCurrentTimestamp();
+
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	strlcpy(my_worker->report.last_error, error, SHARED_ERROR_BYTES);
+	report->last_error_at = now;
+	copy_text(report->last_error, error ? error : "", SHARED_ERROR_BYTES);
+	copy_text(report->last_error_chatbot, chatbot_id ? chatbot_id : "", SHARED_ID_BYTES);
 	LWLockRelease(shared_lock);
 }
 

@@ -11,8 +11,9 @@
 
 #include "datatype/timestamp.h"
 
-/* Longest text of a last error that is kept, with its terminator. */
-#define SHARED_ERROR_BYTES 256
+/* Longest texts that are kept, with their terminators: of an error, and of an id. */
+#define SHARED_ERROR_BYTES 1024
+#define SHARED_ID_BYTES 256
 
 /* Why a worker has ended, as it told before it did. */
 typedef enum SharedExit
@@ -32,8 +33,14 @@ typedef struct SharedReport
 	int			requests_in_flight;
 	int64		requests;		/* finished since the start */
 	int64		contacts;		/* settled since the start */
-	double		rate;			/* requests a second its budget allows now */
-	char		last_error[SHARED_ERROR_BYTES]; /* of the last worker, too; stays last */
+	uint64		key_hash;		/* of the key that was used last, see budget.h; 0: none */
+
+	/* from here on what outlives the worker: it may be the reason of its end */
+	int			ends;			/* by an error, in a row, without an answer in between */
+	char		end_error[SHARED_ERROR_BYTES];	/* that ended the last one */
+	TimestampTz last_error_at;
+	char		last_error[SHARED_ERROR_BYTES]; /* "": all is well */
+	char		last_error_chatbot[SHARED_ID_BYTES];
 } SharedReport;
 
 /* Asks for the memory; called once, from _PG_init() while preloading. */
@@ -98,8 +105,13 @@ extern void shared_release_worker(Oid database);
  */
 extern bool shared_attach_worker(Oid database);
 extern void shared_tell_exit(SharedExit why);
-extern void shared_report(int in_flight, int64 requests, int64 contacts, double rate);
-extern void shared_report_error(const char *error);
+extern void shared_report(int in_flight, int64 requests, int64 contacts, uint64 key_hash);
+
+/* The last error, and the chatbot it is about; NULL: all is well again. */
+extern void shared_report_error(const char *chatbot_id, const char *error);
+
+/* The error that this process is about to end by; may be called anywhere. */
+extern void shared_note_end(const char *error);
 
 /* True if somebody has called contacts_push.resume() since the last call. */
 extern bool shared_take_resumed(void);

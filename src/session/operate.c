@@ -11,7 +11,9 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "server/budget.h"
 #include "server/hooks.h"
+#include "server/settings.h"
 #include "server/shared.h"
 #include "server/wake.h"
 #include "utils/array.h"
@@ -22,6 +24,7 @@
 
 COMPAT_FUNCTION_INFO_V1(contacts_push_check_chatbot);
 COMPAT_FUNCTION_INFO_V1(contacts_push_flush);
+COMPAT_FUNCTION_INFO_V1(contacts_push_key_state);
 COMPAT_FUNCTION_INFO_V1(contacts_push_validate);
 COMPAT_FUNCTION_INFO_V1(contacts_push_wake);
 COMPAT_FUNCTION_INFO_V1(contacts_push_worker_report);
@@ -140,8 +143,9 @@ contacts_push_worker_report(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	SharedReport report;
-	Datum		values[8];
-	bool		nulls[8] = {0};
+	Datum		values[11];
+	bool		nulls[11] = {0};
+	int64		held_us;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (!shared_get_report(MyDatabaseId, &report) || report.pid == 0)
@@ -152,10 +156,58 @@ contacts_push_worker_report(PG_FUNCTION_ARGS)
 	values[3] = Int32GetDatum(report.requests_in_flight);
 	values[4] = Int64GetDatum(report.requests);
 	values[5] = Int64GetDatum(report.contacts);
-	nulls[6] = report.last_error[0] == '\0';
-	values[6] = nulls[6] ? (Datum) 0 : CStringGetTextDatum(report.last_error);
-	values[7] = Float8GetDatum(report.rate);
+	nulls[6] = nulls[7] = nulls[8] = report.last_error[0] == '\0';
+	values[6] = CStringGetTextDatum(report.last_error);
+	values[7] = CStringGetTextDatum(report.last_error_chatbot);
+	values[8] = TimestampTzGetDatum(report.last_error_at);
+	/* a key that was not used yet has all of its budget */
+	held_us = report.key_hash ? budget_held_us(report.key_hash) : 0;
+	values[9] = Float8GetDatum(report.key_hash ? budget_rate(report.key_hash) :
+							   settings_requests_per_second);
+	nulls[10] = held_us == 0;
+	values[10] = TimestampTzGetDatum(GetCurrentTimestamp() + held_us);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	return (Datum) 0;
+}
+
+/*
+ * contacts_push_internal.key_state(chatbot_ids text[]): which of the chatbots share a
+ * key, by the place of the first of them, and until when a 429 holds it
+ */
+Datum
+contacts_push_key_state(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	TimestampTz now = GetCurrentTimestamp();
+	Datum	   *chatbot_ids;
+	uint64	   *hashes;
+	int			n;
+
+	InitMaterializedSRF(fcinfo, 0);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), TEXTOID, -1, false, TYPALIGN_INT,
+					  &chatbot_ids, NULL, &n);
+	hashes = palloc(Max(n, 1) * sizeof(uint64));
+	for (int i = 0; i < n; i++)
+	{
+		char	   *why;
+		char	   *key = settings_find_key(TextDatumGetCString(chatbot_ids[i]), &why);
+		int64		held_us;
+		Datum		values[3];
+		bool		nulls[3] = {0};
+		int			first = 0;
+
+		hashes[i] = key ? budget_key_hash(key) : 0;
+		held_us = key ? budget_held_us(hashes[i]) : 0;
+		while (hashes[first] != hashes[i])
+			first++;
+		values[0] = chatbot_ids[i];
+		values[1] = Int32GetDatum(first);
+		nulls[2] = held_us == 0;
+		values[2] = TimestampTzGetDatum(now + held_us);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		if (key)
+			pfree(key);
+	}
 	return (Datum) 0;
 }
 
@@ -173,8 +225,14 @@ contacts_push_worker_trouble(PG_FUNCTION_ARGS)
 	else if (!shared_get_report(MyDatabaseId, &report))
 		why = hooks_is_template(MyDatabaseId) ? "this database is a template" :
 			"none could be started yet; see the server log and max_worker_processes";
+	/* one that is running just now will not for long, as far as is known */
+	else if (report.ends > 1)
+		why = psprintf("it ends again and again, %d times by now, with \"%s\"; see the server log",
+					   report.ends, report.end_error);
 	else if (report.pid == 0)
-		why = "it has ended and is being started again; see the server log";
+		why = report.ends == 0 ? "it has ended and is being started again; see the server log" :
+			psprintf("it has ended with \"%s\" and is being started again; see the server log",
+					 report.end_error);
 	if (why == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(why));

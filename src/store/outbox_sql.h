@@ -402,6 +402,23 @@ static const struct
 		" WHERE c.chatbot_id = v.chatbot_id",
 	4, {TEXTOID, INT8OID, TEXTOID, TEXTOID}},
 
+	/* chatbot $1 has failed with $3 and is tried again in $2 ms; NULL: it answers */
+	[OUTBOX_CHATBOT_BACKOFF] = {
+		"UPDATE contacts_push.chatbot c SET backoff_until = clock_timestamp()"
+		" + make_interval(secs => $2::float8 / 1000), backoff_reason = $3"
+		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
+		" WHERE l.chatbot_id = $1 FOR NO KEY UPDATE SKIP LOCKED) AS v"
+		" WHERE c.chatbot_id = v.chatbot_id",
+	3, {TEXTOID, INT8OID, TEXTOID}},
+
+	/* an earlier worker's back-offs are over */
+	[OUTBOX_BACKOFFS_FORGET] = {
+		"UPDATE contacts_push.chatbot c SET backoff_until = NULL, backoff_reason = NULL"
+		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
+		" WHERE l.backoff_until IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED) AS v"
+		" WHERE c.chatbot_id = v.chatbot_id",
+	0},
+
 	/* $2 are the attributes that chatbot $1 does not know, as far as was seen */
 	[OUTBOX_CHATBOT_STRIPPED] = {
 		"UPDATE contacts_push.chatbot c SET stripped_attributes = $2"

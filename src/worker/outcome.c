@@ -9,6 +9,7 @@
 
 #include "compat.h"
 #include "store/outbox.h"
+#include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker/charges.h"
@@ -287,6 +288,22 @@ write_attributes(Chatbot *chatbot)
 	chatbot->attributes_changed = outbox_run(OUTBOX_CHATBOT_STRIPPED, values, NULL) == 0;
 }
 
+/* The same for when it is tried again after failures. */
+static void
+write_backoff(Chatbot *chatbot)
+{
+	bool		answers = chatbot->backoff.failures == 0;
+	Datum		values[3];
+	char		nulls[3] = {' ', answers ? 'n' : ' ', answers ? 'n' : ' '};
+
+	if (!chatbot->backoff_unwritten)
+		return;
+	values[0] = CStringGetTextDatum(chatbot->id);
+	values[1] = Int64GetDatum((chatbot->backoff.until - clock_us()) / 1000);
+	values[2] = answers ? (Datum) 0 : CStringGetTextDatum(chatbot->backoff_reason);
+	chatbot->backoff_unwritten = outbox_run(OUTBOX_CHATBOT_BACKOFF, values, nulls) == 0;
+}
+
 void
 outcome_write(void)
 {
@@ -320,5 +337,6 @@ outcome_write(void)
 	{
 		write_tally(lfirst(cell));
 		write_attributes(lfirst(cell));
+		write_backoff(lfirst(cell));
 	}
 }

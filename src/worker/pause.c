@@ -11,11 +11,11 @@
 #include "compat.h"
 #include "server/budget.h"
 #include "server/settings.h"
-#include "server/shared.h"
 #include "store/outbox.h"
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "worker/pause.h"
+#include "worker/trouble.h"
 
 /* A pause of the worker's own: 1 minute, doubling to 1 hour (the contract's). */
 #define FIRST_PAUSE_US (INT64CONST(60) * 1000 * 1000)
@@ -93,9 +93,13 @@ set_pause_reason(Chatbot *chatbot, const char *reason)
 void
 pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at, const char *reason)
 {
+	bool		is_news;
+
 	if (chatbot->paused_until == PG_INT64_MAX ||
 		(pause_is_on(chatbot) && left_at <= chatbot->paused_at))
 		return;
+	/* A try that has failed in the same way again is none. */
+	is_news = chatbot->pause == PAUSE_NONE || strcmp(chatbot->pause_reason, reason) != 0;
 	chatbot->pause = kind;
 	chatbot->pauses++;
 	chatbot->paused_at = clock_us();
@@ -104,7 +108,9 @@ pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at, const char *reason)
 	chatbot->paused_with = current_key_and_url(chatbot);
 	set_pause_reason(chatbot, reason);
 	write_pause(chatbot);
-	shared_report_error(reason);
+	trouble_note(chatbot, reason);
+	if (is_news)
+		trouble_pause_began(chatbot);
 }
 
 static void
@@ -122,6 +128,7 @@ pause_is_over(Chatbot *chatbot)
 	{
 		end_pause(chatbot);
 		write_pause(chatbot);
+		trouble_pause_ended(chatbot, "it has answered");
 	}
 }
 
@@ -161,6 +168,7 @@ pause_lift_all(void)
 			end_pause(chatbot);
 			chatbot->pauses = 0;
 			write_pause(chatbot);
+			trouble_pause_ended(chatbot, "the configuration was loaded");
 		}
 	}
 }
@@ -172,9 +180,12 @@ pause_lift_all(void)
 static void
 take_pause(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind)
 {
+	bool		is_news = false;
+
 	if (left_ms < 0)
 	{
 		/* It takes the place of one of ours. */
+		is_news = chatbot->paused_until != PG_INT64_MAX;
 		chatbot->paused_until = PG_INT64_MAX;
 		chatbot->pause_unwritten = false;
 	}
@@ -182,12 +193,16 @@ take_pause(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind
 		chatbot->paused_until = clock_us() + left_ms * 1000;
 	else
 		return;
+	if (chatbot->pause == PAUSE_NONE || is_news)
+		set_pause_reason(chatbot, reason ? reason : "paused");
 	if (chatbot->pause == PAUSE_NONE)
 	{
 		chatbot->pause = kind_of(kind);
 		chatbot->paused_with = current_key_and_url(chatbot);
-		set_pause_reason(chatbot, reason ? reason : "paused");
+		is_news = true;
 	}
+	if (is_news)
+		trouble_pause_began(chatbot);
 }
 
 /* An operator's resume(): if the pause was for refusals, those are meant. */
@@ -197,6 +212,7 @@ take_resume(Chatbot *chatbot)
 	chatbot->refuse_all |= chatbot->pause == PAUSE_REFUSALS;
 	end_pause(chatbot);
 	chatbot->pauses = 0;
+	trouble_pause_ended(chatbot, "somebody has called contacts_push.resume()");
 }
 
 /* The chatbots that have a pause here, as the argument of a statement. */
@@ -232,6 +248,7 @@ pause_read_all(void)
 		bool		resumed;
 		int64		left_ms = DatumGetInt64(outbox_get(i, 2, &resumed));
 
+		chatbot->has_row = true;
 		if (!resumed)
 			take_pause(chatbot, left_ms, outbox_get_text(i, 3), outbox_get_text(i, 4));
 		else if (!chatbot->pause_unwritten)

@@ -179,4 +179,5 @@ recover(void)
 {
 	check_lineage();
 	recover_requests();
+	outbox_run(OUTBOX_BACKOFFS_FORGET, NULL, NULL);
 }

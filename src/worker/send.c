@@ -14,7 +14,6 @@
 #include "contact/contact.h"
 #include "server/budget.h"
 #include "server/settings.h"
-#include "server/shared.h"
 #include "store/outbox.h"
 #include "util/clock.h"
 #include "utils/builtins.h"
@@ -89,7 +88,12 @@ send_end_backoffs(void)
 	ListCell   *cell;
 
 	foreach(cell, window_chatbots())
-		((Chatbot *) lfirst(cell))->backoff.until = 0;
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		chatbot->backoff.until = 0;
+		chatbot->backoff_unwritten |= chatbot->backoff.failures > 0;
+	}
 }
 
 /* Those among the contacts whose rows are not pending any more; false: none. */

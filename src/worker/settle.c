@@ -12,7 +12,6 @@
 #include "contact/answer.h"
 #include "server/budget.h"
 #include "server/settings.h"
-#include "server/shared.h"
 #include "store/outbox.h"
 #include "util/clock.h"
 #include "utils/builtins.h"
@@ -25,10 +24,19 @@
 #include "worker/request_log.h"
 #include "worker/send.h"
 #include "worker/settle.h"
+#include "worker/trouble.h"
 #include "worker/witness.h"
 
 /* First back-off of a chatbot or a contact in trouble; it doubles. */
 #define FIRST_BACKOFF_US (INT64CONST(1000) * 1000)
+
+/* An answer that is no good as a person wants to read it: its status, and what it says. */
+static char *
+in_words(const HttpResult *result, const ReadAnswer *answer)
+{
+	return answer->from_api ? psprintf("%d %s", result->status, answer->message) :
+		pstrdup(answer->message);
+}
 
 /* ---- what an answer means for its contacts ---- */
 
@@ -92,7 +100,10 @@ clear_trouble(Request *request)
 {
 	Chatbot    *chatbot = request->chatbot;
 
+	chatbot->backoff_unwritten |= chatbot->backoff.failures > 0;
 	pacing_succeed(&chatbot->backoff);
+	trouble_outage_ended(chatbot);
+	trouble_answered();
 	chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
 												  settings_batch_size);
 	chatbot->answers++;
@@ -137,7 +148,7 @@ mark_rest(Request *request, int http_status, const char *why)
  * the last failure was counted is not another one.
  */
 static void
-back_off(const Request *request, int64 told_ms)
+back_off(const Request *request, int64 told_ms, const char *what)
 {
 	Chatbot    *chatbot = request->chatbot;
 	int64		told_us = told_ms < 0 ? -1 : told_ms * 1000;
@@ -150,6 +161,12 @@ back_off(const Request *request, int64 told_ms)
 		return;
 	}
 	chatbot->failed_at = now;
+	if (chatbot->backoff_reason)
+		pfree(chatbot->backoff_reason);
+	chatbot->backoff_reason = window_strdup(what);
+	chatbot->backoff_unwritten = true;
+	if (chatbot->backoff.failures == 0)
+		trouble_outage_began(chatbot, what);
 	pacing_fail(&chatbot->backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000),
 				told_us, pg_prng_double(&pg_global_prng_state), now);
 }
@@ -325,7 +342,7 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 		return true;
 	marked = mark_rest(request, result->status, answer->message);
 	check_answered(isolation_unanswered(chatbot->isolation, request->token));
-	back_off(request, answer->judgement.wait_ms);
+	back_off(request, answer->judgement.wait_ms, in_words(result, answer));
 	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
 											   settings_batch_size);
 	return marked;
@@ -335,9 +352,7 @@ void
 settle_pause(Request *request, PauseKind kind, const HttpResult *result,
 		  const ReadAnswer *answer)
 {
-	pause_begin(request->chatbot, kind, request->left_at,
-			   answer->from_api ? psprintf("%d %s", result->status, answer->message)
-			   : psprintf("%s", answer->message));
+	pause_begin(request->chatbot, kind, request->left_at, in_words(result, answer));
 }
 
 static void
@@ -366,13 +381,21 @@ on_quota(Request *request, const HttpResult *result, const ReadAnswer *answer)
 
 /* What the answer tells about the budget of the key. */
 static void
-keep_pace(const Request *request, const ReadAnswer *answer)
+keep_pace(const Request *request, const HttpResult *result, const ReadAnswer *answer)
 {
 	int64		wait_ms = answer->judgement.wait_ms;
 
 	if (answer->judgement.verdict == VERDICT_RATE)
+	{
+		bool		is_held = budget_held_us(request->key_hash) > 0;
+
 		budget_throttled(request->key_hash, request->left_at,
 								wait_ms < 0 ? -1 : wait_ms * 1000);
+		worker.last_key_hash = request->key_hash;
+		if (!is_held)
+			trouble_key_held(request->chatbot, budget_held_us(request->key_hash),
+							 in_words(result, answer));
+	}
 	else if (answer->judgement.verdict != VERDICT_NETWORK)
 		budget_answered(request->key_hash);
 }
@@ -410,7 +433,7 @@ act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
 			return true;
 		case VERDICT_NETWORK:
 			give_back(request);
-			back_off(request, -1);
+			back_off(request, -1, in_words(result, answer));
 			return true;
 		case VERDICT_SERVER:
 			break;
@@ -445,7 +468,7 @@ settle_request(Request *request)
 	}
 	answer_read(&answer, result, request->key, request->body.data, external_ids, request->n);
 	verdict = answer.judgement.verdict;
-	keep_pace(request, &answer);
+	keep_pace(request, result, &answer);
 	if (request->asks_witness)
 		witness_answered(request, result, &answer);
 	else
@@ -454,7 +477,7 @@ settle_request(Request *request)
 					   verdict == VERDICT_CREATED ? NULL : answer.message,
 					   result->duration_ms, marked);
 	if (verdict != VERDICT_CREATED && verdict != VERDICT_CONTACT)
-		shared_report_error(answer.message);
+		trouble_note(request->chatbot, in_words(result, &answer));
 	worker.finished_requests++;
 	answer_free(&answer);
 	pfree(external_ids);

@@ -58,6 +58,9 @@ typedef struct Chatbot
 	/* trouble */
 	PacingBackoff backoff;
 	int64		failed_at;		/* clock_us() of the last failure counted there */
+	char	   *backoff_reason; /* of the last failure */
+	bool		backoff_unwritten;	/* contacts_push.chatbot does not say so yet */
+	int64		outage_since;	/* clock_us(); 0: it answers */
 	int			batch_limit;	/* see pacing_batch() */
 	int			max_bytes;		/* 0: contacts_push.max_request_bytes */
 	PauseKind	pause;

@@ -14,7 +14,6 @@
 
 #include "compat.h"
 #include "contact/contact.h"
-#include "server/shared.h"
 #include "util/clock.h"
 #include "utils/json.h"
 #include "worker/settle.h"

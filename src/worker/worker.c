@@ -44,6 +44,7 @@
 #include "worker/refusals.h"
 #include "worker/send.h"
 #include "worker/settle.h"
+#include "worker/trouble.h"
 #include "worker/worker.h"
 
 /* What has no commit that wakes (COMMIT PREPARED) is found that late, ms. */
@@ -74,6 +75,8 @@ Worker		worker;
 static volatile sig_atomic_t in_pass = false;
 static volatile sig_atomic_t recording = false;
 static volatile sig_atomic_t terminated = false;
+
+static emit_log_hook_type prev_emit_log_hook = NULL;
 
 /*
  * Between passes the loop ends in its own way.  Inside of one the usual interrupt ends
@@ -324,9 +327,9 @@ pass(bool tidy)
 
 	send_planned();
 	add_chatbots();
+	trouble_forget();
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
-				  worker.last_key_hash ? budget_rate(worker.last_key_hash)
-				  : settings_requests_per_second);
+				  worker.last_key_hash);
 	if (idle)
 		shared_flush_done(ticket);
 	if (more || (settings_enabled && intents_are_noted()))
@@ -429,6 +432,19 @@ tell_terminated(int code, Datum arg)
 		shared_tell_exit(SHARED_EXIT_RESTART);
 }
 
+/*
+ * What ends this process is told where contacts_push.progress finds it.  An error that
+ * is caught is not reported, so what comes here is not.
+ */
+static void
+note_last_words(ErrorData *error)
+{
+	if (error->elevel >= ERROR && error->message && !terminated)
+		shared_note_end(error->message);
+	if (prev_emit_log_hook)
+		prev_emit_log_hook(error);
+}
+
 static void
 free_pool(int code, Datum arg)
 {
@@ -462,11 +478,14 @@ contacts_push_worker_main(Datum main_arg)
 	if (!shared_attach_worker(database))
 		proc_exit(0);
 	before_shmem_exit(tell_terminated, (Datum) 0);
+	prev_emit_log_hook = emit_log_hook;
+	emit_log_hook = note_last_words;
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
 	settle_session();
 
 	begin_pass();
 	exit_without_extension();
+	trouble_worker_started();
 	end_pass();
 	wait_for_fence();
 	prepare();
