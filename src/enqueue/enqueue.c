@@ -483,7 +483,7 @@ contacts_push_wake_worker(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("contacts_push_internal.wake_worker() was not called by a trigger")));
-	wake_worker_at_commit();
+	wake_for_rows_at_commit();
 	return PointerGetDatum(NULL);
 }
 

@@ -45,6 +45,10 @@ typedef struct Worker
 	SharedExit	exit;
 	bool		ended;			/* the slot is kept for the next one, unless it is needed */
 	bool		resumed;		/* contacts_push.resume() was called */
+
+	/* read and written without the lock, see shared_tell_rows() */
+	pg_atomic_uint32 has_rows;	/* rows were committed since it last asked */
+	pg_atomic_uint64 asleep_until;	/* clock_us() before which it could not send them */
 	uint64		flush_done;		/* the highest ticket answered for the database */
 	SharedReport report;
 } Worker;
@@ -112,7 +116,11 @@ shared_shmem_startup(void)
 		ConditionVariableInit(&shared->flushed);
 		shared->nworkers = max_worker_processes;
 		for (int i = 0; i < shared->nworkers; i++)
+		{
 			shared->workers[i].procno = -1;
+			pg_atomic_init_u32(&shared->workers[i].has_rows, 0);
+			pg_atomic_init_u64(&shared->workers[i].asleep_until, 0);
+		}
 	}
 	shared_lock = &GetNamedLWLockTranche("contacts_push")->lock;
 	budget_attach(shared->budgets, shared_lock);
@@ -134,7 +142,7 @@ shared_available(void)
 	return shared != NULL;
 }
 
-/* The slot of a database, or NULL; the lock must be held. */
+/* The slot of a database, or NULL; the lock must be held, or the slot may be another's soon. */
 static Worker *
 find_worker(Oid database)
 {
@@ -169,6 +177,30 @@ shared_wake_worker(Oid database, bool resumed)
 	if (worker)
 		set_latch_of(worker->procno);
 	LWLockRelease(shared_lock);
+}
+
+/*
+ * No lock: this is at the end of every transaction that enqueues.  The order is what
+ * makes it safe.  Here: the commit is visible, the flag is set, the clock is read.  The
+ * worker: it says until when it sleeps, wakes at that time by itself, and asks for the flag
+ * then.  Whoever sets the flag too late for that reads a later time and signals.  A slot
+ * that changes hands meanwhile has a worker that is about to read everything.
+ */
+void
+shared_tell_rows(Oid database)
+{
+	Worker	   *worker;
+
+	if (shared == NULL)
+		return;
+	pg_memory_barrier();
+	worker = find_worker(database);
+	if (worker == NULL)
+		return;
+	pg_atomic_write_u32(&worker->has_rows, 1);
+	pg_memory_barrier();
+	if ((int64) pg_atomic_read_u64(&worker->asleep_until) <= clock_us())
+		set_latch_of(worker->procno);
 }
 
 void
@@ -416,6 +448,7 @@ shared_attach_worker(Oid database)
 		worker->report.pid = MyProcPid;
 		worker->report.started_at = GetCurrentTimestamp();
 		worker->report.last_activity_at = worker->report.started_at;
+		pg_atomic_write_u64(&worker->asleep_until, 0);
 		worker->procno = compat_my_proc_number();
 		my_worker = worker;
 	}
@@ -461,6 +494,19 @@ shared_report_error(const char *chatbot_id, const char *error)
 	copy_text(report->last_error, error ? error : "", SHARED_ERROR_BYTES);
 	copy_text(report->last_error_chatbot, chatbot_id ? chatbot_id : "", SHARED_ID_BYTES);
 	LWLockRelease(shared_lock);
+}
+
+void
+shared_sleep_until(int64 until)
+{
+	pg_atomic_write_u64(&my_worker->asleep_until, (uint64) until);
+	pg_memory_barrier();
+}
+
+bool
+shared_take_rows(void)
+{
+	return pg_atomic_exchange_u32(&my_worker->has_rows, 0) != 0;
 }
 
 bool

@@ -54,6 +54,9 @@ extern bool shared_available(void);
 /* Sets the latch of a database's worker; resumed: by contacts_push.resume(). */
 extern void shared_wake_worker(Oid database, bool resumed);
 
+/* Tells it that rows were appended; sets the latch unless it could not send them yet. */
+extern void shared_tell_rows(Oid database);
+
 /*
  * Tells the launcher to look at a database: the extension has come to it, or it has
  * become a template or ceased to be one.  InvalidOid: at all.
@@ -112,6 +115,15 @@ extern void shared_report_error(const char *chatbot_id, const char *error);
 
 /* The error that this process is about to end by; may be called anywhere. */
 extern void shared_note_end(const char *error);
+
+/*
+ * Says that what is committed before a time (clock_us()) need not wake the worker: it
+ * could send nothing, and asks with shared_take_rows() when the time has come.  0: wake it.
+ */
+extern void shared_sleep_until(int64 until);
+
+/* True if rows were committed since the last call. */
+extern bool shared_take_rows(void);
 
 /* True if somebody has called contacts_push.resume() since the last call. */
 extern bool shared_take_resumed(void);

@@ -11,6 +11,7 @@
 #include "server/shared.h"
 #include "server/wake.h"
 
+static bool rows_pending = false;
 static bool wake_worker_pending = false;
 static bool wake_resumed = false;
 static bool wake_launcher_pending = false;
@@ -26,11 +27,13 @@ wake_callback(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && wake_worker_pending)
 		shared_wake_worker(MyDatabaseId, wake_resumed);
+	else if (event == XACT_EVENT_COMMIT && rows_pending)
+		shared_tell_rows(MyDatabaseId);
 	if (event == XACT_EVENT_COMMIT && wake_launcher_pending)
 		shared_tell_launcher(wake_launcher_for);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)
-		wake_worker_pending = wake_resumed = wake_launcher_pending = false;
+		rows_pending = wake_worker_pending = wake_resumed = wake_launcher_pending = false;
 }
 
 static void
@@ -43,6 +46,13 @@ register_wake_callback(void)
 		RegisterXactCallback(wake_callback, NULL);
 		registered = true;
 	}
+}
+
+void
+wake_for_rows_at_commit(void)
+{
+	register_wake_callback();
+	rows_pending = true;
 }
 
 void

@@ -8,7 +8,10 @@
 #ifndef CONTACTS_PUSH_WAKE_H
 #define CONTACTS_PUSH_WAKE_H
 
-/* This database's worker: there may be something to be done. */
+/* This database's worker, unless it says that it could not send anything yet: rows were appended. */
+extern void wake_for_rows_at_commit(void);
+
+/* This database's worker, whatever it says: there is something to be done. */
 extern void wake_worker_at_commit(void);
 
 /* The same, by contacts_push.resume(): back-offs are over, too. */

@@ -94,7 +94,7 @@ void
 outbox_append_end(OutboxAppend *append)
 {
 	if (table_append_end(append->rows) > 0)
-		wake_worker_at_commit();
+		wake_for_rows_at_commit();
 	pfree(append);
 }
 
@@ -112,5 +112,5 @@ outbox_append_failure(const char *chatbot_id, const char *relation, int64 rows,
 
 	table_append_row(append, values, nulls);
 	(void) table_append_end(append);
-	wake_worker_at_commit();
+	wake_for_rows_at_commit();
 }

@@ -381,6 +381,35 @@ shut_down(void)
 	proc_exit(1);
 }
 
+/* Until when nothing that is committed could be sent, clock_us(); 0: it could be now. */
+static int64
+asleep_until(int64 passed_at)
+{
+	int64		until = passed_at + THROTTLED_PASS_MS * INT64CONST(1000);
+
+	if (!settings_enabled)
+		return PG_INT64_MAX;
+	return send_is_throttled() && until > clock_us() ? until : 0;
+}
+
+/* Waits for an answer or a commit; true: there may be new rows, or somebody has called. */
+static bool
+wait_for_news(int64 timeout, int64 passed_at)
+{
+	int64		until = asleep_until(passed_at);
+	bool		has_rows;
+
+	/* Those who have committed in its sleep did not wake it; from here on they do. */
+	shared_sleep_until(until);
+	has_rows = until == 0 && shared_take_rows();
+	/* An answer may have come while its request was being started. */
+	if (has_rows || ShutdownRequestPending || has_answer())
+		timeout = 0;
+	else if (until != 0 && until != PG_INT64_MAX)
+		timeout = Min(timeout, (until - clock_us()) / 1000 + 1);
+	return wait_for_http(worker.pool, timeout) || has_rows;
+}
+
 static void
 run(void)
 {
@@ -394,9 +423,7 @@ run(void)
 	MemoryContextSwitchTo(loop_context);
 	for (;;)
 	{
-		/* An answer may have come while its request was being started. */
-		bool		woken = wait_for_http(worker.pool,
-										   ShutdownRequestPending || has_answer() ? 0 : timeout);
+		bool		woken = wait_for_news(timeout, passed_at);
 
 		serve_interrupts();
 		if (ShutdownRequestPending)
