@@ -13,7 +13,10 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $fake = FakeChatbase->start;
-my $node = new_cluster('intents', $fake, extra => "contacts_push.max_concurrent_requests = 16\n");
+my $node = new_cluster('intents', $fake, extra => <<'END');
+contacts_push.max_concurrent_requests = 16
+contacts_push.request_timeout = 1h
+END
 
 # Appends an intent: a contact with this name, or a withdrawal.
 sub append
@@ -61,11 +64,11 @@ my @meanwhile = (
 	[ 'enqueued anew, then failed', ['second'], before => { status => 500 }, 'created skipped', 2, 'first' ],
 	[ 'withdrawn, then failed', [undef], before => { status => 500 }, 'created withdrawn', 2, 'first' ]);
 
-# All at once, and long enough that there is time for all of it.
+# All at once, until all of it has happened.
 $fake->faults(
 	map({
 		my ($what, $names, $when, $action) = @{ $meanwhile[$_] };
-		{ times => 1, match => { chatbot => "c$_" }, when => $when, action => { delay_ms => 10_000, %$action } }
+		{ times => 1, match => { chatbot => "c$_" }, when => $when, action => { delay_ms => FakeChatbase::HELD, %$action } }
 	} 0 .. $#meanwhile));
 append("c$_", 'x', 'first') for 0 .. $#meanwhile;
 ok(wait_until(sub { $fake->in_flight == @meanwhile }), 'the requests are under way');
@@ -74,6 +77,7 @@ for my $i (0 .. $#meanwhile)
 	append("c$i", 'x', $_) for @{ $meanwhile[$i][1] };
 }
 is($fake->in_flight, scalar @meanwhile, 'and while they are, the contacts are enqueued anew or withdrawn');
+$fake->release;
 ok(settled($node), 'all is settled');
 for my $i (0 .. $#meanwhile)
 {
@@ -85,7 +89,7 @@ for my $i (0 .. $#meanwhile)
 
 # The same where the answer is to come again later.  On its own, since that holds
 # back whoever uses the key.
-$fake->faults({ times => 1, action => { status => 429, delay_ms => 5000 } });
+$fake->faults({ times => 1, action => { status => 429, delay_ms => FakeChatbase::HELD } });
 $node->safe_psql('postgres', <<'END');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)
 VALUES ('throttled', 'x', '{"name": "first"}'), ('throttled', 'y', '{"name": "first"}')
@@ -94,6 +98,7 @@ ok(wait_until(sub { $fake->in_flight == 1 }), 'the request is under way');
 append('throttled', 'x');
 append('throttled', 'y', 'second');
 is($fake->in_flight, 1, 'and while it is, its contacts are withdrawn and enqueued anew');
+$fake->release;
 ok(settled($node), 'all is settled');
 is(status_of($node, 'throttled', 'x'), 'withdrawn withdrawn', 'withdrawn, then told to come again: it does not');
 is(sendings('throttled', 'x'), 1, 'and is not sent again');
@@ -101,7 +106,10 @@ is(status_of($node, 'throttled', 'y'), 'superseded created', 'enqueued anew, the
 is(held_name('throttled', 'y'), 'second', 'and is what is held');
 
 # What has not been sent
-$node->safe_psql('postgres', q{SELECT contacts_push.pause(c) FROM unnest('{unsent,several}'::text[]) c});
+$node->safe_psql('postgres', <<'END');
+INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ('unsent'), ('several');
+SELECT contacts_push.pause(c) FROM unnest('{unsent,several}'::text[]) c;
+END
 append('unsent', 'x', 'first');
 append('unsent', 'x');
 append('unsent', 'y');

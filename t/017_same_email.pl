@@ -17,7 +17,7 @@ use constant CONTACTS => 1000;
 use constant PAIRS => 10;
 
 my $fake = FakeChatbase->start;
-my $node = new_cluster('same_email', $fake);
+my $node = new_cluster('same_email', $fake, extra => "contacts_push.request_timeout = 1h\n");
 
 # The last ones have the e-mails of the first, in capitals.
 $node->safe_psql('postgres', <<"END");
@@ -40,7 +40,7 @@ is(held_matches($node, $fake, 'pairs'), '', 'as the stand-in holds it');
 
 # Where nobody has the e-mail any more, it is free: while one that will be refused
 # is under way, the other waits, and then gets it.
-$fake->faults({ times => 1, match => { external_id => '^first$' }, action => { refuse => FakeChatbase::true, delay_ms => 1000 } });
+$fake->faults({ times => 1, match => { external_id => '^first$' }, action => { refuse => FakeChatbase::true, delay_ms => FakeChatbase::HELD } });
 $node->safe_psql('postgres', <<'END');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('free', 'first', '{"email": "me@example.com"}')
 END
@@ -52,6 +52,7 @@ END
 ok($node->poll_query_until('postgres', q{SELECT status = 'created' FROM contacts_push.outbox WHERE external_id = 'else'}),
 	'who shares nothing does not wait');
 is(status_of($node, 'free', 'second'), 'pending', 'who shares the e-mail does');
+$fake->release;
 ok(settled($node), 'all is settled');
 is(outcomes($node, 'free'), 'created 2, rejected 1', 'once the first was refused, the second has the e-mail');
 is(status_of($node, 'free', 'second'), 'created', 'and is created');

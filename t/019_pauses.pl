@@ -7,7 +7,7 @@ use FindBin;
 use lib "$FindBin::Bin/lib";
 
 use ContactsPushTest;
-use EngineTest;
+use EngineTest qw(:DEFAULT requests_for);
 use FakeChatbase;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -73,12 +73,6 @@ WHERE c.chatbot_id = '$chatbot' AND r.finished_at IS NOT NULL GROUP BY c.paused_
 END
 }
 
-sub requests_for
-{
-	my ($chatbot) = @_;
-	return scalar grep { $_->{chatbot} eq $chatbot } whole_log($fake);
-}
-
 # Nothing may come of contacts while their chatbot is paused.
 sub check_untouched
 {
@@ -100,7 +94,7 @@ for my $chatbot (@chatbots)
 	my $length = length_of_pause($chatbot);
 	cmp_ok($length, '>', PAUSE - 10, "$chatbot: for a minute");
 	cmp_ok($length, '<', PAUSE + 1, "$chatbot: and no longer");
-	is(requests_for($chatbot), $requests_to_pause{$chatbot}, "$chatbot: after $requests_to_pause{$chatbot} requests");
+	is(requests_for($fake, $chatbot), $requests_to_pause{$chatbot}, "$chatbot: after $requests_to_pause{$chatbot} requests");
 	check_untouched($chatbot, 'paused');
 }
 is($node->safe_psql('postgres', 'SELECT contacts_push.flush()'), 't', 'flush() does not wait for them');
@@ -120,7 +114,7 @@ for my $chatbot (@chatbots)
 				"SELECT count(*) FROM contacts_push.request WHERE chatbot_id = '$chatbot' AND finished_at IS NOT NULL") == $requests_to_pause{$chatbot} + 1 }),
 		"$chatbot: tried again");
 	ok(is_paused($chatbot), "$chatbot: and paused again");
-	is(requests_for($chatbot), $requests_to_pause{$chatbot} + 1, "$chatbot: after one more request");
+	is(requests_for($fake, $chatbot), $requests_to_pause{$chatbot} + 1, "$chatbot: after one more request");
 	cmp_ok(length_of_pause($chatbot), '>', 2 * PAUSE - 10, "$chatbot: for two minutes");
 	check_untouched($chatbot, 'paused again');
 }
@@ -142,7 +136,7 @@ for my $chatbot (grep { $_ ne 'quota' } @chatbots)
 	is(held_matches($node, $fake, $chatbot), '', "$chatbot: as the stand-in holds it");
 }
 ok(is_paused('quota'), 'quota: a reload that changes nothing leaves the pause');
-is(requests_for('quota'), 3, 'quota: with no further request');
+is(requests_for($fake, 'quota'), 3, 'quota: with no further request');
 set_conf($node, 'contacts_push.api_key' => $other_key);
 ok($node->poll_query_until('postgres', "SELECT count(*) = @{[CONTACTS]} FROM contacts_push.outbox WHERE chatbot_id = 'quota' AND status = 'created'"),
 	'quota: another key lifts it');

@@ -207,12 +207,13 @@ ok((any { both_recorded($_) } 1 .. TRIES),
 	'SIGTERM: two requests that are nearly done are recorded');
 
 # but a lock does not keep it
-$fake->always(delay_ms => EARLIER_MS);
+$fake->always(delay_ms => FakeChatbase::HELD);
 $pid = worker_pid($node);
 insert_users($node, 'locked', 'l', 1, 5);
 ok(wait_until(sub { $fake->in_flight == 1 }), 'a request is under way');
 $session = $node->background_psql('postgres');
 $session->query_safe('BEGIN; LOCK contacts_push.outbox, contacts_push.request');
+$fake->release;
 is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, " . PATIENCE . ' * 1000)'), 't',
 	'SIGTERM ends it in spite of a lock');
 $session->query_safe('ROLLBACK');

@@ -14,9 +14,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# How long a request takes in which locks are to be taken, milliseconds.
-use constant SLOW => 3000;
-
 # Most memory that the worker may ever have used, MB.
 use constant MOST_MEMORY => 300;
 
@@ -25,6 +22,7 @@ my $node = new_cluster('log_locks', $fake, extra => <<'END');
 deadlock_timeout = 10ms
 log_lock_waits = on
 restart_after_crash = on
+contacts_push.request_timeout = 1h
 END
 ok(worker_runs($node), 'a worker runs');
 
@@ -77,11 +75,10 @@ sub lock_table
 	my ($table) = @_;
 	my $what = "$table is locked";
 
-	# before the clock ticks
 	my $operator = $node->background_psql('postgres');
 	$operator->set_query_timer_restart();
 	$operator->query_safe('BEGIN');
-	$fake->always(delay_ms => SLOW);
+	$fake->always(delay_ms => FakeChatbase::HELD);
 	insert_users($node, $_, "$table-sent-", 1, 10) for qw(same also);
 	ok(wait_until(sub { $fake->in_flight > 0 }), "$what: requests are under way");
 	$node->safe_psql('postgres', <<'END') if $table eq 'enqueue_failure';
@@ -94,7 +91,11 @@ END
 	for my $when ('before', 'after')
 	{
 		# the locks are to be met by the answers, too
-		ok(wait_until(sub { $fake->in_flight == 0 }), "$what: the requests are over") if $when eq 'after';
+		if ($when eq 'after')
+		{
+			$fake->release;
+			ok(wait_until(sub { $fake->in_flight == 0 }), "$what: the requests are over");
+		}
 		insert_users($node, $_, "$table-new-$when-", 1, 10) for qw(same also other);
 		ok(wait_until(sub { count_rows($node, "external_id LIKE '$table-new-$when-%' AND status = 'created'") == 30 }),
 			"$what: what comes $when that is created")

@@ -15,7 +15,11 @@ use Test::More;
 use UsersTest;
 
 my $fake = FakeChatbase->start;
-my $node = new_cluster('locks', $fake, extra => "deadlock_timeout = 10ms\nlog_lock_waits = on\n");
+my $node = new_cluster('locks', $fake, extra => <<'END');
+deadlock_timeout = 10ms
+log_lock_waits = on
+contacts_push.request_timeout = 1h
+END
 make_users($node, 'users', 'bot');
 make_users($node, 'members', 'other');
 ok(worker_runs($node), 'a worker runs');
@@ -89,13 +93,14 @@ $operator->query_safe('COMMIT');
 ok(settled($node), 'when the operator is done, they are settled');
 
 # Locked while their request is under way, so that their outcome can't be written.
-$fake->always(delay_ms => 1000);
+$fake->always(delay_ms => FakeChatbase::HELD);
 is(write_as_application($node, add_users('users', 2000, 2100)), '', 'more users');
 ok(wait_until(sub { $fake->in_flight > 0 }), 'a request is under way');
 $operator->query_safe($_) for 'BEGIN',
   "SELECT count(*) FROM (SELECT FROM contacts_push.outbox WHERE status = 'pending' AND external_id::int < 2005 FOR UPDATE) s",
   'SELECT count(*) FROM (SELECT FROM contacts_push.chatbot FOR UPDATE) s';
 $fake->faults;
+$fake->release;
 application_goes_on(3000, 'rows are locked while they are sent');
 ok( wait_until(sub { count_rows("status = 'pending' AND external_id::int NOT BETWEEN 2000 AND 2004 AND external_id::int > 10") == 0 }),
 	'all others are settled');

@@ -16,6 +16,7 @@ use Time::HiRes qw(sleep time);
 use ContactsPushTest;
 
 our @EXPORT = qw(bound count_rows each_one_fate kill_and_start seed_random status_of whole_log);
+our @EXPORT_OK = qw(chatbot_settled lock_row paused_for_refusals requests_for worker_passes);
 
 # The fewest requests that can tell the bad contacts among n: one for 1000
 # contacts, and the entropy of who is bad.
@@ -52,6 +53,53 @@ sub whole_log
 {
 	my ($fake) = @_;
 	return grep { $_->{number} > 0 } $fake->requests;
+}
+
+# How many requests for a chatbot have arrived.
+sub requests_for
+{
+	my ($fake, $chatbot) = @_;
+	return scalar grep { $_->{chatbot} eq $chatbot } whole_log($fake);
+}
+
+# Waits until a chatbot has nothing pending; false if it always does.
+sub chatbot_settled
+{
+	my ($node, $chatbot, $database) = @_;
+	return comes_to_zero(sub { count_rows($node, "chatbot_id = '$chatbot' AND status = 'pending'", $database) });
+}
+
+# Waits until the worker has done what it could: what one gives it now is created
+# when all that it knew before has been looked at.
+my $passes = 0;
+sub worker_passes
+{
+	my ($node) = @_;
+	$passes++;
+	insert_users($node, 'passes', 'u', $passes, $passes);
+	return wait_until(sub { count_rows($node, "chatbot_id = 'passes' AND external_id = 'u$passes' AND status = 'created'") == 1 });
+}
+
+# Waits for the pause that a run of refusals in these words ends in.
+sub paused_for_refusals
+{
+	my ($node, $chatbot, $words) = @_;
+	return wait_until(sub { $node->safe_psql('postgres', <<"END") eq 't' });
+SELECT paused_until > clock_timestamp() AND pause_reason = '20 contacts in a row were refused with: $words'
+FROM contacts_push.chatbot WHERE chatbot_id = '$chatbot'
+END
+}
+
+# Has a session of its own lock the one row of the outbox that the condition holds for;
+# returns the session.
+sub lock_row
+{
+	my ($node, $condition) = @_;
+	my $session = $node->background_psql('postgres');
+	$session->query_safe('BEGIN');
+	Test::More::is($session->query_safe("SELECT count(*) FROM (SELECT FROM contacts_push.outbox WHERE $condition FOR UPDATE) s"),
+		1, "a row is locked: $condition");
+	return $session;
 }
 
 # What must hold after any trouble with contacts that nobody else has and that
