@@ -930,7 +930,7 @@ CREATE FUNCTION contacts_push.flush(timeout interval DEFAULT '1 minute')
 RETURNS boolean
 AS 'MODULE_PATHNAME', 'contacts_push_flush'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.flush(interval) IS 'waits until nothing that was committed before is pending, or only what is paused; false when the time is over';
+COMMENT ON FUNCTION contacts_push.flush(interval) IS 'waits until nothing that was committed before is pending, or only what is paused; true when all is settled, false when some is paused or the time is over';
 
 CREATE FUNCTION contacts_push.validate(contact jsonb)
 RETURNS text

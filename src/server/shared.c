@@ -50,6 +50,7 @@ typedef struct Worker
 	pg_atomic_uint32 has_rows;	/* rows were committed since it last asked */
 	pg_atomic_uint64 asleep_until;	/* clock_us() before which it could not send them */
 	uint64		flush_done;		/* the highest ticket answered for the database */
+	bool		flush_settled;	/* nothing was paused then */
 	SharedReport report;
 } Worker;
 
@@ -533,13 +534,14 @@ shared_flush_wanted(void)
 }
 
 void
-shared_flush_done(uint64 ticket)
+shared_flush_done(uint64 ticket, bool settled)
 {
 	bool		news;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	news = my_worker->flush_done != ticket;
 	my_worker->flush_done = ticket;
+	my_worker->flush_settled = settled;
 	LWLockRelease(shared_lock);
 	if (news)
 		ConditionVariableBroadcast(&shared->flushed);
@@ -563,7 +565,7 @@ shared_flush_begin(void)
 }
 
 static bool
-is_flushed(uint64 ticket)
+is_flushed(uint64 ticket, bool *settled)
 {
 	Worker	   *worker;
 	bool		done;
@@ -571,6 +573,7 @@ is_flushed(uint64 ticket)
 	LWLockAcquire(shared_lock, LW_SHARED);
 	worker = find_worker(MyDatabaseId);
 	done = worker && worker->flush_done >= ticket;
+	*settled = done && worker->flush_settled;
 	LWLockRelease(shared_lock);
 	return done;
 }
@@ -581,13 +584,13 @@ shared_flush_wait(uint64 ticket, int64 timeout_ms)
 {
 	int64		until = clock_us() + timeout_ms * 1000;
 	int64		left;
-	bool		done;
+	bool		settled;
 
 	ConditionVariablePrepareToSleep(&shared->flushed);
-	while (!(done = is_flushed(ticket)) && (left = (until - clock_us()) / 1000) > 0)
+	while (!is_flushed(ticket, &settled) && (left = (until - clock_us()) / 1000) > 0)
 		ConditionVariableTimedSleep(&shared->flushed, left, PG_WAIT_EXTENSION);
 	ConditionVariableCancelSleep();
-	return done;
+	return settled;
 }
 
 bool

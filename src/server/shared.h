@@ -131,8 +131,8 @@ extern bool shared_take_resumed(void);
 /* The last ticket of contacts_push.flush() drawn so far, in any database. */
 extern uint64 shared_flush_wanted(void);
 
-/* All that was committed before this ticket was drawn is settled or paused. */
-extern void shared_flush_done(uint64 ticket);
+/* All that was committed before this ticket was drawn is settled, or some of it paused. */
+extern void shared_flush_done(uint64 ticket, bool settled);
 
 /* ---- contacts_push.flush() and the views ---- */
 
@@ -141,7 +141,7 @@ extern uint64 shared_flush_begin(void);
 
 /*
  * Waits at most timeout_ms (up to INT_MAX) for it, for a worker to come as well;
- * true when it is done.  Interruptible.
+ * true when it is done and all is settled.  Interruptible.
  */
 extern bool shared_flush_wait(uint64 ticket, int64 timeout_ms);
 

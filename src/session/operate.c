@@ -44,8 +44,9 @@ interval_to_ms(const Interval *interval)
  * contacts_push.flush(timeout interval) RETURNS boolean
  *
  * The worker answers a ticket when it has read everything that was visible after
- * the ticket was drawn and nothing of it is left to do.  Nothing is counted, so
- * it costs the same however large the outbox is.
+ * the ticket was drawn and nothing of it is left to do, and says whether all of it
+ * is settled or some is paused.  Nothing is counted, so it costs the same however large
+ * the outbox is.
  */
 Datum
 contacts_push_flush(PG_FUNCTION_ARGS)

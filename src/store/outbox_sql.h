@@ -173,6 +173,19 @@ static const struct
 		" AND o.status = 'pending' AND o.chatbot_id <> ALL ($1)",
 	1, {TEXTARRAYOID}},
 
+	/* whether the chatbots $1 have anything pending, where OUTBOX_POSITION says that it can be */
+	[OUTBOX_ANY_PENDING] = {
+		"SELECT EXISTS (SELECT FROM contacts_push_internal.worker_state w"
+		" CROSS JOIN LATERAL unnest(w.unsettled) AS r(span)"
+		" CROSS JOIN LATERAL (SELECT FROM contacts_push.outbox o"
+		" WHERE o.seq >= coalesce(lower(r.span), 1)"
+		" AND o.seq < coalesce(upper(r.span), 9223372036854775807)"
+		" AND o.status = 'pending' AND o.chatbot_id = ANY ($1) LIMIT 1) AS p)"
+		" OR EXISTS (SELECT FROM contacts_push.outbox o"
+		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
+		" AND o.status = 'pending' AND o.chatbot_id = ANY ($1))",
+	1, {TEXTARRAYOID}},
+
 	/* the last value of the sequence behind seq; NULL: none was drawn */
 	[OUTBOX_HIGHEST_SEQ] = {
 		"SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)",

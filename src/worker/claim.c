@@ -532,6 +532,22 @@ claim_all_settled(void)
 	return tail_read || all_paused;
 }
 
+bool
+claim_has_paused(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+		if (pause_is_on(lfirst(cell)))
+		{
+			Datum		paused = paused_list();
+
+			outbox_run(OUTBOX_ANY_PENDING, &paused, NULL);
+			return outbox_get_bool(0, 1);
+		}
+	return false;
+}
+
 void
 claim_begin(void)
 {

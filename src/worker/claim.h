@@ -22,6 +22,9 @@ extern int64 claim_timeout_ms(void);
 /* True if all that was visible is settled, or its chatbot is paused. */
 extern bool claim_all_settled(void);
 
+/* True if something is pending for a chatbot that is paused. */
+extern bool claim_has_paused(void);
+
 /* Takes up the pending ones among these rows; their contacts were looked at. */
 extern void claim_by_seq(const int64 *seqs, int n);
 

@@ -284,12 +284,14 @@ has_answer(void)
 static int64
 pass(bool tidy)
 {
+	static uint64 flush_answered = 0;
 	uint64		ticket = shared_flush_wanted();
 	int64		timeout = SLOW_POLL_MS;
 	int64		next;
 	bool		position_is_behind;
 	bool		more;
 	bool		idle;
+	bool		settled = false;
 
 	begin_pass();
 	exit_without_extension();
@@ -322,6 +324,8 @@ pass(bool tidy)
 	}
 	position_is_behind = !position_write();
 	idle = claim_all_settled();
+	if (idle && ticket != flush_answered)
+		settled = !claim_has_paused();
 	end_pass();
 	pgstat_report_activity(STATE_IDLE, NULL);
 
@@ -330,8 +334,10 @@ pass(bool tidy)
 	trouble_forget();
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
 				  worker.last_key_hash);
+	if (idle && ticket != flush_answered)
+		shared_flush_done(ticket, settled);
 	if (idle)
-		shared_flush_done(ticket);
+		flush_answered = ticket;
 	if (more || (settings_enabled && intents_are_noted()))
 		return 0;
 	if (outcome_is_behind() || intents_are_behind() || settle_is_behind() || position_is_behind)
