@@ -34,7 +34,11 @@ sub prune
 {
 	$node->restart;
 	ok(worker_runs($node), 'a worker starts');
-	is($node->safe_psql('postgres', 'SELECT contacts_push.flush()'), 't', 'and works');
+	my $start = time;
+	is($node->safe_psql('postgres', "SELECT contacts_push.flush('@{[PATIENCE]} s')"),
+		$node->safe_psql('postgres', q{SELECT NOT EXISTS (SELECT FROM contacts_push.outbox WHERE status = 'pending')}),
+		'and knows what is pending');
+	cmp_ok(time - $start, '<', PATIENCE, 'and works');
 	return;
 }
 
