@@ -18,7 +18,7 @@ COMMENT ON SCHEMA contacts_push_internal IS 'contacts_push: what is not for user
 CREATE TYPE contacts_push.status AS ENUM (
 	'pending', 'created', 'present', 'conflict', 'rejected', 'failed',
 	'superseded', 'skipped', 'withdrawn');
-COMMENT ON TYPE contacts_push.status IS 'what became of a row of contacts_push.outbox';
+COMMENT ON TYPE contacts_push.status IS 'what became of a row of contacts_push.outbox; conflict: its external_id belongs to a contact that this outbox did not create, or its e-mail to another contact, of this outbox or not';
 
 CREATE TYPE contacts_push.contact AS (
 	id text,

@@ -212,6 +212,10 @@ static const struct
 		" ORDER BY k.place, o.seq",
 	2, {TEXTARRAYOID, TEXTARRAYOID}},
 
+	[OUTBOX_EMAIL_OWNER] = {
+		"SELECT external_id FROM contacts_push.outbox WHERE seq = $1",
+	1, {INT8OID}},
+
 	/* which of $1 are pending */
 	[OUTBOX_STILL_PENDING] = {
 		"SELECT o.seq FROM unnest($1) AS v(seq)"

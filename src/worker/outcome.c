@@ -15,6 +15,7 @@
 #include "worker/charges.h"
 #include "worker/intents.h"
 #include "worker/outcome.h"
+#include "worker/owners.h"
 
 /* Contacts whose outcome is to be written. */
 static List *settling = NIL;	/* of Contact *, in worker.context */
@@ -31,7 +32,9 @@ outcome_add(Contact *contact, OutcomeKind outcome, int http_status, const char *
 {
 	MemoryContext old;
 
-	window_release_email(contact);
+	if (outcome == OUTCOME_CREATED || outcome == OUTCOME_PRESENT)
+		owners_note(contact);
+	window_leave_email(contact);
 	contact->state = CONTACT_SETTLING;
 	contact->outcome = outcome;
 	contact->http_status = http_status;

@@ -19,6 +19,7 @@
 #include "worker/charges.h"
 #include "worker/intents.h"
 #include "worker/outcome.h"
+#include "worker/owners.h"
 #include "worker/pause.h"
 #include "worker/refusals.h"
 #include "worker/request_log.h"
@@ -194,6 +195,18 @@ settle_is_behind(void)
 	return request_log_is_behind();
 }
 
+/* Whose the e-mail is, where that is known: the API does not say. */
+static const char *
+words_for_conflict(const Contact *contact, const ReadAnswer *answer)
+{
+	char	   *owner = owners_find(contact);
+
+	if (owner == NULL || strcmp(owner, contact->external_id) == 0)
+		return answer->message;
+	return psprintf("its e-mail belongs to another contact of this outbox, \"%s\": %s",
+					owner, answer->message);
+}
+
 /* One contact, refused alone: that is its outcome. */
 static void
 on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *answer)
@@ -222,7 +235,7 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 						psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
 								 answer->message));
 		else
-			outcome_add(contact, OUTCOME_CONFLICT, 409, answer->message);
+			outcome_add(contact, OUTCOME_CONFLICT, 409, words_for_conflict(contact, answer));
 	}
 	check_answered(isolation_dirty(chatbot->isolation, request->token, -1));
 	clear_trouble(request);

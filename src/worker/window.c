@@ -31,7 +31,7 @@ typedef struct SeqEntry
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* Contacts by a text that is theirs within a chatbot: external_id or e-mail. */
+/* Contacts by a text that is theirs within a chatbot. */
 typedef struct TextKey
 {
 	const Chatbot *chatbot;
@@ -69,13 +69,34 @@ equal_text_keys(TextKey a, TextKey b)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+/* The contacts with one e-mail, in the order of their seqs. */
+typedef struct EmailEntry
+{
+	TextKey		key;			/* the text is that of some contact in the queue */
+	char		status;
+	Contact    *first;
+	Contact    *last;
+	Contact    *holder;			/* under way, or about to be; NULL: none */
+} EmailEntry;
+
+#define SH_PREFIX by_email
+#define SH_ELEMENT_TYPE EmailEntry
+#define SH_KEY_TYPE TextKey
+#define SH_KEY key
+#define SH_HASH_KEY(tb, key) hash_text_key(key)
+#define SH_EQUAL(tb, a, b) equal_text_keys(a, b)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
 /* Room for what a worker usually has; the tables grow. */
 #define INITIAL_CONTACTS 4096
 
 static MemoryContext context;
 static by_seq_hash *contacts_by_seq;
 static by_text_hash *contacts_by_id;
-static by_text_hash *holders_by_email;
+static by_email_hash *queues_by_email;
 static List *chatbots = NIL;
 static int64 total_bytes = 0;
 
@@ -86,7 +107,7 @@ window_create(void)
 									ALLOCSET_DEFAULT_SIZES);
 	contacts_by_seq = by_seq_create(context, INITIAL_CONTACTS, NULL);
 	contacts_by_id = by_text_create(context, INITIAL_CONTACTS, NULL);
-	holders_by_email = by_text_create(context, INITIAL_CONTACTS, NULL);
+	queues_by_email = by_email_create(context, INITIAL_CONTACTS, NULL);
 }
 
 char *
@@ -142,6 +163,51 @@ id_key(const Contact *contact)
 	return (TextKey) {contact->chatbot, contact->external_id};
 }
 
+/* The queue of a contact's e-mail; NULL: it has none, or stands in none. */
+static EmailEntry *
+find_queue(const Contact *contact)
+{
+	if (contact->email == NULL)
+		return NULL;
+	return by_email_lookup(queues_by_email, (TextKey) {contact->chatbot, contact->email});
+}
+
+static void
+join_email(Contact *contact)
+{
+	EmailEntry *entry;
+	bool		found;
+
+	if (contact->email == NULL)
+		return;
+	entry = by_email_insert(queues_by_email, (TextKey) {contact->chatbot, contact->email}, &found);
+	if (!found)
+		entry->first = entry->last = entry->holder = NULL;
+	contact->before = entry->last;
+	while (contact->before && contact->before->seq > contact->seq)
+		contact->before = contact->before->before;
+	contact->behind = contact->before ? contact->before->behind : entry->first;
+	*(contact->before ? &contact->before->behind : &entry->first) = contact;
+	*(contact->behind ? &contact->behind->before : &entry->last) = contact;
+}
+
+void
+window_leave_email(Contact *contact)
+{
+	EmailEntry *entry = find_queue(contact);
+
+	if (entry == NULL || (contact->before == NULL && entry->first != contact))
+		return;
+	window_release_email(contact);
+	*(contact->before ? &contact->before->behind : &entry->first) = contact->behind;
+	*(contact->behind ? &contact->behind->before : &entry->last) = contact->before;
+	contact->before = contact->behind = NULL;
+	if (entry->first)
+		entry->key.text = entry->first->email;
+	else
+		by_email_delete(queues_by_email, entry->key);
+}
+
 Contact *
 window_add(const NewContact *new)
 {
@@ -167,6 +233,7 @@ window_add(const NewContact *new)
 	Assert(!found);
 	by_text_insert(contacts_by_id, id_key(contact), &found)->contact = contact;
 	Assert(!found);
+	join_email(contact);
 	contact->chatbot->contacts++;
 	contact->chatbot->bytes += contact->length;
 	total_bytes += contact->length;
@@ -195,7 +262,7 @@ window_hold(Contact *contact)
 {
 	Chatbot    *chatbot = contact->chatbot;
 
-	window_release_email(contact);
+	window_leave_email(contact);
 	contact->state = CONTACT_HELD;
 	chatbot->held[chatbot->nheld++] = contact;
 	chatbot->contacts--;
@@ -214,6 +281,7 @@ window_unhold(Contact *contact)
 		chatbot->held[i] = chatbot->held[i + 1];
 	chatbot->contacts++;
 	contact->state = CONTACT_WAITING;
+	join_email(contact);
 }
 
 void
@@ -221,7 +289,7 @@ window_remove(Contact *contact)
 {
 	if (contact->state == CONTACT_HELD)
 		window_unhold(contact);
-	window_release_email(contact);
+	window_leave_email(contact);
 	by_seq_delete(contacts_by_seq, contact->seq);
 	/* its key points to the contact's text, which is freed below */
 	by_text_delete(contacts_by_id, id_key(contact));
@@ -266,27 +334,21 @@ window_bytes(void)
 bool
 window_hold_email(Contact *contact)
 {
-	TextKey		key = {contact->chatbot, contact->email};
-	TextEntry  *entry;
-	bool		found;
+	EmailEntry *entry = find_queue(contact);
 
-	if (contact->email == NULL)
+	if (entry == NULL)
 		return true;
-	entry = by_text_insert(holders_by_email, key, &found);
-	if (!found)
-		entry->contact = contact;
-	return entry->contact == contact;
+	if (entry->first != contact || (entry->holder && entry->holder != contact))
+		return false;
+	entry->holder = contact;
+	return true;
 }
 
 void
 window_release_email(Contact *contact)
 {
-	TextKey		key = {contact->chatbot, contact->email};
-	TextEntry  *entry;
+	EmailEntry *entry = find_queue(contact);
 
-	if (contact->email == NULL)
-		return;
-	entry = by_text_lookup(holders_by_email, key);
-	if (entry && entry->contact == contact)
-		by_text_delete(holders_by_email, key);
+	if (entry && entry->holder == contact)
+		entry->holder = NULL;
 }

@@ -120,6 +120,8 @@ typedef struct Contact
 	char	   *external_id;
 	char	   *external_id_utf8;
 	char	   *email;			/* in lower case; NULL: none */
+	struct Contact *before;		/* in the queue of those with the same e-mail */
+	struct Contact *behind;
 	char	   *json;			/* UTF-8 */
 	int			length;
 	int64		cost;			/* of reading it in an answer; see reply_cost() */
@@ -183,11 +185,15 @@ extern bool window_bounds(int64 *low, int64 *high);
 extern int64 window_bytes(void);
 
 /*
- * E-mails under way.  window_hold_email() returns false if a contact of the same
- * chatbot with the same e-mail holds it.
+ * Of contacts of one chatbot with one e-mail, the one that was enqueued first has it, so
+ * they go one after the other in that order, whatever their neighbours: from window_add()
+ * to window_leave_email() a contact stands in the queue of its e-mail.  Its turn is told by
+ * window_hold_email(): true if it is the first and nobody with that e-mail is under way; then
+ * it is, until window_release_email().
  */
 extern bool window_hold_email(Contact *contact);
 extern void window_release_email(Contact *contact);
+extern void window_leave_email(Contact *contact);
 
 /* A copy that lives as long as the window. */
 extern char *window_strdup(const char *string);
