@@ -30,9 +30,6 @@ DELETE FROM contacts_push.outbox WHERE external_id IN ('4', '5');
 SET default_transaction_isolation = 'serializable';
 CALL contacts_push.backfill('users');
 RESET default_transaction_isolation;
-BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT contacts_push_internal.backfill_blocks('users', 'users', 'bot', 0, 1, false, 1);
-ROLLBACK;
 SELECT external_id FROM enqueued();
 
 -- Contacts with an outcome are not sent again, those that were not sent are.
@@ -90,13 +87,36 @@ DROP TABLE users CASCADE;
 
 -- Nothing is left in the session of rows that fail.
 CREATE TABLE users (id integer PRIMARY KEY);
-CREATE FUNCTION own(users) RETURNS jsonb LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'none'; END$$;
-SELECT contacts_push.watch('users', 'bot', contact => 'own');
+CREATE FUNCTION own(id integer) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'none'; END$$;
+SELECT contacts_push.watch('users', 'bot', external_id => 'own(id)');
 SET session_replication_role = replica;
 INSERT INTO users SELECT generate_series(1, 500);
 RESET session_replication_role;
 CALL contacts_push.backfill('users');
-SELECT count(*) AS plans FROM pg_backend_memory_contexts WHERE name LIKE 'CachedPlan%' AND ident LIKE '%own(ROW(%';
+SELECT count(*) AS mappings FROM pg_backend_memory_contexts WHERE name = 'contacts_push mapping';
+SELECT count(*) FROM contacts_push.missing('users', 'bot');
+DROP TABLE users CASCADE;
+DROP FUNCTION own;
+
+-- A view of one's own, named itself or by its table; only what it has.
+TRUNCATE contacts_push.outbox;
+CREATE TABLE users (id integer PRIMARY KEY, name text, verified boolean);
+INSERT INTO users VALUES (1, 'One', true), (2, 'Two', false), (3, 'Three', true);
+CREATE VIEW members AS SELECT 'm' || id AS external_id, name FROM users WHERE verified;
+CALL contacts_push.backfill('members');
+SELECT * FROM contacts_push.missing('members', 'bot');
+SELECT contacts_push.watch('members', 'bot'), contacts_push.watch('users', 'all');
+SELECT * FROM contacts_push.missing('members', 'bot') m ORDER BY m;
+SELECT * FROM contacts_push.missing('users', 'bot') m ORDER BY m;
+SELECT * FROM contacts_push.missing('users', 'all') m ORDER BY m;
+SELECT * FROM contacts_push.missing('members', 'all');
+CALL contacts_push.backfill('members');
+SELECT chatbot_id, external_id FROM enqueued();
+CALL contacts_push.backfill('users');
+SELECT chatbot_id, external_id FROM enqueued();
+SELECT relation::regclass, count(*) FROM contacts_push.outbox GROUP BY 1;
+SELECT * FROM contacts_push.missing('users', 'bot') UNION ALL SELECT * FROM contacts_push.missing('users', 'all');
+SELECT * FROM contacts_push.missing('users', NULL);
 DROP TABLE users CASCADE;
 
 -- What no trigger has seen: TRUNCATE of the outbox, replication's apply, a trigger that was disabled.

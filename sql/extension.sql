@@ -68,8 +68,7 @@ WHERE classid NOT IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_type'::regc
 SELECT DISTINCT schema FROM objects WHERE schema <> 'contacts_push' ORDER BY schema;
 SELECT identity FROM objects WHERE schema = 'public';
 SELECT extrelocatable FROM pg_extension WHERE extname = 'contacts_push';
--- Functions that look something up do so along a path of their own; watch() looks the
--- caller's expressions up, and a procedure that commits can't have one.
+-- Functions in SQL that look something up do so along a path of their own.
 SELECT p.oid::regprocedure::text AS function
 FROM objects o
 JOIN pg_proc p ON o.classid = 'pg_proc'::regclass AND p.oid = o.objid
@@ -86,6 +85,7 @@ WHERE p.prosecdef;
 SELECT p.oid::regproc || '(' || pg_get_function_arguments(p.oid) || ')' AS function, pg_get_function_result(p.oid) AS result
 FROM pg_proc p
 WHERE p.oid::regproc::text IN ('chatbase_create_contacts', 'contacts_push.watch', 'contacts_push.unwatch',
+	'contacts_push.backfill', 'contacts_push.missing',
 	'contacts_push.enqueue', 'contacts_push.flush', 'contacts_push.validate')
 ORDER BY 1;
 SELECT enumlabel FROM pg_enum WHERE enumtypid = 'contacts_push.status'::regtype ORDER BY enumsortorder;

@@ -1,4 +1,4 @@
--- contacts_push.watch() on tables of all kinds: the mapping that it makes, and what
+-- contacts_push.watch() on tables of all kinds: the view that it makes, and what
 -- an INSERT enqueues.
 \set ECHO none
 \i sql/include/begin.psql
@@ -7,11 +7,11 @@
 -- A plain table is enough: the primary key, and columns whose names say what they are.
 CREATE TABLE users (id integer PRIMARY KEY, name text, email text, phone text, password text);
 SELECT contacts_push.watch('users', 'ckl123abc456');
-\sf users_contact
+\d+ users_contacts
 SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'users'::regclass ORDER BY tgname;
 SELECT * FROM contacts_push_internal.watched_trigger ORDER BY trigger_name;
 INSERT INTO users VALUES (1, 'Ann', 'ann@example.com', '+1', 'secret'), (2, 'Bob', NULL, NULL, 'secret'), (3, NULL, NULL, NULL, 'secret');
-SELECT users_contact(u) FROM users u ORDER BY id;
+SELECT * FROM users_contacts ORDER BY external_id;
 SELECT * FROM test.take_outbox();
 -- As many rows as there are in a statement; none: none.
 INSERT INTO users SELECT n, 'name ' || n FROM generate_series(1001, 6000) n;
@@ -48,7 +48,7 @@ ALTER TABLE users RENAME TO customers;
 INSERT INTO customers (id, mail) VALUES (8004, 'table@example.com');
 SELECT * FROM test.take_outbox();
 DROP TABLE customers;
-DROP FUNCTION users_contact;
+DROP VIEW users_contacts;
 DROP TABLE customers CASCADE;
 
 -- The other names that are recognised, the first of them where there are several.
@@ -72,12 +72,11 @@ SELECT contacts_push.watch('people', 'bot',
 	phonenumber => $$'+' || mobile$$,
 	stripe_accounts => $$CASE WHEN cus IS NOT NULL THEN jsonb_build_array(jsonb_build_object('label', 'main', 'stripe_id', cus)) END$$,
 	custom_attributes => $$jsonb_build_object('plan', plan, 'since', since)$$);
-\sf people_contact
-SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'people'::regclass AND tgname = 'contacts_push_update';
+\d+ people_contacts
 INSERT INTO people VALUES ('Ann', 'Lee', 'ann', 491234, '{ann@example.com,ann@example.org}', 'gold', '2024-02-29', 'cus_1');
 INSERT INTO people (login) VALUES ('bob');
 SELECT * FROM test.take_outbox();
-SELECT contacts_push.validate(people_contact(p)) IS NULL AS valid, contacts_push.validate(people_contact(p)) FROM people p;
+SELECT * FROM people_contacts;
 DROP TABLE people CASCADE;
 
 -- Expressions see the table's columns whatever else has such a name, and functions along the caller's path.
@@ -88,7 +87,7 @@ SELECT contacts_push.watch('relation', 'bot', name => 'shorten(name)');
 SET search_path = public, path;
 SELECT contacts_push.watch('relation', 'bot', name => 'shorten(name)', custom_attributes => $$jsonb_build_object('c', contact, 'b', chatbot_id, 'e', relation.expression)$$);
 SET search_path = public;
-\sf relation_contact
+\d+ relation_contacts
 INSERT INTO relation VALUES ('b', 'x', 'e', 'Elisabeth', 'c');
 SELECT * FROM test.take_outbox();
 DROP TABLE relation CASCADE;
@@ -102,15 +101,15 @@ SELECT contacts_push.watch('"My Schema"."Users; ""x"" ''y''"', 'it''s "my" \ bot
 SELECT * FROM contacts_push_internal.watched_trigger ORDER BY trigger_name;
 INSERT INTO "My Schema"."Users; ""x"" 'y'" VALUES (1, 'Quote', 'q@example.com', 'me', '+1');
 SELECT * FROM test.take_outbox();
-SELECT "My Schema"."Users; ""x"" 'y'_contact"(u) FROM "My Schema"."Users; ""x"" 'y'" u;
+SELECT * FROM "My Schema"."Users; ""x"" 'y'_contacts";
 SELECT contacts_push.unwatch('"My Schema"."Users; ""x"" ''y''"', 'it''s "my" \ bot');
--- A name that leaves no room for _contact.
+-- A name that leaves no room for _contacts.
 CREATE TABLE "My Schema".a234567890123456789012345678901234567890123456789012345678901xx (id integer PRIMARY KEY, user_name text);
 SELECT contacts_push.watch('"My Schema".a234567890123456789012345678901234567890123456789012345678901xx', 'bot', name => 'user_name');
 SELECT contacts_push.watch('"My Schema".a234567890123456789012345678901234567890123456789012345678901xx', 'bot 2');
 INSERT INTO "My Schema".a234567890123456789012345678901234567890123456789012345678901xx VALUES (1, 'long');
 SELECT * FROM test.take_outbox();
-SELECT DISTINCT chatbot_id, mapping FROM contacts_push_internal.watched_trigger ORDER BY 1;
+SELECT DISTINCT chatbot_id, view FROM contacts_push_internal.watched_trigger ORDER BY 1;
 SET client_min_messages = warning;
 DROP SCHEMA "My Schema" CASCADE;
 RESET client_min_messages;
@@ -138,45 +137,36 @@ SELECT contacts_push.unwatch('users');
 INSERT INTO users VALUES (3, 'Three');
 SELECT * FROM test.take_outbox();
 SELECT count(*) FROM contacts_push_internal.watched_trigger;
--- The mappings that watch() made are gone with their triggers.
-SELECT oid::regprocedure FROM pg_proc WHERE proname LIKE 'users\_contact%' ORDER BY proname;
+-- The views that watch() made are gone with their triggers.
+SELECT relname FROM pg_class WHERE relname LIKE 'users\_contact%' ORDER BY relname;
 DROP TABLE users CASCADE;
 
--- A mapping of one's own.
-CREATE TABLE users (id integer PRIMARY KEY, first text, last text);
-CREATE FUNCTION to_contact(users) RETURNS jsonb LANGUAGE sql STABLE AS
-	$$SELECT jsonb_build_object('external_id', 'own ' || $1.id, 'name', $1.first || ' ' || $1.last)$$;
-CREATE FUNCTION to_contact(text) RETURNS jsonb LANGUAGE sql RETURN to_jsonb($1);
-CREATE FUNCTION "To Contact"(u users) RETURNS jsonb LANGUAGE plpgsql AS
-	$$BEGIN RETURN jsonb_build_object('external_id', u.id::text, 'custom_attributes', to_jsonb(u)); END$$;
-SELECT contacts_push.watch('users', 'bot', contact => 'to_contact');
-SELECT contacts_push.watch('users', 'bot 2', contact => 'public."To Contact"');
-SELECT trigger_name, mapping FROM contacts_push_internal.watched_trigger ORDER BY 1;
-SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'users'::regclass AND tgname = 'contacts_push_update';
-INSERT INTO users VALUES (1, 'Ann', 'Lee');
-SELECT * FROM test.take_outbox();
-SELECT count(*) FROM pg_proc WHERE proname LIKE 'users\_contact%';
-DROP TABLE users CASCADE;
-DROP FUNCTION to_contact(text);
-
--- No function that watch() didn't make is replaced, or dropped by unwatch().
+-- Nothing that watch() didn't make is replaced, or dropped by unwatch().
 CREATE TABLE users (id integer PRIMARY KEY, name text);
-CREATE FUNCTION users_contact(integer) RETURNS integer LANGUAGE sql RETURN $1;
+CREATE VIEW users_contacts AS SELECT 1 AS one;
+CREATE TYPE users_contacts_2 AS ENUM ('two');
 SELECT contacts_push.watch('users', 'bot');
-SELECT DISTINCT mapping FROM contacts_push_internal.watched_trigger;
 SELECT contacts_push.unwatch('users');
-CREATE FUNCTION own(users) RETURNS jsonb LANGUAGE sql RETURN jsonb_build_object('external_id', $1.id::text);
-SELECT contacts_push.watch('users', 'bot', contact => 'own');
+CREATE VIEW own AS SELECT id AS external_id FROM users;
+SELECT contacts_push.watch('own', 'bot');
 SELECT contacts_push.unwatch('users');
-SELECT oid::regprocedure FROM pg_proc WHERE proname ~ '^(users_contact|own)' ORDER BY proname;
+SELECT relname FROM pg_class WHERE relname ~ '^(users_contacts|own)' ORDER BY relname;
+-- A view that something else needs by then stays, and says so.
+SELECT contacts_push.watch('users', 'bot');
+CREATE VIEW needs AS SELECT * FROM users_contacts_3;
+SELECT contacts_push.unwatch('users');
+SELECT relname FROM pg_class WHERE relname ~ '^users_contacts' ORDER BY relname;
+SET client_min_messages = warning;
 DROP TABLE users CASCADE;
-DROP FUNCTION users_contact(integer);
+RESET client_min_messages;
+DROP VIEW users_contacts;
+DROP TYPE users_contacts_2;
 
--- DROP EXTENSION needs CASCADE while a table is watched, and leaves the mapping.
+-- DROP EXTENSION needs CASCADE while a table is watched, and leaves the view.
 CREATE TABLE users (id integer PRIMARY KEY, name text);
 SELECT contacts_push.watch('users', 'bot');
 DROP EXTENSION contacts_push;
 DROP EXTENSION contacts_push CASCADE;
 INSERT INTO users VALUES (1, 'One');
-SELECT users_contact(users) FROM users;
+TABLE users_contacts;
 DROP TABLE users CASCADE;

@@ -65,6 +65,18 @@
 	pg_class_ownercheck((relation), (role))
 #endif
 
+/*
+ * Virtual generated columns exist since 18: an expression over a table's row with theirs
+ * in their place.
+ */
+#if PG_VERSION_NUM >= 180000
+#include "rewrite/rewriteHandler.h"
+#define compat_expand_generated(node, relation, varno) \
+	expand_generated_columns_in_expr((node), (relation), (varno))
+#else
+#define compat_expand_generated(node, relation, varno) ((void) (relation), (node))
+#endif
+
 /* As PG_FUNCTION_INFO_V1, which exports the function itself since 16 only. */
 #define COMPAT_FUNCTION_INFO_V1(name) \
 	extern PGDLLEXPORT Datum name(PG_FUNCTION_ARGS); \

@@ -26,11 +26,12 @@ SELECT seq, chatbot_id, external_id, contact, status, attempts, http_status, CAS
 FROM contacts_push.outbox ORDER BY seq
 END
 my $watched = <<'END';
-SELECT w.*, pg_get_triggerdef(t.oid), pg_get_functiondef(w.mapping::regproc) FROM contacts_push_internal.watched_trigger w
-JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.trigger_name ORDER BY w.relation::text, w.trigger_name
+SELECT w.*, pg_get_triggerdef(t.oid), pg_get_viewdef(w.view), c.reloptions, obj_description(w.view) FROM contacts_push_internal.watched_trigger w
+JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.trigger_name
+JOIN pg_class c ON c.oid = w.view ORDER BY w.relation::text, w.trigger_name
 END
 
-# A watched table with a mapping that was made for it, one with a mapping of its own,
+# A watched table with a view that was made for it, one with a view of its own,
 # one in partitions and one with names to quote.
 $node->safe_psql('postgres', <<'END');
 CREATE TABLE users (id integer PRIMARY KEY, name text, email text, data json);

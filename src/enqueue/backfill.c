@@ -1,12 +1,11 @@
 /*
  * backfill.c
- *		Enqueuing the rows that a watched table had before, block by block.
+ *		The rows that a watched table had before, block by block: contacts_push.backfill() and
+ *		missing().
  *
- * contacts_push.backfill() calls this for each chunk and commits.  The
- * mapping is run as the owner of the watched table, who chose it, as the server's own
+ * The mapping is run as the owner of the watched table, who chose it, as the server's own
  * maintenance commands do: it must not run with the rights of whoever backfills,
- * nor with those of somebody who owns a partition.  And nothing that such a somebody
- * made must run at all: no cast or overload for the partition's row type, no policy.
+ * nor with those of somebody who owns a partition.
  *
  * No row is locked, so that nobody who writes the table waits for a backfill.
  * What keeps an outdated contact from becoming the newest intent is the order: the
@@ -15,233 +14,177 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "access/xact.h"
-#include "catalog/partition.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "compat.h"
-#include "enqueue/enqueue.h"
+#include "enqueue/failures.h"
+#include "enqueue/mapping.h"
+#include "enqueue/watched.h"
+#include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
-#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "server/try.h"
 #include "storage/lmgr.h"
+#include "store/blocks.h"
 #include "store/outbox.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
-COMPAT_FUNCTION_INFO_V1(contacts_push_backfill_look);
-COMPAT_FUNCTION_INFO_V1(contacts_push_backfill_blocks);
+COMPAT_FUNCTION_INFO_V1(contacts_push_backfill);
+COMPAT_FUNCTION_INFO_V1(contacts_push_missing);
 
-/* A chunk of a table. */
+/* Blocks in a transaction: some thousand rows, and memory for no more. */
+#define CHUNK_BLOCKS 64
+
+/* What is backfilled: the table for one chatbot. */
+typedef struct Backfill
+{
+	Oid			table;
+	const char *chatbot_id;
+	bool		keys_only;		/* only the external_ids are wanted */
+	bool		mend;			/* replace what another mapping has made and is not created */
+	int64		enqueued;		/* in this pass */
+	int64		total;			/* in those before */
+	Failures	failures;		/* of this pass */
+	MemoryContext scratch;		/* of a chunk */
+} Backfill;
+
+/* Some blocks of the table or of one of its partitions. */
 typedef struct Chunk
 {
-	const char *chatbot_id;
-	const char *mapping;		/* quoted */
-	const char *row;			/* t, as a row of the watched table */
-	const char *table;			/* quoted */
-	char	   *condition;		/* which rows */
-	OutboxPlan	plan;			/* of the last try */
-	Tuplestorestate *rows;		/* their contacts */
-	int64		failures;		/* rows that could not be mapped */
-	const char *reason;			/* why the first could not; NULL: none */
+	Backfill   *backfill;
+	Mapping    *mapping;		/* NULL: not yet */
+	const Trigger *trigger;
+	Relation	part;
+	Tuplestorestate *raw;		/* its rows */
+	TupleTableSlot *slot;
+	Tuplestorestate *contacts;	/* and theirs */
 } Chunk;
 
+/* Maps the row in the slot. */
 static void
-map_chunk(void *arg)
+map_row(void *arg)
+{
+	Chunk	   *chunk = arg;
+	bool		whole = !chunk->backfill->keys_only;
+	MappedRow	row;
+
+	contacts_push_mapping_evaluate(chunk->mapping, chunk->slot, whole, &row);
+	if (!whole)
+		row.contact = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
+	if (row.is_contact)
+		outbox_rows_add(chunk->contacts, TextDatumGetCString(row.external_id), row.contact, false);
+	contacts_push_mapping_reset(chunk->mapping);
+}
+
+static void
+map_all(void *arg)
 {
 	Chunk	   *chunk = arg;
 
-	chunk->plan = outbox_plan_table(chunk->mapping, chunk->row, chunk->table, chunk->condition);
-	outbox_run_mapping(chunk->plan, NULL, NULL, chunk->rows);
-}
-
-/* Lets go of the plan, which the session would keep. */
-static bool
-try_chunk(Chunk *chunk, char **reason)
-{
-	bool		mapped = try_run(map_chunk, chunk, reason);
-
-	outbox_forget_plan(&chunk->plan);
-	return mapped;
-}
-
-/* Row by row, because the mapping raises for some. */
-static void
-map_each(Chunk *chunk)
-{
-	int			n;
-	char	  **tids = outbox_find_tids(chunk->table, chunk->condition, &n);
-
-	tuplestore_clear(chunk->rows);
-	for (int i = 0; i < n; i++)
+	while (tuplestore_gettupleslot(chunk->raw, true, false, chunk->slot))
 	{
-		char	   *reason;
-
 		CHECK_FOR_INTERRUPTS();
-		chunk->condition = psprintf("t.ctid OPERATOR(pg_catalog.=) '%s'", tids[i]);
-		if (try_chunk(chunk, &reason))
-			continue;
-		if (chunk->failures++ == 0)
-			chunk->reason = reason;
+		map_row(chunk);
 	}
 }
 
-/*
- * A policy on somebody else's partition is an error rather than code of theirs.
- */
 static void
-forbid_policies(void)
+make_mapping(void *arg)
 {
-	(void) set_config_option("row_security", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
+	Chunk	   *chunk = arg;
+
+	chunk->mapping = contacts_push_mapping_make(chunk->trigger, chunk->part);
 }
 
+/* Maps all rows; one by one, if the mapping raises for some. */
 static void
-map_as_owner(Chunk *chunk, Oid owner, Oid part_owner)
+map_chunk(Chunk *chunk)
 {
-	int			nest = NewGUCNestLevel();
-	Oid			user;
-	int			context;
+	Failures   *failures = &chunk->backfill->failures;
 	char	   *reason;
 
-	GetUserIdAndSecContext(&user, &context);
-	/* policies that the owner has forced on itself are not for this */
-	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION |
-						   SECURITY_NOFORCE_RLS);
-	if (part_owner != owner)
-		forbid_policies();
-	if (!try_chunk(chunk, &reason))
-		map_each(chunk);
-	AtEOXact_GUC(false, nest);
-	SetUserIdAndSecContext(user, context);
-}
-
-/*
- * Raises unless the current user owns the watched table and the part is that table,
- * or one of its partitions that hold rows.
- */
-static void
-check_part(Oid watched, Oid part)
-{
-	if (!compat_owns_relation(watched, GetUserId()))
-		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, get_rel_name(watched));
-	if (get_rel_relkind(part) != RELKIND_RELATION ||
-		(part != watched && !list_member_oid(get_partition_ancestors(part), watched)))
-		ereport(ERROR,
-				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("relation with OID %u holds no rows of table \"%s\"",
-						part, get_rel_name(watched))));
-}
-
-/*
- * The row t of a partition as one of the watched table, palloc'd.  A record is made
- * into a row type column by column, whatever casts there are, and a partition's
- * columns have the types of its parent's.
- */
-static char *
-row_of(Relation watched)
-{
-	TupleDesc	desc = RelationGetDescr(watched);
-	const char *separator = "";
-	StringInfoData row;
-
-	initStringInfo(&row);
-	appendStringInfoString(&row, "ROW(");
-	for (int i = 0; i < desc->natts; i++)
+	chunk->mapping = contacts_push_mapping_find(chunk->trigger, chunk->part);
+	if (chunk->mapping == NULL && !try_run(make_mapping, chunk, &reason))
 	{
-		Form_pg_attribute column = TupleDescAttr(desc, i);
-
-		if (column->attisdropped)
-			continue;
-		appendStringInfo(&row, "%st.%s", separator, quote_identifier(NameStr(column->attname)));
-		separator = ", ";
+		contacts_push_failures_add(failures, tuplestore_tuple_count(chunk->raw), reason);
+		return;
 	}
-	appendStringInfo(&row, ")::%s",
-					 format_type_extended(watched->rd_rel->reltype, -1,
-										  FORMAT_TYPE_FORCE_QUALIFY));
-	return row.data;
+	contacts_push_mapping_hold(chunk->mapping);
+	PG_TRY();
+	{
+		if (!try_run(map_all, chunk, &reason))
+		{
+			tuplestore_clear(chunk->contacts);
+			tuplestore_rescan(chunk->raw);
+			while (tuplestore_gettupleslot(chunk->raw, true, false, chunk->slot))
+			{
+				CHECK_FOR_INTERRUPTS();
+				if (!try_run(map_row, chunk, &reason))
+					contacts_push_failures_add(failures, 1, reason);
+			}
+		}
+	}
+	PG_FINALLY();
+	{
+		contacts_push_mapping_release(chunk->mapping);
+	}
+	PG_END_TRY();
 }
 
-static const char *
-mapping_of(Relation watched, const char *chatbot_id)
+static const Trigger *
+find_trigger(Relation table, Oid trigger)
 {
-	const char *mapping = outbox_find_mapping(RelationGetRelid(watched), chatbot_id);
+	for (int i = 0; i < table->trigdesc->numtriggers; i++)
+		if (table->trigdesc->triggers[i].tgoid == trigger)
+			return &table->trigdesc->triggers[i];
+	return NULL;
+}
 
-	if (mapping == NULL)
+/* Maps the rows in some blocks of a part, as the owner of the table. */
+static Tuplestorestate *
+map_blocks(Backfill *backfill, Oid part, BlockNumber from)
+{
+	Relation	table = table_open(backfill->table, AccessShareLock);
+	List	   *triggers = contacts_push_watched_triggers(table, backfill->chatbot_id, InvalidOid);
+	Chunk		chunk = {backfill};
+	Oid			user;
+	int			context;
+	int			nest;
+
+	if (!compat_owns_relation(backfill->table, GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(table));
+	chunk.contacts = outbox_rows_create();
+	chunk.part = try_relation_open(part, AccessShareLock);
+	if (triggers == NIL || chunk.part == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table \"%s\" is not watched for chatbot \"%s\"",
-						RelationGetRelationName(watched), chatbot_id)));
-	return enqueue_quote_mapping(mapping);
-}
-
-/* Maps some blocks: arguments 0 to 4 of both of the functions below. */
-static void
-map_blocks(Chunk *chunk, FunctionCallInfo fcinfo)
-{
-	Relation	watched;
-	Relation	part;
-
-	/* Before the locks, which are not for everybody to take, and again under them. */
-	check_part(PG_GETARG_OID(0), PG_GETARG_OID(1));
-	watched = table_open(PG_GETARG_OID(0), AccessShareLock);
-	part = table_open(PG_GETARG_OID(1), AccessShareLock);
-	check_part(RelationGetRelid(watched), RelationGetRelid(part));
-	chunk->chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	chunk->mapping = mapping_of(watched, chunk->chatbot_id);
-	chunk->row = row_of(watched);
-	chunk->table = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(part)),
-											  RelationGetRelationName(part));
-	chunk->condition = psprintf("t.ctid OPERATOR(pg_catalog.>=) '(" INT64_FORMAT ",0)'"
-								" AND t.ctid OPERATOR(pg_catalog.<) '(" INT64_FORMAT ",0)'",
-								PG_GETARG_INT64(3), PG_GETARG_INT64(4));
-	chunk->rows = outbox_rows_create();
-	map_as_owner(chunk, watched->rd_rel->relowner, part->rd_rel->relowner);
-	table_close(part, AccessShareLock);
-	table_close(watched, AccessShareLock);
-}
-
-static void
-count_invalid(Chunk *chunk)
-{
-	int64		invalid = outbox_count_invalid(chunk->rows);
-
-	if (invalid > 0 && chunk->reason == NULL)
-		chunk->reason = ENQUEUE_INVALID;
-	chunk->failures += invalid;
-}
-
-/*
- * contacts_push_internal.backfill_look(relation regclass, part regclass, chatbot_id text,
- *		from_block bigint, to_block bigint, mend boolean,
- *		OUT missing bigint, OUT failures bigint, OUT reason text)
- *
- * relation is the watched table, part itself or a partition of it.
- */
-Datum
-contacts_push_backfill_look(PG_FUNCTION_ARGS)
-{
-	Chunk		chunk = {0};
-	TupleDesc	desc;
-	Datum		values[3];
-	bool		nulls[3] = {false, false, false};
-
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	map_blocks(&chunk, fcinfo);
-	count_invalid(&chunk);
-	values[0] = Int64GetDatum(outbox_count_missing(chunk.chatbot_id, chunk.rows,
-															 PG_GETARG_BOOL(5)));
-	values[1] = Int64GetDatum(chunk.failures);
-	nulls[2] = chunk.reason == NULL;
-	values[2] = nulls[2] ? (Datum) 0 : CStringGetTextDatum(chunk.reason);
-	tuplestore_end(chunk.rows);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+				 errmsg("table \"%s\" is not watched for chatbot \"%s\" any more",
+						RelationGetRelationName(table), backfill->chatbot_id)));
+	chunk.trigger = find_trigger(table, ((WatchedTrigger *) linitial(triggers))->oid);
+	chunk.raw = blocks_read(chunk.part, from, from + CHUNK_BLOCKS);
+	chunk.slot = MakeSingleTupleTableSlot(RelationGetDescr(chunk.part), &TTSOpsMinimalTuple);
+	nest = NewGUCNestLevel();
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(table->rd_rel->relowner, context | SECURITY_RESTRICTED_OPERATION);
+	map_chunk(&chunk);
+	AtEOXact_GUC(false, nest);
+	SetUserIdAndSecContext(user, context);
+	ExecDropSingleTupleTableSlot(chunk.slot);
+	tuplestore_end(chunk.raw);
+	relation_close(chunk.part, AccessShareLock);
+	table_close(table, AccessShareLock);
+	return chunk.contacts;
 }
 
 /* Waits until all have ended that may have changed a table without its being seen. */
@@ -254,31 +197,244 @@ wait_for_writers(Oid relation)
 	WaitForLockers(tag, ShareLock, false);
 }
 
+/* A new transaction, whose statements see what was committed before each. */
+static void
+begin_next(Backfill *backfill)
+{
+	MemoryContextReset(backfill->scratch);
+	outbox_commit_and_begin();
+	MemoryContextSwitchTo(backfill->scratch);
+	SetConfigOption("transaction_isolation", "read committed", PGC_USERSET, PGC_S_SESSION);
+	EnsurePortalSnapshotExists();
+}
+
 /*
- * contacts_push_internal.backfill_blocks(relation regclass, part regclass, chatbot_id text,
- *		from_block bigint, to_block bigint, mend boolean, most bigint) RETURNS bigint
- *
- * Enqueues at most so many.  Has to be the first in its transaction: a lock on the
- * table could have those wait who are waited for.
+ * Enqueues what the outbox does not have of some blocks; returns how many.  The first look
+ * tells how many numbers to draw.  Nothing is locked while writers are waited for: they
+ * might wait for that lock.
+ */
+static int64
+enqueue_blocks(Backfill *backfill, Oid part, BlockNumber from)
+{
+	Failures	seen = backfill->failures;
+	Tuplestorestate *contacts = map_blocks(backfill, part, from);
+	int64		missing = outbox_count_missing(backfill->chatbot_id, contacts, backfill->mend);
+	int64		appended = 0;
+	int64	   *numbers;
+
+	tuplestore_end(contacts);
+	/* what is said of failures outlives the chunk */
+	if (backfill->failures.reason && seen.reason == NULL)
+		backfill->failures.reason = MemoryContextStrdup(MemoryContextGetParent(backfill->scratch),
+														backfill->failures.reason);
+	begin_next(backfill);
+	if (missing == 0)
+		return 0;
+	numbers = outbox_draw(missing);
+	wait_for_writers(part);
+	seen = backfill->failures;
+	PushActiveSnapshot(GetLatestSnapshot());
+	contacts = map_blocks(backfill, part, from);
+	appended = outbox_append_missing(backfill->chatbot_id, contacts, backfill->mend, backfill->table,
+									 numbers, missing);
+	tuplestore_end(contacts);
+	PopActiveSnapshot();
+	/* rows that fail have been counted */
+	backfill->failures = seen;
+	begin_next(backfill);
+	return appended;
+}
+
+/* The relations that hold the rows of a table. */
+static List *
+parts_of(Oid table)
+{
+	List	   *parts = NIL;
+	ListCell   *cell;
+
+	if (get_rel_relkind(table) == RELKIND_RELATION)
+		return list_make1_oid(table);
+	foreach(cell, find_all_inheritors(table, AccessShareLock, NULL))
+		if (get_rel_relkind(lfirst_oid(cell)) == RELKIND_RELATION)
+			parts = lappend_oid(parts, lfirst_oid(cell));
+	return parts;
+}
+
+static BlockNumber
+count_blocks(Oid part)
+{
+	Relation	relation = try_relation_open(part, AccessShareLock);
+	BlockNumber blocks = 0;
+
+	if (relation)
+	{
+		blocks = blocks_count(relation);
+		relation_close(relation, AccessShareLock);
+	}
+	return blocks;
+}
+
+/*
+ * One pass over the table.  An update may move a row to a block that was read already, so
+ * there are passes until one finds nothing.
+ */
+static void
+pass(Backfill *backfill)
+{
+	MemoryContext old = MemoryContextSwitchTo(MemoryContextGetParent(backfill->scratch));
+	List	   *parts = parts_of(backfill->table);
+	ListCell   *cell;
+
+	MemoryContextSwitchTo(old);
+	backfill->enqueued = 0;
+	backfill->failures.rows = 0;
+	backfill->failures.reason = NULL;
+	foreach(cell, parts)
+	{
+		Oid			part = lfirst_oid(cell);
+		BlockNumber blocks = count_blocks(part);
+
+		for (BlockNumber block = 0; block < blocks; block += CHUNK_BLOCKS)
+		{
+			int64		enqueued = enqueue_blocks(backfill, part, block);
+
+			backfill->enqueued += enqueued;
+			/* a later pass is to find nothing: it says only what it does find */
+			if (backfill->total == 0 || enqueued > 0)
+				ereport(NOTICE,
+						(errmsg("%u of %u blocks of \"%s\": %lld contacts enqueued for chatbot \"%s\"",
+								Min(block + CHUNK_BLOCKS, blocks), blocks, get_rel_name(part),
+								(long long) (backfill->total + backfill->enqueued),
+								backfill->chatbot_id)));
+		}
+	}
+}
+
+static void
+backfill_chatbot(Oid table, const char *chatbot_id)
+{
+	Backfill	backfill = {table, chatbot_id, .mend = true};
+	MemoryContext old;
+
+	backfill.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push backfill",
+											 ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(backfill.scratch);
+	do
+	{
+		pass(&backfill);
+		backfill.total += backfill.enqueued;
+		/* a mapping may give another result each time */
+		backfill.mend = false;
+	} while (backfill.enqueued > 0);
+	if (backfill.failures.rows > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg_plural("%lld row of \"%s\" was not enqueued for chatbot \"%s\"",
+							   "%lld rows of \"%s\" were not enqueued for chatbot \"%s\"",
+							   backfill.failures.rows, (long long) backfill.failures.rows,
+							   get_rel_name(table), chatbot_id),
+				 errdetail_internal("%s", backfill.failures.reason),
+				 errhint("Fix the rows or the view, then call contacts_push.backfill() again.")));
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(backfill.scratch);
+}
+
+/* The chatbots that a relation, a table or a view, is watched for; throws if none. */
+static List *
+chatbots_of(Oid relation, const char *chatbot_id, Oid *table)
+{
+	List	   *chatbots = NIL;
+	Oid			view;
+	Relation	watched;
+	ListCell   *cell;
+	ListCell   *known;
+
+	*table = contacts_push_watched_table(relation, &view);
+	watched = table_open(*table, AccessShareLock);
+	foreach(cell, contacts_push_watched_triggers(watched, chatbot_id, view))
+	{
+		char	   *chatbot = ((WatchedTrigger *) lfirst(cell))->chatbot_id;
+		bool		is_new = true;
+
+		foreach(known, chatbots)
+			is_new &= strcmp(lfirst(known), chatbot) != 0;
+		if (is_new)
+			chatbots = lappend(chatbots, chatbot);
+	}
+	table_close(watched, AccessShareLock);
+	if (chatbots == NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 chatbot_id ? errmsg("\"%s\" is not watched for chatbot \"%s\"",
+									 get_rel_name(relation), chatbot_id) :
+				 errmsg("\"%s\" is not watched", get_rel_name(relation)),
+				 errhint("Call contacts_push.watch() first.")));
+	return chatbots;
+}
+
+/*
+ * contacts_push.backfill(relation regclass, chatbot_id text): procedure
  */
 Datum
-contacts_push_backfill_blocks(PG_FUNCTION_ARGS)
+contacts_push_backfill(PG_FUNCTION_ARGS)
 {
-	Chunk		chunk = {0};
-	int64	   *numbers;
-	int64		appended;
+	CallContext *call = (CallContext *) fcinfo->context;
+	char	   *chatbot_id = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	List	   *chatbots;
+	ListCell   *cell;
+	Oid			table;
 
-	/* The rows must be seen as they are after the wait. */
-	if (IsolationUsesXactSnapshot())
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("relation must be given")));
+	if (call == NULL || !IsA(call, CallContext) || call->atomic)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("contacts_push_internal.backfill_blocks() must be called at the isolation level READ COMMITTED")));
-	check_part(PG_GETARG_OID(0), PG_GETARG_OID(1));
-	numbers = outbox_draw(PG_GETARG_INT64(6));
-	wait_for_writers(PG_GETARG_OID(1));
-	map_blocks(&chunk, fcinfo);
-	appended = outbox_append_missing(chunk.chatbot_id, chunk.rows, PG_GETARG_BOOL(5),
-									 PG_GETARG_OID(0), numbers, PG_GETARG_INT64(6));
-	tuplestore_end(chunk.rows);
-	PG_RETURN_INT64(appended);
+				 errmsg("contacts_push.backfill() commits, and cannot be part of a transaction"),
+				 errhint("CALL it outside of BEGIN and COMMIT, and not from a function.")));
+	chatbots = chatbots_of(PG_GETARG_OID(0), chatbot_id, &table);
+	outbox_connect_to_commit();
+	foreach(cell, chatbots)
+		backfill_chatbot(table, lfirst(cell));
+	outbox_disconnect();
+	PG_RETURN_VOID();
+}
+
+/*
+ * contacts_push.missing(relation regclass, chatbot_id text) RETURNS SETOF text
+ */
+Datum
+contacts_push_missing(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	Backfill	backfill = {0};
+	MemoryContext old;
+	ListCell   *cell;
+
+	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	backfill.chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(1));
+	/* whoever cannot be mapped is missing as well */
+	backfill.keys_only = true;
+	(void) chatbots_of(PG_GETARG_OID(0), backfill.chatbot_id, &backfill.table);
+	backfill.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push missing",
+											 ALLOCSET_DEFAULT_SIZES);
+	foreach(cell, parts_of(backfill.table))
+	{
+		Oid			part = lfirst_oid(cell);
+		BlockNumber blocks = count_blocks(part);
+
+		for (BlockNumber block = 0; block < blocks; block += CHUNK_BLOCKS)
+		{
+			Tuplestorestate *contacts;
+
+			old = MemoryContextSwitchTo(backfill.scratch);
+			contacts = map_blocks(&backfill, part, block);
+			outbox_find_missing(backfill.chatbot_id, contacts, result->setResult, result->setDesc);
+			tuplestore_end(contacts);
+			backfill.failures.reason = NULL;
+			MemoryContextSwitchTo(old);
+			MemoryContextReset(backfill.scratch);
+		}
+	}
+	return (Datum) 0;
 }

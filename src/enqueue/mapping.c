@@ -1,191 +1,581 @@
 /*
  * mapping.c
- *		Expressions over a table's columns, as contacts_push.watch() takes them.
+ *		The mapping of a watched table, compiled: contacts of rows.
  *
- * The server's own parser and deparser do the work; no SQL text is taken
- * apart in here.  The expressions are the caller's, parsed with the caller's
- * rights and search_path, and are not evaluated.
+ * The columns of the view and its WHERE are expressions over one row.  They are planned and
+ * initialised once and kept for the session, as plpgsql keeps its simple expressions:
+ * no executor and no SQL is between a row and its contact.  The server's own cache of
+ * planned expressions notices when a function or a type has changed; relations and
+ * roles are looked after in here.  The rights to call functions are checked when an expression
+ * is initialised, so a mapping belongs to one role.
  */
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
-#include "catalog/namespace.h"
-#include "catalog/pg_type.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/partition.h"
+#include "catalog/pg_trigger.h"
 #include "compat.h"
-#include "fmgr.h"
+#include "contact/contact.h"
+#include "enqueue/mapping.h"
+#include "enqueue/view.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
 #include "nodes/bitmapset.h"
-#include "nodes/nodeFuncs.h"
-#include "nodes/parsenodes.h"
 #include "optimizer/optimizer.h"
-#include "parser/parse_collate.h"
-#include "parser/parse_expr.h"
-#include "parser/parse_relation.h"
-#include "parser/parser.h"
-#include "utils/array.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/lsyscache.h"
+#include "utils/datum.h"
+#include "utils/fmgroids.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/rel.h"
-#include "utils/ruleutils.h"
-
-COMPAT_FUNCTION_INFO_V1(contacts_push_qualify);
-COMPAT_FUNCTION_INFO_V1(contacts_push_expression_type);
-COMPAT_FUNCTION_INFO_V1(contacts_push_used_columns);
+#include "utils/rls.h"
+#include "utils/syscache.h"
 
 /*
- * True for "*" alone: the grammar takes it for a target, but the analysis of
- * expressions relies on never seeing it.
+ * Expressions that are compiled together.  A withdrawal needs the first part only, and is
+ * not to fail because of the second.
  */
-static bool
-is_star(Node *target)
+typedef struct Part
 {
-	return IsA(target, ColumnRef) && IsA(linitial(((ColumnRef *) target)->fields), A_Star);
-}
+	List	   *expressions;	/* some may be NULL */
+	MemoryContext context;		/* of what follows; NULL: it was never compiled */
+	CachedExpression *planned;	/* NULL: not compiled */
+	ExprState  *states[VIEW_COLUMNS];	/* NULL where the expression is */
+} Part;
 
-/* The one expression in the text, as a raw parse tree. */
-static Node *
-parse_expression(const char *text)
+/* The parts of a mapping, and what is where in the first. */
+enum
 {
-	List	   *parsed = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
-	SelectStmt *select = castNode(SelectStmt, linitial_node(RawStmt, parsed)->stmt);
+	PART_KEY,
+	PART_CONTENT,
+	PARTS
+};
+enum
+{
+	KEY_WHERE,
+	KEY_EXTERNAL_ID
+};
 
-	/* Whatever a SELECT may have beside one target is no expression. */
-	if (list_length(parsed) != 1 || list_length(select->targetList) != 1 ||
-		linitial_node(ResTarget, select->targetList)->name != NULL ||
-		is_star(linitial_node(ResTarget, select->targetList)->val) ||
-		select->fromClause || select->whereClause || select->groupClause ||
-		select->havingClause || select->windowClause || select->sortClause ||
-		select->limitCount || select->limitOffset || select->lockingClause ||
-		select->distinctClause || select->intoClause || select->op != SETOP_NONE)
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("\"%s\" is not an expression", text)));
-	return linitial_node(ResTarget, select->targetList)->val;
-}
+typedef struct MappingKey
+{
+	Oid			trigger;
+	Oid			relation;
+	Oid			role;
+} MappingKey;
 
-/* An error's position is one in the expression, not in the statement that has it. */
+struct Mapping
+{
+	MappingKey	key;
+	Oid			view;
+	Oid			table;
+	bool		valid;			/* nothing of that has changed */
+	bool		held;
+	bool		is_private;		/* not in the cache */
+	MemoryContext context;		/* of all of it */
+	Part		parts[PARTS];
+	AttrNumber *columns;		/* of the relation, that the expressions use: */
+	int			nkeys;			/* first those of PART_KEY */
+	int			ncolumns;
+	AttrNumber	last_column;
+	ExprContext *econtext;
+};
+
+typedef struct CacheEntry
+{
+	MappingKey	key;
+	Mapping    *mapping;
+} CacheEntry;
+
+/* NULL: nothing has been mapped in this session yet. */
+static HTAB *cache = NULL;
+
+/* Grows with each invalidation, also while a mapping is made that is not in the cache yet. */
+static uint64 invalidations = 0;
+
+/* Everything, for InvalidOid. */
 static void
-point_into_expression(void *text)
+invalidate(Oid relation)
 {
-	int			position = geterrposition();
+	HASH_SEQ_STATUS scan;
+	CacheEntry *entry;
 
-	if (position > 0)
+	invalidations++;
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (!OidIsValid(relation) || entry->key.relation == relation ||
+			entry->mapping->view == relation || entry->mapping->table == relation)
+			entry->mapping->valid = false;
+}
+
+static void
+relation_has_changed(Datum arg, Oid relation)
+{
+	invalidate(relation);
+}
+
+/* A role's memberships and its being a superuser, or a schema's name. */
+static void
+catalog_has_changed(Datum arg, int cache_id, uint32 hash_value)
+{
+	invalidate(InvalidOid);
+}
+
+static void
+create_cache(void)
+{
+	HASHCTL		control = {0};
+
+	control.keysize = sizeof(MappingKey);
+	control.entrysize = sizeof(CacheEntry);
+	control.hcxt = TopMemoryContext;
+	cache = hash_create("contacts_push mappings", 16, &control,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(relation_has_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, catalog_has_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, catalog_has_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_has_changed, (Datum) 0);
+}
+
+static void
+free_mapping(Mapping *mapping)
+{
+	for (int i = 0; i < PARTS; i++)
+		if (mapping->parts[i].planned)
+			FreeCachedExpression(mapping->parts[i].planned);
+	MemoryContextDelete(mapping->context);
+}
+
+/* Whatever cannot be used any more, so that the cache does not only grow. */
+static void
+sweep(void)
+{
+	HASH_SEQ_STATUS scan;
+	CacheEntry *entry;
+
+	hash_seq_init(&scan, cache);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+		if (!entry->mapping->valid && !entry->mapping->held)
+		{
+			free_mapping(entry->mapping);
+			hash_search(cache, &entry->key, HASH_REMOVE, NULL);
+		}
+}
+
+static MappingKey
+key_of(const Trigger *trigger, Relation relation)
+{
+	MappingKey	key = {trigger->tgoid, RelationGetRelid(relation), GetUserId()};
+
+	return key;
+}
+
+Mapping *
+contacts_push_mapping_find(const Trigger *trigger, Relation relation)
+{
+	MappingKey	key = key_of(trigger, relation);
+	CacheEntry *entry;
+
+	if (cache == NULL)
+		return NULL;
+	/* The statement may have begun before somebody replaced the view. */
+	AcceptInvalidationMessages();
+	entry = hash_search(cache, &key, HASH_FIND, NULL);
+	return entry && entry->mapping->valid ? entry->mapping : NULL;
+}
+
+/* The trigger that this one is a clone of, if any, and the table that it was made on. */
+static Oid
+root_trigger(Oid trigger, Oid *table)
+{
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	Oid			root = trigger;
+
+	while (OidIsValid(trigger))
 	{
-		errposition(0);
-		internalerrposition(position);
-		internalerrquery(text);
+		ScanKeyData key;
+		SysScanDesc scan;
+		HeapTuple	tuple;
+
+		ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(trigger));
+		scan = systable_beginscan(triggers, TriggerOidIndexId, true, NULL, 1, &key);
+		tuple = systable_getnext(scan);
+		if (!HeapTupleIsValid(tuple))
+			elog(ERROR, "could not find trigger %u", trigger);
+		root = trigger;
+		*table = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+		trigger = ((Form_pg_trigger) GETSTRUCT(tuple))->tgparentid;
+		systable_endscan(scan);
 	}
+	table_close(triggers, AccessShareLock);
+	return root;
 }
 
-/* The expression over the columns of the relation, analysed. */
-static Node *
-analyse_expression(Relation relation, const char *text)
+/* Which columns of the relation the expressions use. */
+static void
+note_columns(Mapping *mapping, Relation relation, int varno)
 {
-	ParseState *state = make_parsestate(NULL);
-	ErrorContextCallback callback;
-	ParseNamespaceItem *item;
-	Node	   *expression;
+	TupleDesc	desc = RelationGetDescr(relation);
+	Bitmapset  *noted = NULL;
 
-	callback.callback = point_into_expression;
-	callback.arg = unconstify(char *, text);
-	callback.previous = error_context_stack;
-	error_context_stack = &callback;
+	mapping->columns = palloc(desc->natts * sizeof(AttrNumber));
+	for (int part = 0; part < PARTS; part++)
+	{
+		Bitmapset  *used = NULL;
 
-	state->p_sourcetext = text;
-	item = addRangeTableEntryForRelation(state, relation, AccessShareLock, NULL,
-										 false, true);
-	addNSItemToQuery(state, item, false, true, true);
+		pull_varattnos((Node *) mapping->parts[part].expressions, varno, &used);
+		for (AttrNumber attnum = 1; attnum <= desc->natts; attnum++)
+		{
+			bool		uses = bms_is_member(attnum - FirstLowInvalidHeapAttributeNumber, used) ||
+			(bms_is_member(InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber, used) &&
+			 !TupleDescAttr(desc, attnum - 1)->attisdropped);
 
-	/* As for a generated column: no aggregate, window, set or subquery. */
-	expression = transformExpr(state, parse_expression(text), EXPR_KIND_GENERATED_COLUMN);
-	assign_expr_collations(state, expression);
-	free_parsestate(state);
-	error_context_stack = callback.previous;
-	return expression;
+			if (!uses || bms_is_member(attnum, noted))
+				continue;
+			noted = bms_add_member(noted, attnum);
+			mapping->columns[mapping->ncolumns++] = attnum;
+			mapping->last_column = Max(mapping->last_column, attnum);
+		}
+		if (part == PART_KEY)
+			mapping->nkeys = mapping->ncolumns;
+	}
+	bms_free(noted);
 }
 
-/*
- * contacts_push_internal.qualify(relation regclass, expression text, alias text)
- */
-Datum
-contacts_push_qualify(PG_FUNCTION_ARGS)
+/* Reads the view into a mapping that is otherwise complete, in CurrentMemoryContext. */
+static void
+read_view(Mapping *mapping, Oid trigger, const char *name, Relation relation)
 {
-	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
-	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	char	   *alias = text_to_cstring(PG_GETARG_TEXT_PP(2));
-	Node	   *expression = analyse_expression(relation, source);
-	char	   *qualified;
-	int			nest;
+	Relation	view;
+	ViewMapping *said;
+	List	   *content = NIL;
 
-	/* With this path everything outside of pg_catalog is printed with its schema. */
-	nest = NewGUCNestLevel();
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	qualified = deparse_expression(expression,
-								   deparse_context_for(alias, RelationGetRelid(relation)),
-								   true, false);
-	AtEOXact_GUC(true, nest);
-	relation_close(relation, AccessShareLock);
-	PG_RETURN_TEXT_P(cstring_to_text(qualified));
+	mapping->view = contacts_push_view_of_trigger(trigger, name, false);
+	view = relation_open(mapping->view, AccessShareLock);
+	said = contacts_push_view_read(view);
+	if (said->table != mapping->table)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("view \"%s\" does not select from the watched table",
+						RelationGetRelationName(view))));
+	contacts_push_view_check_owner(view, mapping->table);
+	mapping->parts[PART_KEY].expressions = list_make2(said->where, said->columns[VIEW_EXTERNAL_ID]);
+	for (int i = VIEW_NAME; i < VIEW_COLUMNS; i++)
+		content = lappend(content, said->columns[i]);
+	mapping->parts[PART_CONTENT].expressions = content;
+	if (mapping->table != RelationGetRelid(relation))
+	{
+		/* a partition's columns may have another order */
+		Relation	table = table_open(mapping->table, AccessShareLock);
+
+		for (int i = 0; i < PARTS; i++)
+			mapping->parts[i].expressions =
+				map_partition_varattnos(mapping->parts[i].expressions, said->varno, relation, table);
+		table_close(table, AccessShareLock);
+	}
+	note_columns(mapping, relation, said->varno);
+	/* what has been read is enough: whoever replaces the view is not to wait for writers */
+	relation_close(view, AccessShareLock);
 }
 
-/*
- * contacts_push_internal.expression_type(relation regclass, expression text)
- */
-Datum
-contacts_push_expression_type(PG_FUNCTION_ARGS)
+Mapping *
+contacts_push_mapping_make(const Trigger *trigger, Relation relation)
 {
-	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
-	Node	   *expression = analyse_expression(relation, text_to_cstring(PG_GETARG_TEXT_PP(1)));
-	Oid			type = exprType(expression);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "contacts_push mapping",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Mapping    *mapping = palloc0(sizeof(Mapping));
+	CacheEntry *entry;
+	bool		found;
+	uint64		invalidations_before = invalidations;
+	Oid			root;
 
-	relation_close(relation, AccessShareLock);
-	PG_RETURN_OID(type);
+	if (cache == NULL)
+		create_cache();
+	mapping->key = key_of(trigger, relation);
+	mapping->context = context;
+	mapping->econtext = CreateStandaloneExprContext();
+	root = root_trigger(trigger->tgoid, &mapping->table);
+	read_view(mapping, root, trigger->tgargs[1], relation);
+	MemoryContextSwitchTo(old);
+	mapping->valid = invalidations == invalidations_before;
+
+	sweep();
+	MemoryContextSetParent(context, CacheMemoryContext);
+	entry = hash_search(cache, &mapping->key, HASH_ENTER, &found);
+	if (!found)
+		entry->mapping = mapping;
+	else if (!entry->mapping->held)
+	{
+		free_mapping(entry->mapping);
+		entry->mapping = mapping;
+	}
+	else
+		mapping->is_private = true;
+	return mapping;
 }
 
+bool
+contacts_push_mapping_is_held(const Mapping *mapping)
+{
+	return mapping->held;
+}
+
+void
+contacts_push_mapping_hold(Mapping *mapping)
+{
+	Assert(!mapping->held);
+	mapping->held = true;
+}
+
+void
+contacts_push_mapping_release(Mapping *mapping)
+{
+	contacts_push_mapping_reset(mapping);
+	mapping->held = false;
+	if (mapping->is_private)
+		free_mapping(mapping);
+}
+
+Oid
+contacts_push_mapping_table(const Mapping *mapping)
+{
+	return mapping->table;
+}
+
+bool
+contacts_push_mapping_is_readable(const Mapping *mapping)
+{
+	Oid			relation = mapping->key.relation;
+
+	/* what a policy keeps from somebody is not told in a warning either */
+	if (check_enable_rls(relation, InvalidOid, true) == RLS_ENABLED)
+		return false;
+	if (pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return true;
+	for (int i = 0; i < mapping->ncolumns; i++)
+		if (pg_attribute_aclcheck(relation, mapping->columns[i], GetUserId(),
+								  ACL_SELECT) != ACLCHECK_OK)
+			return false;
+	return true;
+}
+
+/* Compares values bit by bit, out of line or not. */
+static bool
+is_same(TupleTableSlot *old, TupleTableSlot *new, AttrNumber attnum)
+{
+	Form_pg_attribute column = TupleDescAttr(old->tts_tupleDescriptor, attnum - 1);
+	int			i = attnum - 1;
+
+	if (old->tts_isnull[i] || new->tts_isnull[i])
+		return old->tts_isnull[i] == new->tts_isnull[i];
+	return datumIsEqual(old->tts_values[i], new->tts_values[i], column->attbyval, column->attlen) ||
+		(column->attlen == -1 &&
+		 datum_image_eq(old->tts_values[i], new->tts_values[i], column->attbyval, column->attlen));
+}
+
+MappingChange
+contacts_push_mapping_compare(const Mapping *mapping, TupleTableSlot *old, TupleTableSlot *new)
+{
+	slot_getsomeattrs(old, mapping->last_column);
+	slot_getsomeattrs(new, mapping->last_column);
+	for (int i = 0; i < mapping->ncolumns; i++)
+		if (!is_same(old, new, mapping->columns[i]))
+			return i < mapping->nkeys ? MAPPING_KEY : MAPPING_CONTENT;
+	return MAPPING_SAME;
+}
+
+/* Plans and initialises a part, as the current user: it may raise, and call functions. */
+static void
+compile(Mapping *mapping, Part *part)
+{
+	MemoryContext old;
+	ListCell   *cell;
+	int			i = 0;
+
+	if (part->planned)
+		FreeCachedExpression(part->planned);
+	part->planned = NULL;
+	if (part->context == NULL)
+		part->context = AllocSetContextCreate(mapping->context, "contacts_push expressions",
+											  ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(part->context);
+	memset(part->states, 0, sizeof(part->states));
+	part->planned = GetCachedExpression((Node *) part->expressions);
+	old = MemoryContextSwitchTo(part->context);
+	foreach(cell, (List *) part->planned->expr)
+	{
+		if (lfirst(cell))
+			part->states[i] = ExecInitExpr(lfirst(cell), NULL);
+		i++;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/* Evaluates an expression of a part; false: it is NULL, or there is none. */
+static bool
+evaluate(Mapping *mapping, Part *part, int i, Datum *value)
+{
+	bool		isnull;
+
+	if (part->states[i] == NULL)
+		return false;
+	*value = ExecEvalExprSwitchContext(part->states[i], mapping->econtext, &isnull);
+	return !isnull;
+}
+
+/* Has a part ready to be evaluated. */
+static Part *
+compiled(Mapping *mapping, int which)
+{
+	Part	   *part = &mapping->parts[which];
+
+	if (part->planned && part->planned->is_valid)
+		return part;
+	PG_TRY();
+	{
+		compile(mapping, part);
+	}
+	PG_CATCH();
+	{
+		/* half of it is not to be taken for all */
+		if (part->planned)
+			FreeCachedExpression(part->planned);
+		part->planned = NULL;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	return part;
+}
+
+/* Throws unless it can be an external_id; isnull: it is NULL. */
+static void
+check_external_id(bool isnull, int length)
+{
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NOT_NULL_VIOLATION), errmsg("external_id is null")));
+	if (length == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("external_id is empty")));
+	if (length > CONTACT_MAX_EXTERNAL_ID)
+		ereport(ERROR,
+				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION),
+				 errmsg("external_id has %d bytes, more than %d", length,
+						CONTACT_MAX_EXTERNAL_ID)));
+}
+
+static bool
+is_blank(char c)
+{
+	return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* Without the blanks around it; false if nothing is left. */
+static bool
+trim(Datum value, JsonbValue *trimmed)
+{
+	text	   *string = DatumGetTextPP(value);
+	char	   *begin = VARDATA_ANY(string);
+	char	   *end = begin + VARSIZE_ANY_EXHDR(string);
+
+	while (begin < end && is_blank(*begin))
+		begin++;
+	while (begin < end && is_blank(end[-1]))
+		end--;
+	trimmed->type = jbvString;
+	trimmed->val.string.val = begin;
+	trimmed->val.string.len = end - begin;
+	return begin < end;
+}
+
+static void
+add_member(JsonbParseState **state, ViewColumn column, JsonbValue *value)
+{
+	JsonbValue	key = {.type = jbvString};
+
+	key.val.string.val = unconstify(char *, contacts_push_view_columns[column]);
+	key.val.string.len = strlen(key.val.string.val);
+	pushJsonbValue(state, WJB_KEY, &key);
+	pushJsonbValue(state, WJB_VALUE, value);
+}
+
+/* The ContactInput of the row that the expression context has. */
 static Datum
-name_array(Relation relation, Bitmapset *columns)
+build_contact(Mapping *mapping, Datum external_id)
 {
-	Datum	   *names = palloc(RelationGetNumberOfAttributes(relation) * sizeof(Datum));
-	int			n = 0;
-	int			member = -1;
+	Part	   *part = compiled(mapping, PART_CONTENT);
+	MemoryContext old;
+	JsonbParseState *state = NULL;
+	JsonbValue	value;
+	Datum		datum;
 
-	while ((member = bms_next_member(columns, member)) >= 0)
+	old = MemoryContextSwitchTo(mapping->econtext->ecxt_per_tuple_memory);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	value.type = jbvString;
+	value.val.string.val = VARDATA_ANY(DatumGetPointer(external_id));
+	value.val.string.len = VARSIZE_ANY_EXHDR(DatumGetPointer(external_id));
+	add_member(&state, VIEW_EXTERNAL_ID, &value);
+	for (int column = VIEW_NAME; column < VIEW_COLUMNS; column++)
 	{
-		AttrNumber	attnum = member + FirstLowInvalidHeapAttributeNumber;
-
-		if (attnum > 0)
-			names[n++] = NameGetDatum(&TupleDescAttr(RelationGetDescr(relation), attnum - 1)->attname);
+		if (!evaluate(mapping, part, column - VIEW_NAME, &datum))
+			continue;
+		if (column >= VIEW_FIRST_JSON)
+			JsonbToJsonbValue(DatumGetJsonbP(datum), &value);
+		else if (!trim(datum, &value))
+			continue;
+		add_member(&state, column, &value);
 	}
-	return PointerGetDatum(construct_array(names, n, NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR));
+	datum = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	MemoryContextSwitchTo(old);
+	return datum;
 }
 
-/*
- * contacts_push_internal.used_columns(relation regclass, VARIADIC expressions text[])
- */
-Datum
-contacts_push_used_columns(PG_FUNCTION_ARGS)
+void
+contacts_push_mapping_evaluate(Mapping *mapping, TupleTableSlot *slot, bool whole, MappedRow *row)
 {
-	Relation	relation = relation_open(PG_GETARG_OID(0), AccessShareLock);
-	Bitmapset  *columns = NULL;
-	bool		whole_row;
-	Datum	   *texts;
-	Datum		names = (Datum) 0;
-	int			n;
+	Part	   *key = compiled(mapping, PART_KEY);
+	MemoryContext old;
+	Datum		value;
+	bool		isnull;
+	int			length = 0;
 
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT,
-					  &texts, NULL, &n);
-	for (int i = 0; i < n; i++)
-		pull_varattnos(analyse_expression(relation, TextDatumGetCString(texts[i])), 1,
-					   &columns);
-	whole_row = bms_is_member(InvalidAttrNumber - FirstLowInvalidHeapAttributeNumber,
-							  columns);
-	if (!whole_row)
-		names = name_array(relation, columns);
-	relation_close(relation, AccessShareLock);
-	if (whole_row)
-		PG_RETURN_NULL();
-	PG_RETURN_DATUM(names);
+	Assert(mapping->held);
+	mapping->econtext->ecxt_scantuple = slot;
+	row->is_contact = key->states[KEY_WHERE] == NULL ||
+		(evaluate(mapping, key, KEY_WHERE, &value) && DatumGetBool(value));
+	row->external_id = row->contact = (Datum) 0;
+	if (!row->is_contact)
+		return;
+	isnull = !evaluate(mapping, key, KEY_EXTERNAL_ID, &value);
+	if (!isnull)
+	{
+		old = MemoryContextSwitchTo(mapping->econtext->ecxt_per_tuple_memory);
+		row->external_id = PointerGetDatum(DatumGetTextPP(value));
+		MemoryContextSwitchTo(old);
+		length = VARSIZE_ANY_EXHDR(DatumGetPointer(row->external_id));
+	}
+	if (whole)
+	{
+		check_external_id(isnull, length);
+		row->contact = build_contact(mapping, row->external_id);
+	}
+	else
+		/* what cannot have been enqueued need not be withdrawn */
+		row->is_contact = length > 0 && length <= CONTACT_MAX_EXTERNAL_ID;
+}
+
+void
+contacts_push_mapping_reset(Mapping *mapping)
+{
+	ResetExprContext(mapping->econtext);
 }

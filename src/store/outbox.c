@@ -70,6 +70,19 @@ outbox_disconnect(void)
 		elog(ERROR, "SPI_finish failed");
 }
 
+void
+outbox_connect_to_commit(void)
+{
+	if (SPI_connect_ext(SPI_OPT_NONATOMIC) != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+}
+
+void
+outbox_commit_and_begin(void)
+{
+	SPI_commit();
+}
+
 Oid
 outbox_relation(void)
 {
@@ -236,134 +249,6 @@ outbox_rows_add(Tuplestorestate *rows, const char *external_id, Datum contact,
 	tuplestore_putvalues(rows, outbox_rows_desc(), values, nulls);
 }
 
-static void
-register_transition_table(TriggerData *trigger)
-{
-	if (trigger && SPI_register_trigger_data(trigger) != SPI_OK_TD_REGISTER)
-		elog(ERROR, "could not register a transition table");
-}
-
-/* Throws where there is no outbox. */
-static Oid	outbox_owner(void);
-
-/*
- * Prepares a call of a mapping.  Nothing runs meanwhile but the parser, whose look-ups
- * are the only thing that the outbox's owner lends its rights to.
- */
-static OutboxPlan
-plan_mapping(const char *call, const char *from, TriggerData *trigger, Oid argument_type)
-{
-	int			nargs = OidIsValid(argument_type) ? 1 : 0;
-	char	   *sql = psprintf(MAPPED_ROWS, call, from);
-	SPIPlanPtr	plan;
-	Oid			user;
-	int			context;
-
-	outbox_connect();
-	register_transition_table(trigger);
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(outbox_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION);
-	plan = SPI_prepare(sql, nargs, &argument_type);
-	SetUserIdAndSecContext(user, context);
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare a mapping: %s", SPI_result_code_string(SPI_result));
-	outbox_disconnect();
-	return plan;
-}
-
-OutboxPlan
-outbox_plan_set(const char *mapping, TriggerData *trigger)
-{
-	const char *table = trigger->tg_trigger->tgnewtable ? trigger->tg_trigger->tgnewtable
-		: trigger->tg_trigger->tgoldtable;
-	char	   *type = format_type_extended(trigger->tg_relation->rd_rel->reltype, -1,
-											FORMAT_TYPE_FORCE_QUALIFY);
-
-	return plan_mapping(psprintf("%s(ROW(t.*)::%s)", mapping, type),
-						psprintf(" FROM %s t", quote_identifier(table)), trigger, InvalidOid);
-}
-
-OutboxPlan
-outbox_plan_row(const char *mapping, Oid row_type, Oid mapped_type)
-{
-	char	   *type = format_type_extended(mapped_type, -1, FORMAT_TYPE_FORCE_QUALIFY);
-
-	return plan_mapping(psprintf("%s($1::%s)", mapping, type), "", NULL, row_type);
-}
-
-OutboxPlan
-outbox_plan_table(const char *mapping, const char *row, const char *table,
-				  const char *condition)
-{
-	return plan_mapping(psprintf("%s(%s)", mapping, row),
-						psprintf(" FROM ONLY %s t WHERE %s", table, condition), NULL, InvalidOid);
-}
-
-bool
-outbox_plan_is_valid(OutboxPlan plan)
-{
-	return SPI_plan_is_valid(plan);
-}
-
-void
-outbox_forget_plan(OutboxPlan *plan)
-{
-	if (*plan)
-		SPI_freeplan(*plan);
-	*plan = NULL;
-}
-
-void
-outbox_run_mapping(OutboxPlan plan, TriggerData *trigger, const Datum *argument,
-				   Tuplestorestate *rows)
-{
-	DestReceiver *receiver = CreateDestReceiver(DestTuplestore);
-	SPIExecuteOptions options = {0};
-	ParamListInfo params = NULL;
-	int			result;
-
-	outbox_connect();
-	register_transition_table(trigger);
-	if (argument)
-	{
-		params = makeParamList(1);
-		params->params[0].value = *argument;
-		params->params[0].isnull = false;
-		params->params[0].pflags = PARAM_FLAG_CONST;
-		params->params[0].ptype = SPI_getargtypeid(plan, 0);
-	}
-	SetTuplestoreDestReceiverParams(receiver, rows, CurrentMemoryContext, true, NULL, NULL);
-	options.params = params;
-	options.dest = receiver;
-	result = SPI_execute_plan_extended(plan, &options);
-	if (result < 0)
-		elog(ERROR, "could not run a mapping: %s", SPI_result_code_string(result));
-	receiver->rDestroy(receiver);
-	outbox_disconnect();
-}
-
-char **
-outbox_find_tids(const char *table, const char *condition, int *n)
-{
-	char	   *sql = psprintf("SELECT t.ctid FROM ONLY %s t WHERE %s", table, condition);
-	MemoryContext context = CurrentMemoryContext;
-	MemoryContext spi_context;
-	char	  **tids;
-
-	outbox_connect();
-	if (SPI_execute(sql, true, 0) != SPI_OK_SELECT)
-		elog(ERROR, "could not read a table's rows");
-	*n = (int) SPI_processed;
-	spi_context = MemoryContextSwitchTo(context);
-	tids = palloc(Max(*n, 1) * sizeof(char *));
-	for (int i = 0; i < *n; i++)
-		tids[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-	MemoryContextSwitchTo(spi_context);
-	outbox_disconnect();
-	return tids;
-}
-
 static Oid
 outbox_owner(void)
 {
@@ -434,6 +319,25 @@ outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend)
 	return count_as_owner(OUTBOX_COUNT_MISSING, values, rows);
 }
 
+void
+outbox_find_missing(const char *chatbot_id, Tuplestorestate *rows, Tuplestorestate *missing,
+					TupleDesc missing_desc)
+{
+	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(false)};
+	uint64		n;
+
+	outbox_connect();
+	n = read_as_owner(OUTBOX_FIND_MISSING, values, name_rows(rows));
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		external_id = outbox_get(i, 1, &isnull);
+
+		tuplestore_putvalues(missing, missing_desc, &external_id, &isnull);
+	}
+	outbox_disconnect();
+}
+
 int64
 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend, Oid relation,
 					  const int64 *numbers, int64 n)
@@ -471,24 +375,4 @@ outbox_draw(int64 n)
 	for (int64 i = 0; i < n; i++)
 		numbers[i] = nextval_internal(sequence, false);
 	return numbers;
-}
-
-int64
-outbox_count_invalid(Tuplestorestate *rows)
-{
-	return count_as_owner(OUTBOX_COUNT_INVALID, NULL, rows);
-}
-
-char *
-outbox_find_mapping(Oid relation, const char *chatbot_id)
-{
-	Datum		values[2] = {ObjectIdGetDatum(relation), CStringGetTextDatum(chatbot_id)};
-	MemoryContext context = CurrentMemoryContext;
-	char	   *mapping = NULL;
-
-	outbox_connect();
-	if (outbox_run(OUTBOX_FIND_MAPPING, values, NULL) > 0)
-		mapping = MemoryContextStrdup(context, outbox_get_text(0, 1));
-	outbox_disconnect();
-	return mapping;
 }

@@ -17,8 +17,6 @@ typedef enum OutboxStatement
 {
 	OUTBOX_FIND_MISSING,
 	OUTBOX_COUNT_MISSING,
-	OUTBOX_COUNT_INVALID,
-	OUTBOX_FIND_MAPPING,
 	OUTBOX_READ_TAIL,
 	OUTBOX_READ_SPAN,
 	OUTBOX_READ_DUE,
@@ -91,9 +89,6 @@ typedef enum OutboxColumn
 								 * older than what is known here */
 } OutboxColumn;
 
-/* A plan for SQL that depends on the user's tables; kept for the session. */
-typedef struct _SPI_plan *OutboxPlan;
-
 /* ---- transactions of the worker ---- */
 
 /* Starts a transaction with everything the statements need. */
@@ -104,6 +99,10 @@ extern void outbox_commit(void);
 
 extern void outbox_connect(void);
 extern void outbox_disconnect(void);
+
+/* The same as outbox_connect() for a procedure that ends transactions, and how it does. */
+extern void outbox_connect_to_commit(void);
+extern void outbox_commit_and_begin(void);
 
 /* The OID of contacts_push.outbox, InvalidOid where the extension is not. */
 extern Oid	outbox_relation(void);
@@ -139,32 +138,14 @@ extern void outbox_rows_add(Tuplestorestate *rows, const char *external_id,
 							Datum contact, bool withdrawal);
 
 /*
- * Plans that yield such rows: of a transition table, of one row of a row type (which the
- * mapping gets as one of mapped_type), of those of a table that meet a condition (row: the expression that makes the mapping's
- * argument of a row t; table: quoted).  mapping is quoted and qualified.  Names are
- * looked up with the rights of the outbox's owner: who writes the table need not have
- * USAGE on its schema.  The current user's rights apply to what runs.
- */
-extern OutboxPlan outbox_plan_set(const char *mapping, TriggerData *trigger);
-extern OutboxPlan outbox_plan_row(const char *mapping, Oid row_type, Oid mapped_type);
-extern OutboxPlan outbox_plan_table(const char *mapping, const char *row,
-									const char *table, const char *condition);
-
-/* False if names would be looked up again when the plan runs. */
-extern bool outbox_plan_is_valid(OutboxPlan plan);
-
-/* Frees a plan and sets it to NULL; nothing if it is. */
-extern void outbox_forget_plan(OutboxPlan *plan);
-
-/* Runs it and adds what it yields to rows; argument: NULL if it takes none. */
-extern void outbox_run_mapping(OutboxPlan plan, TriggerData *trigger,
-							   const Datum *argument, Tuplestorestate *rows);
-
-/*
  * How many of the rows the outbox does not have an intent of that counts; mend: or whose
  * newest one is not created and says something else.
  */
 extern int64 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend);
+
+/* Adds the external_ids of those to another store. */
+extern void outbox_find_missing(const char *chatbot_id, Tuplestorestate *rows,
+								Tuplestorestate *missing, TupleDesc missing_desc);
 
 /*
  * Appends these as the current user, with the watched table that they come from, under the
@@ -178,14 +159,5 @@ extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows
  * the transaction ends the worker waits for them to appear.
  */
 extern int64 *outbox_draw(int64 n);
-
-/* How many of the rows cannot stand in the outbox and would be left out. */
-extern int64 outbox_count_invalid(Tuplestorestate *rows);
-
-/* The mapping of a watched table, palloc'd; NULL: it is not watched. */
-extern char *outbox_find_mapping(Oid relation, const char *chatbot_id);
-
-/* The tids, palloc'd as text, of a table's rows that meet a condition; both as above. */
-extern char **outbox_find_tids(const char *table, const char *condition, int *n);
 
 #endif							/* CONTACTS_PUSH_OUTBOX_H */

@@ -16,16 +16,6 @@
 /* Name under which rows on their way in are visible to OUTBOX_FIND_MISSING. */
 #define ROWS_NAME "contacts_push_rows"
 
-/*
- * Rows of (external_id, contact): %s is a call of a mapping and a FROM clause.
- * OFFSET 0 keeps the planner from evaluating the mapping once a column.  The cast is
- * for a function that has been replaced by one with another result: what is not jsonb
- * must not get into the outbox as if it were.
- */
-#define MAPPED_ROWS \
-	"SELECT m.contact OPERATOR(pg_catalog.->>) 'external_id', m.contact" \
-	" FROM (SELECT %s::pg_catalog.jsonb AS contact%s OFFSET 0) m"
-
 /* The columns of enum OutboxColumn; $1 is the chatbots whose contacts to skip. */
 #define READ_COLUMNS \
 	"SELECT o.seq, o.chatbot_id, o.external_id," \
@@ -104,21 +94,6 @@ static const struct
 	[OUTBOX_COUNT_MISSING] = {
 		"SELECT" MISSING_ROWS,
 	2, {TEXTOID, BOOLOID}},
-
-	/* those rows of ROWS_NAME that those above leave out as invalid */
-	[OUTBOX_COUNT_INVALID] = {
-		"SELECT FROM " ROWS_NAME " r"
-		" WHERE (pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1"
-		" AND pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.<=) 1024"
-		" AND pg_catalog.jsonb_typeof(r.contact) OPERATOR(pg_catalog.=) 'object') IS NOT TRUE",
-	0},
-
-	/* the mapping of table $1 for chatbot $2 */
-	[OUTBOX_FIND_MAPPING] = {
-		"SELECT w.mapping FROM contacts_push_internal.watched_trigger w"
-		" WHERE w.relation OPERATOR(pg_catalog.=) $1::pg_catalog.regclass"
-		" AND w.chatbot_id OPERATOR(pg_catalog.=) $2 LIMIT 1",
-	2, {OIDOID, TEXTOID}},
 
 	/* the first $3 rows above seq $2, whatever their status */
 	[OUTBOX_READ_TAIL] = {

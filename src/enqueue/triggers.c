@@ -1,0 +1,386 @@
+/*
+ * triggers.c
+ *		The trigger of watched tables: what their rows are, into the outbox.
+ *
+ * The application's statement must not fail and not wait because of what is done
+ * here.  Whatever may raise (the view, and the outbox, which an operator may have put
+ * constraints and triggers on) runs in a subtransaction, some hundred rows at a time; if
+ * it raises, they are taken one by one, and the bad ones left out.
+ */
+#include "postgres.h"
+
+#include "commands/trigger.h"
+#include "compat.h"
+#include "enqueue/failures.h"
+#include "enqueue/mapping.h"
+#include "enqueue/order.h"
+#include "executor/executor.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "server/try.h"
+#include "store/outbox_append.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/tuplestore.h"
+
+COMPAT_FUNCTION_INFO_V1(contacts_push_enqueue_rows);
+
+/* Rows in a subtransaction: enough that it costs a row next to nothing. */
+#define CHUNK_ROWS 1000
+
+/*
+ * A statement's transition table has the rows of children as well, and nothing to tell
+ * them by.  watch() makes a row trigger where there are children.
+ */
+#define HAS_CHILDREN "The table has got children by inheritance since it was watched."
+
+/* One firing of the trigger. */
+typedef struct Firing
+{
+	TriggerData *trigger;
+	const char *chatbot_id;
+	Datum		chatbot;		/* the same, text */
+	Mapping    *mapping;		/* held; NULL: there is none */
+	CommandId	statement;		/* see order.h */
+	bool		nested;			/* a trigger runs that statement */
+	Failures	failures;
+	OutboxAppend *append;		/* of what is tried; NULL: no row yet */
+	MemoryContext scratch;		/* of what is tried */
+	TupleTableSlot *slot;		/* for rows of a transition table; NULL: there is none */
+} Firing;
+
+/* Rows of a transition table that are tried together. */
+typedef struct Chunk
+{
+	Firing	   *firing;
+	Tuplestorestate *table;
+	int			most;			/* rows to take */
+	int			taken;
+} Chunk;
+
+/* A row that is updated, or a single one that is inserted or deleted. */
+typedef struct Change
+{
+	Firing	   *firing;
+	TupleTableSlot *old;		/* NULL: it was no contact, or is the same one */
+	TupleTableSlot *new;		/* NULL: it is none any more */
+} Change;
+
+/* try_run() that leaves nothing behind in memory but the reason of the first failure. */
+static bool
+try_in_scratch(Firing *firing, void (*run) (void *), void *arg, int64 failures)
+{
+	MemoryContext old = MemoryContextSwitchTo(firing->scratch);
+	char	   *reason;
+	bool		done;
+
+	firing->append = NULL;
+	done = try_run(run, arg, &reason);
+	MemoryContextSwitchTo(old);
+	if (!done)
+		contacts_push_failures_add(&firing->failures, failures, reason);
+	if (firing->mapping)
+		contacts_push_mapping_reset(firing->mapping);
+	if (firing->slot)
+		ExecClearTuple(firing->slot);
+	MemoryContextReset(firing->scratch);
+	return done;
+}
+
+/* True if a statement that began later has had its say on this contact. */
+static bool
+is_outdated(const Firing *firing, Datum external_id)
+{
+	CommandId	last = contacts_push_order_last(firing->chatbot_id, external_id);
+
+	return last != InvalidCommandId && last > firing->statement;
+}
+
+/*
+ * Appends a row.  An append that gets none is not begun, so that triggers of the outbox fire for
+ * what is there only.
+ */
+static void
+append(Firing *firing, const MappedRow *row, const Datum *previous, const Datum *contact)
+{
+	if (firing->append == NULL)
+		firing->append = outbox_append_begin();
+	outbox_append_row(firing->append, firing->chatbot, row->external_id,
+					  contacts_push_mapping_table(firing->mapping), previous, contact);
+}
+
+static void
+end_append(Firing *firing)
+{
+	if (firing->append)
+		outbox_append_end(firing->append);
+}
+
+/* Appends a contact; key: an update has given the row this id. */
+static void
+enqueue(Firing *firing, const MappedRow *row, const Datum *previous, bool key)
+{
+	if (is_outdated(firing, row->external_id))
+		return;
+	append(firing, row, previous, &row->contact);
+	if (firing->nested || key)
+		contacts_push_order_note(firing->chatbot_id, row->external_id, firing->statement);
+}
+
+/* Appends the withdrawal of one, unless the statement has given its id to another row. */
+static void
+withdraw(Firing *firing, const MappedRow *row)
+{
+	CommandId	last = contacts_push_order_last(firing->chatbot_id, row->external_id);
+
+	if (last != InvalidCommandId && last >= firing->statement)
+		return;
+	append(firing, row, NULL, NULL);
+	if (firing->nested)
+		contacts_push_order_note(firing->chatbot_id, row->external_id, firing->statement);
+}
+
+static void
+enqueue_chunk(void *arg)
+{
+	Chunk	   *chunk = arg;
+	Firing	   *firing = chunk->firing;
+	bool		deleted = TRIGGER_FIRED_BY_DELETE(firing->trigger->tg_event);
+
+	while (chunk->taken < chunk->most &&
+		   tuplestore_gettupleslot(chunk->table, true, false, firing->slot))
+	{
+		MappedRow	row;
+
+		CHECK_FOR_INTERRUPTS();
+		chunk->taken++;
+		contacts_push_mapping_evaluate(firing->mapping, firing->slot, !deleted, &row);
+		if (row.is_contact && deleted)
+			withdraw(firing, &row);
+		else if (row.is_contact)
+			enqueue(firing, &row, NULL, false);
+		contacts_push_mapping_reset(firing->mapping);
+	}
+	end_append(firing);
+}
+
+/*
+ * A transition table.  It is read where it is, and not copied: what a session may have in
+ * temporary files is the application's.  A second pointer tells where the chunk begins, for
+ * when it has to be read again.
+ */
+static void
+enqueue_table(Firing *firing, Tuplestorestate *table)
+{
+	TupleDesc	desc = RelationGetDescr(firing->trigger->tg_relation);
+	int			reader = tuplestore_alloc_read_pointer(table, EXEC_FLAG_REWIND);
+	int			begin = tuplestore_alloc_read_pointer(table, EXEC_FLAG_REWIND);
+	Chunk		chunk = {firing, table};
+
+	firing->slot = MakeSingleTupleTableSlot(desc, &TTSOpsMinimalTuple);
+	tuplestore_select_read_pointer(table, reader);
+	tuplestore_rescan(table);
+	do
+	{
+		tuplestore_copy_read_pointer(table, reader, begin);
+		chunk.taken = 0;
+		chunk.most = CHUNK_ROWS;
+		if (!try_in_scratch(firing, enqueue_chunk, &chunk, 0))
+		{
+			int64		left = CHUNK_ROWS;
+
+			tuplestore_copy_read_pointer(table, begin, reader);
+			chunk.most = 1;
+			do
+			{
+				CHECK_FOR_INTERRUPTS();
+				chunk.taken = 0;
+				(void) try_in_scratch(firing, enqueue_chunk, &chunk, 1);
+			} while (chunk.taken > 0 && --left > 0);
+		}
+	} while (chunk.taken == chunk.most);
+	tuplestore_select_read_pointer(table, 0);
+	ExecDropSingleTupleTableSlot(firing->slot);
+	firing->slot = NULL;
+}
+
+static bool
+is_equal(Datum a, Datum b)
+{
+	return VARSIZE_ANY_EXHDR(DatumGetPointer(a)) == VARSIZE_ANY_EXHDR(DatumGetPointer(b)) &&
+		memcmp(VARDATA_ANY(DatumGetPointer(a)), VARDATA_ANY(DatumGetPointer(b)),
+			   VARSIZE_ANY_EXHDR(DatumGetPointer(a))) == 0;
+}
+
+static void
+enqueue_change(void *arg)
+{
+	Change	   *change = arg;
+	Firing	   *firing = change->firing;
+	MappedRow	old = {false};
+	MappedRow	new = {false};
+	bool		moved;
+
+	if (change->new)
+		contacts_push_mapping_evaluate(firing->mapping, change->new, true, &new);
+	if (change->old)
+		contacts_push_mapping_evaluate(firing->mapping, change->old, false, &old);
+	if (!old.is_contact && !new.is_contact)
+		return;
+	moved = old.is_contact && (!new.is_contact || !is_equal(old.external_id, new.external_id));
+	if (moved)
+		withdraw(firing, &old);
+	if (new.is_contact)
+		enqueue(firing, &new, moved ? &old.external_id : NULL,
+				change->old && (moved || !old.is_contact));
+	end_append(firing);
+}
+
+/*
+ * A row of which some column has changed.  Where it cannot be told what it was before, what it
+ * is now counts.  A row that fails to be mapped now is left out like any other, and withdraws
+ * nothing: its user is still there, and what was enqueued of it is still to be sent.
+ */
+static void
+enqueue_update(Firing *firing, MappingChange change)
+{
+	TriggerData *trigger = firing->trigger;
+	Change		row = {firing, change == MAPPING_KEY ? trigger->tg_trigslot : NULL, trigger->tg_newslot};
+
+	if (row.old && try_in_scratch(firing, enqueue_change, &row, 0))
+		return;
+	row.old = NULL;
+	(void) try_in_scratch(firing, enqueue_change, &row, 1);
+}
+
+/* With a mapping: whatever is to be enqueued. */
+static void
+fire(Firing *firing, MappingChange change)
+{
+	TriggerData *trigger = firing->trigger;
+	Tuplestorestate *table = trigger->tg_newtable ? trigger->tg_newtable : trigger->tg_oldtable;
+	Change		row = {firing};
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		enqueue_update(firing, change);
+	else if (trigger->tg_oldtable && trigger->tg_relation->rd_rel->relhassubclass)
+		contacts_push_failures_add(&firing->failures, tuplestore_tuple_count(table), HAS_CHILDREN);
+	else if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+		enqueue_table(firing, table);
+	else
+	{
+		if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+			row.old = trigger->tg_trigslot;
+		else
+			row.new = trigger->tg_trigslot;
+		(void) try_in_scratch(firing, enqueue_change, &row, 1);
+	}
+}
+
+static void
+make_mapping(void *arg)
+{
+	Firing	   *firing = arg;
+
+	firing->mapping = contacts_push_mapping_make(firing->trigger->tg_trigger,
+												 firing->trigger->tg_relation);
+}
+
+/* Has a mapping held, whatever there is; else counts all rows as failures. */
+static void
+hold_mapping(Firing *firing, Mapping *cached)
+{
+	TriggerData *trigger = firing->trigger;
+	Tuplestorestate *table = trigger->tg_newtable ? trigger->tg_newtable : trigger->tg_oldtable;
+
+	if (cached && !contacts_push_mapping_is_held(cached))
+		firing->mapping = cached;
+	else
+		(void) try_in_scratch(firing, make_mapping, firing,
+							  TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) ?
+							  tuplestore_tuple_count(table) : 1);
+	if (firing->mapping)
+		contacts_push_mapping_hold(firing->mapping);
+}
+
+/* True if the trigger has what its event is worked off with. */
+static bool
+is_one_of_ours(const TriggerData *trigger)
+{
+	if (!TRIGGER_FIRED_AFTER(trigger->tg_event) || trigger->tg_trigger->tgnargs != 2)
+		return false;
+	if (TRIGGER_FIRED_FOR_ROW(trigger->tg_event))
+		return true;
+	if (TRIGGER_FIRED_BY_INSERT(trigger->tg_event))
+		return trigger->tg_newtable != NULL;
+	return TRIGGER_FIRED_BY_DELETE(trigger->tg_event) && trigger->tg_oldtable != NULL;
+}
+
+static void
+check_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo) || !is_one_of_ours((TriggerData *) fcinfo->context))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("contacts_push_internal.enqueue_rows() was not called by a trigger of contacts_push.watch()")));
+}
+
+/* Everything but the quick way out of an update that changes nothing. */
+static void
+fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
+{
+	Firing		firing = {trigger};
+	Oid			table = RelationGetRelid(trigger->tg_relation);
+	bool		readable = true;
+
+	firing.chatbot_id = trigger->tg_trigger->tgargs[0];
+	firing.chatbot = CStringGetTextDatum(firing.chatbot_id);
+	firing.statement = contacts_push_order_statement();
+	firing.nested = contacts_push_order_is_nested();
+	firing.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push rows",
+										   ALLOCSET_DEFAULT_SIZES);
+	hold_mapping(&firing, cached);
+	PG_TRY();
+	{
+		if (firing.mapping && TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && cached == NULL)
+			change = contacts_push_mapping_compare(firing.mapping, trigger->tg_trigslot,
+												   trigger->tg_newslot);
+		if (firing.mapping && change != MAPPING_SAME)
+		{
+			fire(&firing, change);
+			table = contacts_push_mapping_table(firing.mapping);
+			if (firing.failures.rows > 0)
+				readable = contacts_push_mapping_is_readable(firing.mapping);
+		}
+	}
+	PG_FINALLY();
+	{
+		if (firing.mapping)
+			contacts_push_mapping_release(firing.mapping);
+	}
+	PG_END_TRY();
+	if (firing.failures.rows > 0)
+		contacts_push_failures_report(&firing.failures, trigger, table, readable);
+	MemoryContextDelete(firing.scratch);
+}
+
+/*
+ * contacts_push_internal.enqueue_rows(): trigger with the arguments chatbot_id and view.
+ */
+Datum
+contacts_push_enqueue_rows(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger;
+	Mapping    *mapping;
+	MappingChange change = MAPPING_KEY;
+
+	check_trigger(fcinfo);
+	trigger = (TriggerData *) fcinfo->context;
+	mapping = contacts_push_mapping_find(trigger->tg_trigger, trigger->tg_relation);
+	if (mapping && TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		change = contacts_push_mapping_compare(mapping, trigger->tg_trigslot, trigger->tg_newslot);
+	if (change != MAPPING_SAME)
+		fire_with_mapping(trigger, mapping, change);
+	return PointerGetDatum(NULL);
+}

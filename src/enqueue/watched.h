@@ -1,0 +1,36 @@
+/*
+ * watched.h
+ *		Which chatbots watch a table: its triggers are the registry.
+ */
+#ifndef CONTACTS_PUSH_WATCHED_H
+#define CONTACTS_PUSH_WATCHED_H
+
+#include "nodes/pg_list.h"
+#include "utils/relcache.h"
+
+/* One of the triggers that watch() has made; palloc'd with all that it points to. */
+typedef struct WatchedTrigger
+{
+	Oid			oid;
+	char	   *name;
+	char	   *chatbot_id;
+	char	   *view_name;		/* of its arguments */
+} WatchedTrigger;
+
+/* The trigger function. */
+extern Oid	contacts_push_watched_function(void);
+
+/*
+ * The triggers (WatchedTrigger *) of a table for a chatbot and with a view; NULL and InvalidOid:
+ * for any.  Those that a partition has from its parent are not among them.
+ */
+extern List *contacts_push_watched_triggers(Relation table, const char *chatbot_id, Oid view);
+
+/*
+ * The table that a relation, given to a function of the extension, stands for: itself, or the
+ * one under the view that it is, which *view is set to then.  Throws if it is neither, or the
+ * current user does not own the table.
+ */
+extern Oid	contacts_push_watched_table(Oid relation, Oid *view);
+
+#endif							/* CONTACTS_PUSH_WATCHED_H */
