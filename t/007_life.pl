@@ -1,5 +1,7 @@
 # A worker is there when it is needed and only then, and whatever ends one, the
 # next one makes good what was under way.
+#
+# Takes long: crashes, and what they leave in doubt.
 use strict;
 use warnings;
 

@@ -1,4 +1,6 @@
 # A contact that makes the other side fail is found, and fails alone.
+#
+# Takes long: the others have to last for all attempts of one.
 use strict;
 use warnings;
 

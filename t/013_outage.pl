@@ -16,8 +16,8 @@ use Time::HiRes qw(time);
 use constant CONTACTS => 5000;
 
 # Seconds: long for the back-off that is set here.
-use constant OUTAGE => 24;
-use constant BACKOFF => 4;
+use constant OUTAGE => 12;
+use constant BACKOFF => 2;
 
 my $fake = FakeChatbase->start;
 my $node = new_cluster('outage', $fake, extra => <<"END");

@@ -1,5 +1,7 @@
 # Whatever is killed at whatever moment, every contact is created or present
 # afterwards, and held once.
+#
+# Takes long: sixty crashes.
 use strict;
 use warnings;
 

@@ -1,5 +1,7 @@
 # What is committed is found, in whatever order transactions begin, draw their
 # numbers, and end.
+#
+# Takes long: the worker looks by itself once a minute.
 use strict;
 use warnings;
 

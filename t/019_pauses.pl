@@ -1,5 +1,7 @@
 # What is the key's or the chatbot's fault pauses the chatbot, says so in
 # contacts_push.chatbot, and touches no contact.
+#
+# Takes long: a pause lasts a minute, and the next one two.
 use strict;
 use warnings;
 

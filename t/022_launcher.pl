@@ -1,6 +1,8 @@
 # Launchers and workers come and go independently of each other: a database has
 # one worker whatever ends, commits and commands find it, and what a session
 # waits for outlives it.
+#
+# Takes long: the launcher looks by itself once a minute.
 use strict;
 use warnings;
 

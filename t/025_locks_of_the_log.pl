@@ -1,6 +1,8 @@
 # An operator's open transaction with locks on the extension's other tables never
 # stalls the worker; nor does a great many intents of one contact, or rows that are
 # deleted while their requests fail.
+#
+# Takes long: the worker looks by itself once a minute.
 use strict;
 use warnings;
 

@@ -105,10 +105,11 @@ sub unconfirmed
 # in conflict with anybody else's contact.
 sub under_way
 {
-	$fake->faults({ match => { chatbot => 'under_way' }, times => 1, when => 'before', action => { delay_ms => 2000 } });
+	$fake->faults({ match => { chatbot => 'under_way' }, times => 1, when => 'before', action => { delay_ms => FakeChatbase::HELD } });
 	insert_users($node, 'under_way', 'u', 1, CONTACTS);
 	ok(request_arrived(), 'under way: a request is');
 	is(enqueue_again('under_way', ''), CONTACTS, 'under way: they are deleted and enqueued again');
+	$fake->release;
 	ok(settled($node), 'under way: all is settled');
 	is(outcomes($node, 'under_way'), 'present ' . CONTACTS, 'under way: as present');
 	is(held_matches($node, $fake, 'under_way'), '', 'under way: as the stand-in holds it');

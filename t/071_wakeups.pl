@@ -21,7 +21,7 @@ use constant WELL_BELOW_THE_POLL => 30;
 use constant COMMITS => 2000;
 
 my $fake = FakeChatbase->start;
-my $node = new_cluster('wakeups', $fake, extra => "contacts_push.enabled = off\nfsync = off\n");
+my $node = new_cluster('wakeups', $fake, extra => "contacts_push.enabled = off\ncontacts_push.request_timeout = 1h\n");
 ok(worker_runs($node), 'a worker runs');
 
 # How often the worker has gone to sleep.
@@ -86,14 +86,16 @@ cmp_ok($slowest, '<', WELL_BELOW_THE_POLL, 'and none waited for the slow poll');
 
 # With every slot taken, what is committed goes when an answer comes.
 set_conf($node, 'contacts_push.max_concurrent_requests' => '1', 'contacts_push.requests_per_second' => '100000');
-$fake->always(delay_ms => 200);
+$fake->always(delay_ms => FakeChatbase::HELD);
 $node->safe_psql('postgres', q(SELECT contacts_push.enqueue('bot', '{"external_id": "first"}')));
 ok(wait_until(sub { $fake->in_flight > 0 }), 'the one slot is taken');
 burst('meanwhile', 2);
+is($fake->in_flight, 1, 'all the time');
+$fake->faults;
+$fake->release;
 my $start = time;
 ok(settled($node), 'what was committed meanwhile is settled');
 cmp_ok(time - $start, '<', WELL_BELOW_THE_POLL, 'soon');
-$fake->faults;
 is(held_matches($node, $fake, 'bot'), '', 'and is what the stand-in holds');
 $node->stop;
 done_testing();
