@@ -60,9 +60,9 @@ my @meanwhile = (
 	[ 'enqueued anew and withdrawn, then refused', [ 'second', undef ], before => { refuse => $true },
 		'superseded withdrawn withdrawn', 1, undef ],
 	[ 'enqueued anew, the answer lost', ['second'], after => { drop => $true }, 'present skipped', 2, 'first' ],
-	[ 'withdrawn, the answer lost', [undef], after => { drop => $true }, 'present withdrawn', 2, 'first' ],
+	[ 'withdrawn, the answer lost', [undef], after => { drop => $true }, 'withdrawn withdrawn', 1, 'first' ],
 	[ 'enqueued anew, then failed', ['second'], before => { status => 500 }, 'created skipped', 2, 'first' ],
-	[ 'withdrawn, then failed', [undef], before => { status => 500 }, 'created withdrawn', 2, 'first' ]);
+	[ 'withdrawn, then failed', [undef], before => { status => 500 }, 'withdrawn withdrawn', 1, undef ]);
 
 # All at once, until all of it has happened.
 $fake->faults(

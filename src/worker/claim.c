@@ -409,11 +409,11 @@ sweep(void)
 }
 
 void
-claim_by_seq(const int64 *seqs, int n)
+claim_by_seq(const int64 *seqs, int n, bool looked_at)
 {
 	Datum		values[2] = {skip_list(), outbox_int8_array(seqs, n)};
 
-	take_rows(outbox_run(OUTBOX_READ_BY_SEQ, values, NULL), true);
+	take_rows(outbox_run(OUTBOX_READ_BY_SEQ, values, NULL), looked_at);
 }
 
 /* Each chatbot that has room takes from what it has waiting. */

@@ -25,8 +25,11 @@ extern bool claim_all_settled(void);
 /* True if something is pending for a chatbot that is paused. */
 extern bool claim_has_paused(void);
 
-/* Takes up the pending ones among these rows; their contacts were looked at. */
-extern void claim_by_seq(const int64 *seqs, int n);
+/*
+ * Takes up the pending ones among these rows.  looked_at: other intents of their contacts
+ * need no look any more.
+ */
+extern void claim_by_seq(const int64 *seqs, int n, bool looked_at);
 
 /* Rows that somebody else holds locked: looked at again in a while. */
 extern void claim_locked(Chatbot *chatbot, int64 seq);

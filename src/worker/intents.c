@@ -15,7 +15,12 @@
 #include "worker/charges.h"
 #include "worker/claim.h"
 #include "worker/intents.h"
+#include "worker/recover.h"
 #include "worker/settle.h"
+
+/* Why a withdrawal may have come too late. */
+#define MAYBE_THERE \
+	"withdrawn before it was known what became of a request with it: Chatbase may have it"
 
 /* A contact whose several intents are to be looked at. */
 typedef struct Key
@@ -57,7 +62,7 @@ typedef struct Unsent
 	int64		seq;
 	Chatbot    *chatbot;
 	const char *status;
-	char	   *error;			/* NULL: none */
+	const char *error;			/* NULL: none */
 } Unsent;
 
 static List *keys = NIL;		/* of Key *, noted and not looked at; in worker.context */
@@ -124,9 +129,17 @@ drop(Contact *contact)
 	window_remove(contact);
 }
 
+/* It is under way, refused and held, or in doubt: that comes first. */
+static void
+look_again(Contact *contact)
+{
+	contact->look_again = true;
+	contact->checked_at = 0;	/* its row may be gone */
+}
+
 static void
 decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
-			  const char *status, char *error)
+			  const char *status, const char *error)
 {
 	Unsent	   *unsent = palloc(sizeof(Unsent));
 	Contact    *contact = window_find(intent->seq);
@@ -207,7 +220,7 @@ leave_out_foreign(Decisions *decisions, Chatbot *chatbot, Intent *intents, int n
  * The rules of the contract: of several pending intents only the newest is sent;
  * one that is created or present is not sent again; a withdrawal settles what has
  * not been sent; a newer intent replaces a refusal; and one whose fate is open
- * comes first.
+ * comes first, unless the newest is a withdrawal: nobody is sent who is gone.
  */
 static void
 decide(Decisions *decisions, const Key *key, Intent *intents, int n)
@@ -220,12 +233,14 @@ decide(Decisions *decisions, const Key *key, Intent *intents, int n)
 	bool		exists = false;
 	bool		doubtful = key->sent;	/* an earlier version may exist */
 
-	if (contact && (contact->state != CONTACT_WAITING || contact->unconfirmed))
+	if (contact && contact->state != CONTACT_WAITING)
 	{
-		contact->look_again = true;
-		contact->checked_at = 0;	/* its row may be gone */
+		look_again(contact);
 		return;
 	}
+	for (int i = 0; i < n; i++)
+		intents[i].unconfirmed |= recover_is_noted(intents[i].seq) ||
+			(contact && contact->unconfirmed && contact->seq == intents[i].seq);
 	n = leave_out_foreign(decisions, chatbot, intents, n);
 	for (int i = 0; i < n; i++)
 	{
@@ -242,13 +257,19 @@ decide(Decisions *decisions, const Key *key, Intent *intents, int n)
 			open == NULL)
 			open = &intents[i];
 	}
+	contact = window_find_contact(chatbot, key->external_id);
+	if (contact && contact->unconfirmed && !(newest && newest->withdrawal))
+	{
+		look_again(contact);
+		return;
+	}
 	if (newest == NULL)
 		return;
-	contact = window_find_contact(chatbot, key->external_id);
+	doubtful |= contact && contact->unconfirmed;
 	/* One that waits under another row, which was deleted by hand if it is not an older one. */
 	if (contact && (contact->seq != newest->seq || open))
 		drop(contact);
-	if (open && !exists)
+	if (open && !exists && !newest->withdrawal)
 	{
 		/* Nobody knows yet whether it exists: that is found out first. */
 		decisions->load = lappend(decisions->load, copy_seq(open->seq));
@@ -264,7 +285,9 @@ decide(Decisions *decisions, const Key *key, Intent *intents, int n)
 			decide_unsent(decisions, chatbot, &intents[i],
 						  intents[i].withdrawal ? "withdrawn" : "skipped", NULL);
 		else if (newest->withdrawal || intents[i].withdrawal)
-			decide_unsent(decisions, chatbot, &intents[i], "withdrawn", NULL);
+			decide_unsent(decisions, chatbot, &intents[i], "withdrawn",
+						  intents[i].unconfirmed || (&intents[i] == newest && (open || doubtful)) ?
+						  MAYBE_THERE : NULL);
 		else if (&intents[i] != newest || newest_refused > newest->seq)
 			decide_unsent(decisions, chatbot, &intents[i], "superseded", NULL);
 		else
@@ -372,7 +395,7 @@ seqs_of(List *seqs)
 static void
 count_foreign(const Unsent *unsent, int by)
 {
-	if (unsent->error)
+	if (strcmp(unsent->status, "conflict") == 0)
 		unsent->chatbot->tally.conflict += by;
 }
 
@@ -393,7 +416,7 @@ write_unsent(List *unsents)
 
 		seqs[i] = unsent->seq;
 		statuses[i] = unconstify(char *, unsent->status);
-		errors[i] = unsent->error;
+		errors[i] = unconstify(char *, unsent->error);
 		count_foreign(unsent, 1);
 	}
 	values[0] = outbox_int8_array(seqs, n);
@@ -484,6 +507,6 @@ intents_look(void)
 		(void) settle_mark_unconfirmed(seqs_of(decisions.doubtful), list_length(decisions.doubtful),
 									   0, "an earlier version of it was sent, and may have been created");
 	if (decisions.load)
-		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load));
+		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load), true);
 	free_keys(looked_at);
 }

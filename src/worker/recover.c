@@ -92,7 +92,7 @@ recover_requests(void)
 			request_log_finish(ids[from], 0, "interrupted",
 							   "the worker ended before the answer was recorded", -1, false);
 		if (nseqs > 0)
-			claim_by_seq(&seqs[from], nseqs);
+			claim_by_seq(&seqs[from], nseqs, false);
 	}
 	/* All but those of which somebody holds a row that could not be marked. */
 	outbox_run(OUTBOX_REQUEST_CLOSE, NULL, NULL);

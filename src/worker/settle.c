@@ -41,25 +41,25 @@ in_words(const HttpResult *result, const ReadAnswer *answer)
 
 /* ---- what an answer means for its contacts ---- */
 
-/*
- * Back to where they came from, as if never sent.  Intents that came meanwhile
- * waited for this.
- */
+/* It waits again.  Intents that came while it was under way waited for this. */
+static void
+wait_again(Contact *contact)
+{
+	contact->state = CONTACT_WAITING;
+	window_release_email(contact);
+	if (contact->look_again)
+	{
+		contact->look_again = false;
+		intents_note(contact->chatbot, contact->external_id);
+	}
+}
+
+/* Back to where they came from, as if never sent. */
 static void
 return_contacts(Request *request)
 {
 	for (int i = 0; i < request->n; i++)
-	{
-		Contact    *contact = request->contacts[i];
-
-		contact->state = CONTACT_WAITING;
-		window_release_email(contact);
-		if (contact->look_again && !contact->unconfirmed)
-		{
-			contact->look_again = false;
-			intents_note(contact->chatbot, contact->external_id);
-		}
-	}
+		wait_again(request->contacts[i]);
 }
 
 /* Answers fail for a token only that is not under way. */
@@ -135,8 +135,7 @@ mark_rest(Request *request, int http_status, const char *why)
 
 		if (contact->state == CONTACT_SETTLING)
 			continue;
-		contact->state = CONTACT_WAITING;
-		window_release_email(contact);
+		wait_again(contact);
 		if (!contact->unconfirmed)
 			seqs[n++] = contact->seq;
 		contact->unconfirmed = true;
