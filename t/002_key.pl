@@ -116,9 +116,11 @@ unlike($node->safe_psql('postgres', 'SELECT c::text FROM contacts_push.chatbot c
 $fake->reset;
 $session->quit;
 
-# who may look at it
+# nobody may look at it
 $node->safe_psql('postgres', 'CREATE ROLE somebody');
-is($node->safe_psql('postgres', 'SHOW contacts_push.api_key'), $keys[0], 'a superuser may');
+is($node->safe_psql('postgres', 'SHOW contacts_push.api_key'), '(set)', 'a superuser sees that there is one');
+is($node->safe_psql('postgres', q{SELECT setting, reset_val FROM pg_settings WHERE name = 'contacts_push.api_key'}), '(set)|',
+	'and no more in pg_settings');
 my ($status, $stdout, $stderr) = $node->psql('postgres', 'SET ROLE somebody; SHOW contacts_push.api_key');
 like($stderr, qr/ERROR:  (must be superuser or have privileges of pg_read_all_settings|permission denied to examine "contacts_push\.api_key")/, 'others may not');
 is( $node->safe_psql('postgres',

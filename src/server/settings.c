@@ -91,11 +91,21 @@ assign_api_key(const char *newval, void *extra)
 	api_key = extra ? (const char *) extra : "";
 }
 
-/* GUC_SUPERUSER_ONLY has been checked by whoever calls this. */
+/* Nobody needs to see it, and what a superuser sees ends up in places of all kinds. */
 static const char *
 show_api_key(void)
 {
-	return api_key;
+	return *api_key ? "(set)" : "";
+}
+
+void
+settings_restore(void *state)
+{
+	char	   *key = MemoryContextStrdup(TopMemoryContext, api_key);
+
+	RestoreGUCState(state);
+	/* The state has what is in the variable, which is nothing. */
+	api_key = key;
 }
 
 /* True for "localhost", an address in 127.0.0.0/8 and "[::1]". */

@@ -24,6 +24,9 @@ extern bool settings_enabled;
 /* Defines the settings; called once, from _PG_init(). */
 extern void settings_define(void);
 
+/* RestoreGUCState() that leaves the key as it is. */
+extern void settings_restore(void *state);
+
 /*
  * The API key for a chatbot, palloc'd: the first line of the key file that
  * matches, else contacts_push.api_key.  NULL if there is none; *why then says in

@@ -23,6 +23,7 @@
 #include "store/outbox.h"
 #include "store/outbox_append.h"
 #include "store/outbox_sql.h"
+#include "store/transaction.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -33,26 +34,6 @@
 #include "utils/timestamp.h"
 
 static SPIPlanPtr plans[OUTBOX_STATEMENTS];
-
-/* ---- transactions of the worker ---- */
-
-void
-outbox_begin(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	outbox_connect();
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-void
-outbox_commit(void)
-{
-	outbox_disconnect();
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	pgstat_report_stat(false);
-}
 
 /* ---- inside of somebody's transaction ---- */
 
@@ -83,27 +64,6 @@ outbox_commit_and_begin(void)
 	SPI_commit();
 }
 
-Oid
-outbox_relation(void)
-{
-	Oid			schema = get_namespace_oid("contacts_push", true);
-
-	return OidIsValid(schema) ? get_relname_relid("outbox", schema) : InvalidOid;
-}
-
-bool
-outbox_lock_extension(void)
-{
-	Oid			extension = get_extension_oid("contacts_push", true);
-
-	if (!OidIsValid(extension))
-		return false;
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	/* It may have been dropped while that was waited for. */
-	return get_extension_oid("contacts_push", true) == extension &&
-		OidIsValid(outbox_relation());
-}
-
 uint64
 outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
 {
@@ -124,6 +84,7 @@ outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
 				 SPI_result_code_string(SPI_result));
 		plans[statement] = plan;
 	}
+	transaction_check_owners(plans[statement]);
 	result = SPI_execute_plan(plans[statement], unconstify(Datum *, values), nulls,
 							  false, 0);
 	if (result < 0)

@@ -89,12 +89,6 @@ typedef enum OutboxColumn
 								 * older than what is known here */
 } OutboxColumn;
 
-/* ---- transactions of the worker ---- */
-
-/* Starts a transaction with everything the statements need. */
-extern void outbox_begin(void);
-extern void outbox_commit(void);
-
 /* ---- inside of somebody's transaction ---- */
 
 extern void outbox_connect(void);
@@ -103,15 +97,6 @@ extern void outbox_disconnect(void);
 /* The same as outbox_connect() for a procedure that ends transactions, and how it does. */
 extern void outbox_connect_to_commit(void);
 extern void outbox_commit_and_begin(void);
-
-/* The OID of contacts_push.outbox, InvalidOid where the extension is not. */
-extern Oid	outbox_relation(void);
-
-/*
- * Keeps the extension from being dropped until the transaction ends; false: it is
- * not there.
- */
-extern bool outbox_lock_extension(void);
 
 /* Runs a statement; returns how many rows it returned or changed. */
 extern uint64 outbox_run(OutboxStatement statement, const Datum *values,

@@ -323,7 +323,7 @@ read_tail(void)
 		mark = seq;
 	}
 	take_rows(n, false);
-	gaps_add(&passed, outbox_relation());
+	gaps_add(&passed, worker.outbox);
 	tail_read = n < ROWS_A_READ;
 	return !tail_read;
 }
@@ -560,7 +560,7 @@ claim_begin(void)
 		return;
 	ranges_add(&all, 1, mark);
 	find_in(&all);
-	gaps_add(&all, outbox_relation());
+	gaps_add(&all, worker.outbox);
 }
 
 int64

@@ -15,7 +15,6 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "replication/syncrep.h"
 #include "server/budget.h"
 #include "server/settings.h"
 #include "server/shared.h"
@@ -24,15 +23,17 @@
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 #include "storage/procsignal.h"
 #include "store/outbox.h"
+#include "store/transaction.h"
 #include "tcop/tcopprot.h"
 #include "util/clock.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
 #include "worker/claim.h"
 #include "worker/gaps.h"
 #include "worker/intents.h"
@@ -43,6 +44,7 @@
 #include "worker/recover.h"
 #include "worker/refusals.h"
 #include "worker/send.h"
+#include "worker/session.h"
 #include "worker/settle.h"
 #include "worker/trouble.h"
 #include "worker/worker.h"
@@ -63,6 +65,9 @@
 /* At SIGTERM a request that is nearly done may still finish, ms. */
 #define GRACE_MS 1000
 
+/* How exactly that is kept while answers are being recorded, ms. */
+#define GRACE_TICK_MS 100
+
 /*
  * The fence: a lock of the session that no SQL function can take, because those
  * for users have a last field of 1 or 2.
@@ -72,95 +77,101 @@
 
 Worker		worker;
 
-static volatile sig_atomic_t in_pass = false;
+/* What SIGTERM does; true until there is a session. */
+static volatile sig_atomic_t in_pass = true;
 static volatile sig_atomic_t recording = false;
-static volatile sig_atomic_t terminated = false;
+static volatile int64 terminated_at = 0;	/* clock_us() of the first SIGTERM, 0: none */
+
+/* Ends a pass that records answers when the second that it is granted is over. */
+static TimeoutId grace_timeout;
 
 static emit_log_hook_type prev_emit_log_hook = NULL;
 
 /*
  * Between passes the loop ends in its own way.  Inside of one the usual interrupt ends
- * it; but while answers are being recorded that is let finish, unless it waits for
- * somebody, or the signal comes again.
+ * it, at once, or after a grace period if answers are being recorded, unless the signal
+ * comes again.
  */
 static void
 handle_sigterm(SIGNAL_ARGS)
 {
 	int			save_errno = errno;
-	bool		again = ShutdownRequestPending;
+	bool		again = terminated_at != 0;
 
-	ShutdownRequestPending = terminated = true;
-	if (in_pass && (again || !recording || MyProc->waitLock != NULL ||
-					MyProc->syncRepState != SYNC_REP_NOT_WAITING))
+	if (!again)
+		terminated_at = clock_us();
+	ShutdownRequestPending = true;
+	if (in_pass && (again || !recording))
 		die(postgres_signal_arg);
 	else
 		SetLatch(MyLatch);
 	errno = save_errno;
 }
 
+/*
+ * lock_timeout is told by this signal.  pg_cancel_backend() is not obeyed: it would end
+ * the wait for a standby, and a request leave whose intent is not there.
+ */
 static void
-set(const char *name, const char *value)
+handle_sigint(SIGNAL_ARGS)
 {
-	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+	if (get_timeout_indicator(LOCK_TIMEOUT, false))
+		StatementCancelHandler(postgres_signal_arg);
 }
 
-/* An intent must be on disk before its request leaves, whatever is configured. */
-static void
-flush_commits(void)
+static int64
+grace_left_us(void)
 {
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		set("synchronous_commit", "on");
+	return terminated_at + GRACE_MS * INT64CONST(1000) - clock_us();
 }
 
 /*
- * The worker's statements must mean the same whatever is set for the database.
- * A queue's statistics are always stale, and every statement is one that an index
- * serves, so the planner is not asked.
+ * The signal may have come before the wait for somebody's lock or for a standby began;
+ * such a wait would not notice it.  Runs in a signal handler.
  */
 static void
-settle_session(void)
+handle_grace_timeout(void)
 {
-	set("role", "none");
-	set("search_path", "pg_catalog, pg_temp");
-	set("default_transaction_isolation", "read committed");
-	set("default_transaction_read_only", "off");
-	set("statement_timeout", "0");
-	set("lock_timeout", "0");
-	set("idle_in_transaction_session_timeout", "0");
-	if (GetConfigOption("transaction_timeout", true, false))
-		set("transaction_timeout", "0");	/* since PostgreSQL 17 */
-	set("row_security", "off");
-	set("jit", "off");
-	set("enable_seqscan", "off");
-	set("enable_hashjoin", "off");
-	set("enable_mergejoin", "off");
-	set("session_replication_role", "origin");
-	flush_commits();
+	if (terminated_at != 0 && grace_left_us() <= 0)
+		die(SIGTERM);
 }
 
+/*
+ * Begins a pass: a transaction, with the latch's signals taken as interrupts.  Where the
+ * database does not have the extension, or another outbox than the one that was begun
+ * with, the process ends.
+ */
 static void
-begin_pass(void)
+begin_pass(bool records)
 {
+	Oid			outbox;
+
+	recording = records;
 	in_pass = true;
-	if (ShutdownRequestPending)
-	{
-		ProcDiePending = true;
-		InterruptPending = true;
-	}
+	if (recording)
+		enable_timeout_every(grace_timeout,
+							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), GRACE_TICK_MS),
+							 GRACE_TICK_MS);
+	else if (ShutdownRequestPending)
+		die(SIGTERM);
 	CHECK_FOR_INTERRUPTS();
-	outbox_begin();
+	outbox = transaction_begin();
+	if (OidIsValid(outbox) && (worker.outbox == outbox || !OidIsValid(worker.outbox)))
+	{
+		worker.outbox = outbox;
+		return;
+	}
+	shared_tell_exit(OidIsValid(outbox) ? SHARED_EXIT_RESTART : SHARED_EXIT_NO_EXTENSION);
+	transaction_commit();
+	proc_exit(0);
 }
 
 static void
 end_pass(void)
 {
-	/* A commit that is told to end waits for no standby; serve_interrupts() takes it back. */
-	if (ShutdownRequestPending && recording)
-	{
-		ProcDiePending = true;
-		InterruptPending = true;
-	}
-	outbox_commit();
+	transaction_commit();
+	if (recording)
+		disable_timeout(grace_timeout, false);
 	recording = false;
 	in_pass = false;
 }
@@ -190,7 +201,7 @@ serve_interrupts(void)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
-		flush_commits();
+		session_reloaded();
 		worker.reloaded = true;
 	}
 }
@@ -207,27 +218,6 @@ wait_for_fence(void)
 		if (ShutdownRequestPending)
 			proc_exit(1);
 	}
-}
-
-/*
- * Ends the process where the database does not have the extension, or another
- * outbox than the one that was begun with.  The pass holds a lock on the
- * extension from here to its end: DROP takes its own there before it comes to the
- * tables, so that the two cannot deadlock.
- */
-static void
-exit_without_extension(void)
-{
-	Oid			outbox = outbox_lock_extension() ? outbox_relation() : InvalidOid;
-
-	if (OidIsValid(outbox) && (worker.outbox == outbox || !OidIsValid(worker.outbox)))
-	{
-		worker.outbox = outbox;
-		return;
-	}
-	shared_tell_exit(OidIsValid(outbox) ? SHARED_EXIT_RESTART : SHARED_EXIT_NO_EXTENSION);
-	outbox_commit();
-	proc_exit(0);
 }
 
 static void
@@ -259,8 +249,7 @@ add_chatbots(void)
 
 		if (chatbot->has_row)
 			continue;
-		begin_pass();
-		exit_without_extension();
+		begin_pass(false);
 		/* Not PGC_S_OVERRIDE: that would outlive the transaction. */
 		(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_SESSION,
 								 GUC_ACTION_LOCAL, true, 0, false);
@@ -293,13 +282,12 @@ pass(bool tidy)
 	bool		idle;
 	bool		settled = false;
 
-	begin_pass();
-	exit_without_extension();
+	begin_pass(has_answer());
 	if (recover_is_due() || (tidy && claim_numbers_restarted()))
 	{
 		/* A dump is being restored here, or the numbers have begun anew. */
 		shared_tell_exit(SHARED_EXIT_RESTART);
-		outbox_commit();
+		transaction_commit();
 		proc_exit(0);
 	}
 	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
@@ -309,7 +297,6 @@ pass(bool tidy)
 	if (worker.reloaded)
 		pause_lift_all();
 	worker.reloaded = false;
-	recording = has_answer();
 	settle_answers();
 	outcome_write();
 	more = !ShutdownRequestPending && claim_pending();
@@ -329,7 +316,9 @@ pass(bool tidy)
 	end_pass();
 	pgstat_report_activity(STATE_IDLE, NULL);
 
-	send_planned();
+	/* Whoever is told to end while it waits for a standby does so without that one's word. */
+	if (!ShutdownRequestPending && !ProcDiePending)
+		send_planned();
 	add_chatbots();
 	trouble_forget();
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
@@ -367,19 +356,16 @@ waits_for_answer(void)
 static void
 shut_down(void)
 {
-	int64		until = clock_us() + GRACE_MS * INT64CONST(1000);
+	int64		left;
 
-	while (waits_for_answer() && clock_us() < until)
+	while (waits_for_answer() && (left = grace_left_us()) > 0)
 	{
-		(void) wait_for_http(worker.pool, (until - clock_us()) / 1000);
+		(void) wait_for_http(worker.pool, (left + 999) / 1000);
 		serve_interrupts();
 	}
-	if (has_answer())
+	if (has_answer() && grace_left_us() > 0)
 	{
-		ShutdownRequestPending = false;
-		set("lock_timeout", psprintf("%d", GRACE_MS));
-		begin_pass();
-		exit_without_extension();
+		begin_pass(true);
 		settle_answers();
 		outcome_write();
 		end_pass();
@@ -461,7 +447,7 @@ run(void)
 static void
 tell_terminated(int code, Datum arg)
 {
-	if (terminated)
+	if (terminated_at != 0)
 		shared_tell_exit(SHARED_EXIT_RESTART);
 }
 
@@ -472,7 +458,7 @@ tell_terminated(int code, Datum arg)
 static void
 note_last_words(ErrorData *error)
 {
-	if (error->elevel >= ERROR && error->message && !terminated)
+	if (error->elevel >= ERROR && error->message && terminated_at == 0)
 		shared_note_end(error->message);
 	if (prev_emit_log_hook)
 		prev_emit_log_hook(error);
@@ -507,23 +493,22 @@ contacts_push_worker_main(Datum main_arg)
 
 	pqsignal(SIGTERM, handle_sigterm);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGINT, handle_sigint);
 	BackgroundWorkerUnblockSignals();
 	if (!shared_attach_worker(database))
 		proc_exit(0);
 	before_shmem_exit(tell_terminated, (Datum) 0);
 	prev_emit_log_hook = emit_log_hook;
 	emit_log_hook = note_last_words;
-	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, 0);
-	settle_session();
+	session_begin(database);
+	grace_timeout = RegisterTimeout(USER_TIMEOUT, handle_grace_timeout);
 
-	begin_pass();
-	exit_without_extension();
+	begin_pass(false);
 	trouble_worker_started();
 	end_pass();
 	wait_for_fence();
 	prepare();
-	begin_pass();
-	exit_without_extension();
+	begin_pass(false);
 	pause_read_all();
 	/* as after a reload: the restart may have brought another key */
 	worker.reloaded = true;
