@@ -17,6 +17,9 @@
  */
 #include "chatbase/pacing.h"
 
+/* See pacing_bytes_succeeded(). */
+#define BYTES_STEP 64
+
 #define MICROSECONDS 1000000.0
 
 /* Longest debt that requests can leave which ask for no leave, those of SQL functions. */
@@ -295,4 +298,16 @@ pacing_batch_succeeded(int limit, int sent, int max)
 	if (sent < limit - limit / 2)
 		return limit;
 	return limit > max / 2 ? 0 : limit * 2;
+}
+
+int
+pacing_bytes_succeeded(int limit, int sent, int max)
+{
+	int64_t		raised = (int64_t) limit + limit / BYTES_STEP + 1;
+
+	if (limit <= 0 || limit >= max)
+		return 0;
+	if (sent < limit - limit / 2)
+		return limit;
+	return raised < max ? (int) raised : 0;
 }

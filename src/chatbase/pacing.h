@@ -97,4 +97,13 @@ extern int	pacing_batch(int limit, int max);
 extern int	pacing_batch_failed(int limit, int sent, int max);
 extern int	pacing_batch_succeeded(int limit, int sent, int max);
 
+/*
+ * The same in bytes, for requests that were found too large: there the first two serve
+ * as well, but the limit is one of somebody's configuration, as a rule, and may also be a
+ * moment's.  So it is tried again slowly: each success of a request that made use of at
+ * least half of it raises it by a 64th, to twice the limit within 45 requests, so that one
+ * which stays costs at most every 45th request.
+ */
+extern int	pacing_bytes_succeeded(int limit, int sent, int max);
+
 #endif							/* CONTACTS_PUSH_PACING_H */

@@ -163,7 +163,7 @@ next_request(Chatbot *chatbot)
 	do
 	{
 		filling = (Filling){0};
-		filling.max_bytes = chatbot->max_bytes ? chatbot->max_bytes : settings_max_request_bytes;
+		filling.max_bytes = pacing_batch(chatbot->max_bytes, settings_max_request_bytes);
 		n = isolation_next(chatbot->isolation, max, admit, &filling, seqs, &token);
 		if (n < 0)
 			ereport(ERROR,

@@ -117,6 +117,8 @@ on_created(Request *request, const ReadAnswer *answer)
 {
 	settle_named(request, answer);
 	check_answered(isolation_clean(request->chatbot->isolation, request->token));
+	request->chatbot->max_bytes = pacing_bytes_succeeded(request->chatbot->max_bytes,
+														 request->body.len, settings_max_request_bytes);
 	witness_note(request->chatbot, request->contacts[0]->external_id_utf8);
 	clear_trouble(request);
 	refusals_forget(request->chatbot);
@@ -268,7 +270,8 @@ on_too_large(Request *request, const HttpResult *result, const ReadAnswer *answe
 		return;
 	}
 	/* one contact goes in any case */
-	request->chatbot->max_bytes = request->body.len / 2;
+	request->chatbot->max_bytes = pacing_batch_failed(request->chatbot->max_bytes,
+													  request->body.len, settings_max_request_bytes);
 	give_back(request);
 }
 

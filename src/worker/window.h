@@ -62,7 +62,7 @@ typedef struct Chatbot
 	bool		backoff_unwritten;	/* contacts_push.chatbot does not say so yet */
 	int64		outage_since;	/* clock_us(); 0: it answers */
 	int			batch_limit;	/* see pacing_batch() */
-	int			max_bytes;		/* 0: contacts_push.max_request_bytes */
+	int			max_bytes;		/* see pacing_bytes_succeeded() */
 	PauseKind	pause;
 	int64		paused_until;	/* clock_us(); INT64_MAX: until resume() */
 	int			pauses;			/* in a row, of this worker's making */

@@ -471,6 +471,27 @@ test_batch(void)
 	is_int(pacing_batch_succeeded(600, 600, 500), 0, "a lower setting ends it");
 }
 
+static void
+test_bytes(void)
+{
+	int			limit = 2000000;
+	int			steps;
+
+	for (steps = 0; limit != 0 && steps < 1000; steps++)
+		limit = pacing_bytes_succeeded(limit, limit, 4000000);
+	ok(steps > 30 && steps <= 45, "from half to all in some forty successes: %d", steps);
+	for (limit = 1, steps = 0; limit != 0 && steps < 10000; steps++)
+		limit = pacing_bytes_succeeded(limit, limit, 4000000);
+	ok(steps < 1000, "even from nothing it comes back: %d", steps);
+	is_int(pacing_bytes_succeeded(6400, 3200, 10000), 6501, "half used is enough");
+	is_int(pacing_bytes_succeeded(6400, 3199, 10000), 6400, "less is not");
+	is_int(pacing_bytes_succeeded(10, 500, 10000), 11, "one contact that is larger is");
+	is_int(pacing_bytes_succeeded(0, 6400, 10000), 0, "without a limit there is none to raise");
+	is_int(pacing_bytes_succeeded(9990, 9990, 10000), 0, "what is as much as is allowed is none");
+	is_int(pacing_bytes_succeeded(9000, 10, 8000), 0, "a lower setting ends it");
+	is_int(pacing_bytes_succeeded(INT32_MAX - 1, INT32_MAX, INT32_MAX), 0, "no overflow");
+}
+
 int
 main(void)
 {
@@ -481,6 +502,7 @@ main(void)
 	test_backoff();
 	test_pause();
 	test_batch();
+	test_bytes();
 	test_promise();
 	test_first_seconds();
 	return done_testing();
