@@ -119,5 +119,26 @@ TABLE newest;
 
 DROP TABLE users, members, teams CASCADE;
 DROP FUNCTION again;
+
+-- A MERGE that deletes a row and gives its key to another, and one that moves keys about.
+CREATE TABLE users (id integer PRIMARY KEY, email text);
+SELECT contacts_push.watch('users', 'bot', external_id => 'email');
+INSERT INTO users VALUES (1, 'a@example.com'), (2, 'b@example.com'), (3, 'c@example.com');
+TRUNCATE contacts_push.outbox;
+MERGE INTO users u USING (VALUES (1, 'delete', NULL), (2, 'update', 'c@example.com'), (3, 'delete', NULL), (4, 'insert', 'a@example.com')) AS m (id, what, email)
+ON u.id = m.id
+WHEN MATCHED AND m.what = 'delete' THEN DELETE
+WHEN MATCHED THEN UPDATE SET email = m.email
+WHEN NOT MATCHED THEN INSERT VALUES (m.id, m.email);
+TABLE users ORDER BY id;
+TABLE newest;
+-- One statement that does both, in either order.
+WITH gone AS (DELETE FROM users WHERE id = 2 RETURNING email)
+INSERT INTO users SELECT 5, email FROM gone;
+WITH added AS (INSERT INTO users VALUES (6, 'd@example.com') RETURNING email)
+DELETE FROM users WHERE id IN (SELECT 4 FROM added);
+TABLE users ORDER BY id;
+TABLE newest;
+DROP TABLE users CASCADE;
 DROP VIEW newest;
 DROP FUNCTION newest;
