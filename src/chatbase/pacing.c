@@ -22,6 +22,35 @@
 
 #define MICROSECONDS 1000000.0
 
+/*
+ * Servers refuse for other reasons than the rate, too, and then at any rate.  So a 429 near
+ * the ceiling counts if there was none since the last slow-down while the rate was below
+ * LOW_OF_CEILING of it; and each slow-down goes deep enough to see.
+ */
+#define LOW_OF_CEILING 0.9
+#define MOST_OF_CEILING 0.87
+
+/*
+ * Otherwise so many refusals are no surprise, and such a part of the answers: three times
+ * what a server refuses by chance that fails one request in a hundred.  Beyond a limit that
+ * is really there more come within a few bursts (test_pacing.c tries both).
+ */
+#define FREE_REFUSALS 1.0
+#define FREE_PART 0.03
+
+/* Old answers fade: halved when there are more. */
+#define ANSWERS_MAX 400.0
+
+/* A 429 that is no surprise and does not say how long holds for so many requests at most. */
+#define HOLD_REQUESTS 10.0
+
+/*
+ * While a worker has waited for the budget within that time, calls of SQL functions may
+ * have this part of it.
+ */
+#define WANTED_FOR INT64_C(2000000)
+#define SHARE_OF_CALLS 0.5
+
 /* Longest debt that requests can leave which ask for no leave, those of SQL functions. */
 #define MAX_DEBT INT64_C(1000000)
 
@@ -105,12 +134,17 @@ current_rate(const PacingBudget *budget, double setting)
 }
 
 int64_t
-pacing_delay(const PacingBudget *budget, double rate, int64_t now)
+pacing_delay(const PacingBudget *budget, int64_t now)
 {
 	int64_t		at = later(budget->next_at, budget->held_until);
 
-	(void) rate;
 	return at > now ? at - now : 0;
+}
+
+void
+pacing_want(PacingBudget *budget, int64_t now)
+{
+	budget->wanted_at = now;
 }
 
 void
@@ -131,6 +165,32 @@ pacing_take(PacingBudget *budget, double rate, int64_t now)
 	/* who takes without asking leaves the others no more than that to wait for */
 	if (budget->next_at > now + MAX_DEBT + (int64_t) (MICROSECONDS / current))
 		budget->next_at = now + MAX_DEBT + (int64_t) (MICROSECONDS / current);
+}
+
+int64_t
+pacing_take_call(PacingBudget *budget, double rate, int64_t now)
+{
+	double		share = current_rate(budget, rate) * SHARE_OF_CALLS;
+
+	if (budget->wanted_at > 0 && budget->wanted_at > now - WANTED_FOR &&
+		budget->calls_at > now + MAX_DEBT)
+		return budget->calls_at - now - MAX_DEBT;
+	/* what was called while nobody else wanted the budget is not held against the caller */
+	if (budget->calls_at > now + MAX_DEBT)
+		budget->calls_at = now + MAX_DEBT;
+	budget->calls_at = later(budget->calls_at, now) + (int64_t) (MICROSECONDS / share);
+	pacing_take(budget, rate, now);
+	return 0;
+}
+
+void
+pacing_release(PacingBudget *budget, int64_t now)
+{
+	if (budget->held_until > now)
+		budget->held_until = now;
+	if (budget->next_at > now)
+		budget->next_at = now;
+	budget->throttled = 0;
 }
 
 void
@@ -154,6 +214,30 @@ recovered_rate(const PacingBudget *budget, double seconds)
 	return budget->ceiling + (budget->ceiling - budget->start) * part * part * part;
 }
 
+/* Counts an answer, in what tells chance from a limit. */
+static void
+count_answer(PacingBudget *budget, bool refused)
+{
+	budget->answers++;
+	budget->refusals += refused;
+	if (budget->answers > ANSWERS_MAX)
+	{
+		budget->answers /= 2;
+		budget->refusals /= 2;
+	}
+	if (refused && budget->rate < budget->ceiling * LOW_OF_CEILING)
+		budget->low_refusals++;
+}
+
+/* True if a 429 may have come by chance, at any rate. */
+static bool
+is_chance(const PacingBudget *budget)
+{
+	if (budget->ceiling > 0 && budget->low_refusals == 0)
+		return false;
+	return budget->refusals <= FREE_REFUSALS + FREE_PART * budget->answers;
+}
+
 void
 pacing_answered(PacingBudget *budget, double rate, int64_t now)
 {
@@ -161,6 +245,7 @@ pacing_answered(PacingBudget *budget, double rate, int64_t now)
 	int64_t		elapsed = now - budget->recovered_at;
 
 	budget->accepted++;
+	count_answer(budget, false);
 	/* while held, answers are to requests from before: they prove nothing */
 	if (now < budget->held_until)
 		return;
@@ -185,66 +270,92 @@ pacing_answered(PacingBudget *budget, double rate, int64_t now)
 static double
 accepted_during(const PacingBudget *budget, int64_t now)
 {
-	int64_t		time = now - later(budget->slowed_at, budget->held_until) - budget->idle;
+	int64_t		time = now - budget->slowed_at - budget->idle;
 
 	return later(time, COMMON_WINDOW) / MICROSECONDS;
 }
 
-/* A 429 that the rate is to blame for, if anything was accepted at all. */
+/* Goes on at a rate, and recovers to the ceiling and beyond it. */
+static void
+recover_from(PacingBudget *budget, double start, double ceiling)
+{
+	budget->start = start;
+	budget->ceiling = ceiling > start ? ceiling : start;
+	budget->rate = start;
+	budget->recovery = 0;
+}
+
+/* A 429 that the rate is to blame for. */
 static void
 slow_down(PacingBudget *budget, double rate, int64_t now)
 {
 	double		before = current_rate(budget, rate);
 	double		after = budget->accepted / accepted_during(budget, now);
-	bool		at_once = now - later(budget->slowed_at, budget->held_until) < AT_ONCE;
+	double		ceiling = before;
+	bool		at_once = now - budget->slowed_at < AT_ONCE;
 	double		slowest = usable(rate) * LEAST_OF_SETTING;
 	double		most = before * (at_once ? MOST_LEFT_AT_ONCE : MOST_LEFT);
 
 	if (slowest < SLOWEST_RATE)
 		slowest = SLOWEST_RATE;
-	if (budget->accepted > 0)
-	{
-		budget->ceiling = before;
-		if (before > after * CEILING_ABOVE_ACCEPTED)
-			budget->ceiling = after * CEILING_ABOVE_ACCEPTED;
-		if (after > most)
-			after = most;
-		if (after < slowest)
-			after = before < slowest ? before : slowest;
-		if (budget->ceiling < after)
-			budget->ceiling = after;
-		budget->start = after;
-		budget->rate = after;
-		budget->recovery = 0;
-		budget->accepted = 0;
-	}
+	if (before > after * CEILING_ABOVE_ACCEPTED)
+		ceiling = after * CEILING_ABOVE_ACCEPTED;
+	if (after > most)
+		after = most;
+	if (after > ceiling * MOST_OF_CEILING)
+		after = ceiling * MOST_OF_CEILING;
+	if (after < slowest)
+		after = before < slowest ? before : slowest;
+	recover_from(budget, after, ceiling);
+	budget->answers = budget->refusals = 0;
+	budget->low_refusals = 0;
+	budget->accepted = 0;
 	budget->idle = 0;
-	budget->slowed_at = now;
 }
 
 void
 pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 				 int64_t told, double random, int64_t now)
 {
-	bool		again = budget->throttled > 0 || budget->ceiling > 0;
 	int64_t		hold = told;
+	int64_t		left;
+	bool		chance;
 
-	if (again && left_at <= budget->slowed_at)
+	count_answer(budget, true);
+	if (budget->refused_at > 0 && left_at <= budget->refused_at)
 	{
 		if (told >= 0)
 			budget->held_until = later(budget->held_until, now + told);
 		return;
 	}
+	budget->refused_at = now;
 	budget->throttled++;
-	slow_down(budget, rate, now);
+	chance = is_chance(budget);
 	if (told < 0)
 	{
+		hold = doubled(budget->throttled, FIRST_HOLD, LONGEST_HOLD);
+		if (chance && budget->throttled == 1 &&
+			hold > HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate))
+			hold = (int64_t) (HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate));
 		/* at least half of it: a random part near to nothing would be a wasted try */
-		hold = doubled(budget->throttled, FIRST_HOLD, LONGEST_HOLD) / 2;
+		hold /= 2;
 		hold += (int64_t) (hold * random);
 	}
+	/* what was accepted before the 429 is all that its window allows; the hold beyond is idle */
+	left = COMMON_WINDOW - later(now - later(budget->slowed_at, budget->held_until), 0);
+	budget->idle += later(hold - later(left, 0), 0);
 	budget->held_until = later(budget->held_until, now + hold);
 	budget->recovered_at = budget->held_until;
+	/* nothing accepted since the last one: it is not the rate that is refused */
+	if (budget->throttled > 1 || budget->accepted == 0)
+		return;
+	if (!chance)
+	{
+		slow_down(budget, rate, now);
+		budget->slowed_at = budget->held_until;
+	}
+	else if (budget->ceiling == 0)
+		recover_from(budget, current_rate(budget, rate) * MOST_LEFT, current_rate(budget, rate));
 }
 
 void

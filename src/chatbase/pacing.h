@@ -19,7 +19,8 @@
  * The requests that one key may make, shared by all who use the key.  Requests
  * are spaced evenly rather than sent in bursts; a 429 slows the budget down and
  * holds it, and it recovers to the configured rate: quickly to where it was
- * throttled, from there on slowly at first.  What is not used is lost.
+ * throttled, from there on slowly at first.  429s that come as often at a lower rate are
+ * not the rate's fault, and do not slow it down any further.  What is not used is lost.
  */
 typedef struct PacingBudget
 {
@@ -28,22 +29,41 @@ typedef struct PacingBudget
 	double		rate;			/* requests a second now; 0: not used yet */
 	double		ceiling;		/* last rate that was answered 429; 0: none */
 	double		start;			/* rate after the last slow-down */
-	int64_t		slowed_at;		/* time of the last slow-down, or of the first use */
+	int64_t		slowed_at;		/* end of the hold of the last slow-down, or the first use */
 	int64_t		recovered_at;	/* time up to which rate has recovered */
-	int64_t		recovery;		/* time that was used to recover since slowed_at */
-	int64_t		accepted;		/* answers other than 429 since slowed_at */
-	int64_t		idle;			/* time since slowed_at in which one could have left
+	int64_t		recovery;		/* time that was used to recover since the last slow-down */
+	int64_t		accepted;		/* answers other than 429 since the last slow-down */
+	int64_t		idle;			/* time since then in which one could have left
 								 * and nobody came */
 	int64_t		throttled;		/* bursts of 429 in a row */
+	int64_t		refused_at;		/* when the last burst of 429s was noticed */
+	double		answers;		/* of late, but not before the last slow-down */
+	double		refusals;		/* how many of them were 429 */
+	int64_t		low_refusals;	/* since the last slow-down, well below the ceiling */
+	int64_t		wanted_at;		/* when a worker last had to wait for the budget */
+	int64_t		calls_at;		/* until then the calls of SQL functions use their share */
 } PacingBudget;
 
 /* A budget that nobody has used is all zero: memset is enough. */
 
-/* Microseconds until a request may leave, 0: now.  rate: the setting. */
-extern int64_t pacing_delay(const PacingBudget *budget, double rate, int64_t now);
+/* Microseconds until a request may leave, 0: now. */
+extern int64_t pacing_delay(const PacingBudget *budget, int64_t now);
 
-/* A request leaves now, whether pacing_delay() says so or not. */
+/* A worker has to wait for the budget: what pacing_take_call() goes by. */
+extern void pacing_want(PacingBudget *budget, int64_t now);
+
+/* A request leaves now, whether pacing_delay() says so or not.  rate: the setting. */
 extern void pacing_take(PacingBudget *budget, double rate, int64_t now);
+
+/*
+ * As pacing_take() for a call of an SQL function, which does not wait for its turn.  While
+ * a worker waits for the budget, such calls may have half of it, and a second's worth at
+ * once: 0, or, with nothing taken, the microseconds until the next one may leave.
+ */
+extern int64_t pacing_take_call(PacingBudget *budget, double rate, int64_t now);
+
+/* An operator says that nothing is to be waited for any more. */
+extern void pacing_release(PacingBudget *budget, int64_t now);
 
 /* The last request taken does not leave after all. */
 extern void pacing_return(PacingBudget *budget, double rate);
@@ -54,9 +74,10 @@ extern void pacing_answered(PacingBudget *budget, double rate, int64_t now);
 /*
  * A 429 has come for a request that had left at left_at.  told: what it says to
  * wait in microseconds, -1: nothing.  Of a burst of 429s only the first counts:
- * for a request that had left before the last slow-down only told is heeded.  A
+ * for a request that had left before that was noticed only told is heeded.  A
  * burst without any other answer since the last one makes the budget wait, not
- * slower: it is not the rate that is refused.
+ * slower: it is not the rate that is refused.  Nor does one that is no surprise: where as
+ * large a part of the requests was refused well below the rate that is blamed.
  */
 extern void pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 							 int64_t told, double random, int64_t now);

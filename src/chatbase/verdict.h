@@ -55,9 +55,11 @@ typedef enum Verdict
 	VERDICT_NETWORK				/* chatbot: back off, nothing was sent */
 } Verdict;
 
-/* Longest wait that an answer can impose, in seconds: a day.  A header that
- * says more is more likely broken than meant. */
-#define VERDICT_MAX_WAIT 86400
+/*
+ * Longest wait that an answer can impose, in seconds.  A header that says more is a mistake
+ * or a time in another unit, and an hour is what a pause doubles to.
+ */
+#define VERDICT_MAX_WAIT 3600
 
 typedef struct Judgement
 {

@@ -2,8 +2,8 @@
  * verdict_wait.c
  *		How long an answer says to wait, by its headers.
  *
- * Headers are foreign text: whatever they say, the wait is between nothing and a
- * day.  Dates are read here rather than by strptime(), which depends on the
+ * Headers are foreign text: whatever they say, the wait is between nothing and an
+ * hour.  Dates are read here rather than by strptime(), which depends on the
  * locale; no clock may enter.
  */
 #include "chatbase/verdict.h"

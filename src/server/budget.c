@@ -82,10 +82,12 @@ budget_try(uint64 key_hash)
 {
 	PacingBudget *budget = lock_budget(key_hash);
 	int64		now = clock_us();
-	int64		delay = pacing_delay(budget, settings_requests_per_second, now);
+	int64		delay = pacing_delay(budget, now);
 
 	if (delay == 0)
 		pacing_take(budget, settings_requests_per_second, now);
+	else
+		pacing_want(budget, now);
 	unlock_budget();
 	return delay;
 }
@@ -97,10 +99,20 @@ budget_return(uint64 key_hash)
 	unlock_budget();
 }
 
-void
-budget_take(uint64 key_hash)
+int64
+budget_take_call(uint64 key_hash)
 {
-	pacing_take(lock_budget(key_hash), settings_requests_per_second, clock_us());
+	int64		wait = pacing_take_call(lock_budget(key_hash), settings_requests_per_second,
+										clock_us());
+
+	unlock_budget();
+	return wait;
+}
+
+void
+budget_release(uint64 key_hash)
+{
+	pacing_release(lock_budget(key_hash), clock_us());
 	unlock_budget();
 }
 

@@ -28,10 +28,19 @@ extern void budget_attach(KeyBudget *shared_budgets, LWLock *shared_lock);
 extern uint64 budget_key_hash(const char *key);
 
 /* As the functions of pacing.h, on the budget of the key. */
-extern void budget_take(uint64 key_hash);
+
+/*
+ * Takes a request for a call of an SQL function.  0, or, where it would take from a worker
+ * that waits more than the calls' share, the microseconds until one may be made.
+ */
+extern int64 budget_take_call(uint64 key_hash);
+
+/* Ends the wait that a 429 has imposed. */
+extern void budget_release(uint64 key_hash);
+
 extern void budget_return(uint64 key_hash);
 
-/* Takes a request if one may leave now; else microseconds until one may. */
+/* Takes a request for a worker if one may leave now; else microseconds until one may. */
 extern int64 budget_try(uint64 key_hash);
 extern void budget_answered(uint64 key_hash);
 

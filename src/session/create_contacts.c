@@ -469,6 +469,27 @@ keep_pace(const Call *call, const Judgement *judgement, int64 left_at)
 }
 
 /*
+ * Calls count in the key's budget and do not wait for it; a loop of them must not keep the
+ * worker, which does, from sending.
+ */
+static void
+take_budget(const Call *call)
+{
+	int64		wait_us = budget_take_call(call->key_hash);
+	int			seconds = (int) (wait_us / 1000000) + 1;
+
+	if (wait_us > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("could not create contacts in chatbot \"%s\": calls have used their half of the key's budget",
+						call->chatbot_id),
+				 errdetail("Contacts in the outbox wait for the other half of contacts_push.requests_per_second."),
+				 errhint_plural("Try again in %d second, or leave the contacts to contacts_push.enqueue().",
+								"Try again in %d seconds, or leave the contacts to contacts_push.enqueue().",
+								seconds, seconds)));
+}
+
+/*
  * Sends, waits, and puts the rows.  request and answer are cleaned up by the
  * caller, whatever happens in here.
  */
@@ -481,8 +502,8 @@ exchange(Call *call, ReturnSetInfo *rsinfo,
 
 	call->key = find_key(call->chatbot_id);
 	call->key_hash = budget_key_hash(call->key);
+	take_budget(call);
 	*request = begin_request(call);
-	budget_take(call->key_hash);
 	while (!http_is_done(*request))
 	{
 		wait_for_http(pool, -1);

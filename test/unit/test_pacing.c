@@ -41,6 +41,7 @@ typedef struct Scenario
 {
 	double		setting;
 	int			limit;			/* requests a second; 0: none */
+	double		strays;			/* part of the requests that is refused by chance */
 	Telling		telling;
 	int			slots;			/* requests under way at most */
 	int64_t		latency;		/* there, and the same back */
@@ -98,7 +99,8 @@ arrive(Simulation *simulation, UnderWay *request)
 		simulation->in_window = 0;
 	simulation->window = window;
 	simulation->in_window++;
-	request->refused = scenario->limit > 0 && simulation->in_window > scenario->limit;
+	request->refused = (scenario->limit > 0 && simulation->in_window > scenario->limit) ||
+		(scenario->strays > 0 && next_random() < scenario->strays);
 	request->told = -1;
 	if (scenario->telling == TELLS_SECONDS)
 		request->told = (left + SECOND - 1) / SECOND * SECOND;
@@ -153,7 +155,7 @@ plan_departure(Simulation *simulation, int64_t now)
 		return INT64_MAX;
 	if (simulation->departs_at < now)
 	{
-		delay = pacing_delay(&simulation->budget, scenario->setting, now);
+		delay = pacing_delay(&simulation->budget, now);
 		simulation->departs_at = now + delay;
 		if (delay > 0)
 			simulation->departs_at += (int64_t) (scenario->lateness * next_random());
@@ -279,24 +281,107 @@ test_first_seconds(void)
 	   "without a limit the setting is kept");
 }
 
+/* 429s that have nothing to do with the rate cost little, one by one and for ever. */
+static void
+test_strays(void)
+{
+	static const double settings[] = {10, 20, 100, 1000};
+
+	for (int i = 0; i < 4; i++)
+	{
+		Scenario	scenario = {.setting = settings[i], .strays = 0.01, .telling = TELLS_NOTHING,
+		.slots = 4, .latency = MS, .lateness = MS / 10, .length = 600 * SECOND};
+		PacingBudget budget = {0};
+		int64_t		now = NOW;
+		double		used = simulate(&scenario).accepted / (settings[i] * 600);
+		int			n;
+
+		ok(used >= 0.5, "setting %g, one in a hundred refused by chance: most of it is used",
+		   settings[i]);
+		if (getenv("VERBOSE"))
+			diag("setting %g, strays: %.1f %% used", settings[i], used * 100);
+
+		/* a minute with one stray 429, 5 s after its begin */
+		for (n = 0; now < NOW + 60 * SECOND; n++)
+		{
+			now += pacing_delay(&budget, now);
+			pacing_take(&budget, settings[i], now);
+			if (now - NOW >= 5 * SECOND && budget.throttled == 0 && budget.ceiling == 0)
+				pacing_throttled(&budget, settings[i], now, -1, 0.5, now + MS);
+			else
+				pacing_answered(&budget, settings[i], now + MS);
+		}
+		ok(n >= 0.9 * 60 * settings[i], "setting %g: a single 429 costs seconds", settings[i]);
+	}
+}
+
+/* Calls of SQL functions beside a worker. */
+static void
+test_calls(void)
+{
+	PacingBudget budget = {0};
+	int64_t		now = NOW;
+	int64_t		wait;
+	int			calls = 0;
+	int			sent = 0;
+
+	for (int i = 0; i < 100; i++)
+		calls += pacing_take_call(&budget, 10, now) == 0;
+	is_int(calls, 100, "calls are free while no worker wants the budget");
+	ok(pacing_delay(&budget, now) <= 1100 * MS, "and leave it a second's debt at most");
+
+	/* a loop of calls, 1000 a second, and a worker that always has something to send */
+	calls = 0;
+	for (; now < NOW + 60 * SECOND; now += MS)
+	{
+		calls += pacing_take_call(&budget, 10, now) == 0;
+		if (pacing_delay(&budget, now) == 0)
+		{
+			pacing_take(&budget, 10, now);
+			sent++;
+		}
+		else
+			pacing_want(&budget, now);
+	}
+	ok(sent >= 290, "the worker has half of the budget at least");
+	ok(calls >= 290 && calls <= 310, "the calls have the other half");
+	while ((wait = pacing_take_call(&budget, 10, now)) == 0)
+		continue;
+	ok(wait > 0 && wait <= 200 * MS, "a call beyond that is refused");
+	is_int(pacing_take_call(&budget, 10, now + wait), 0, "until the time that is told");
+}
+
+/* resume() */
+static void
+test_release(void)
+{
+	PacingBudget budget = {0};
+
+	pacing_take(&budget, 10, NOW);
+	pacing_throttled(&budget, 10, NOW, 3600 * SECOND, 0.5, NOW + MS);
+	ok(pacing_delay(&budget, NOW + SECOND) > 3590 * SECOND, "an hour is waited for");
+	pacing_release(&budget, NOW + SECOND);
+	is_int(pacing_delay(&budget, NOW + SECOND), 0, "until an operator says so");
+}
+
 static void
 test_spacing(void)
 {
 	PacingBudget budget = {0};
 
-	is_int(pacing_delay(&budget, 10, NOW), 0, "an unused budget lets a request leave at once");
+	is_int(pacing_delay(&budget, NOW), 0, "an unused budget lets a request leave at once");
 	pacing_take(&budget, 10, NOW);
-	is_int(pacing_delay(&budget, 10, NOW), 100 * MS, "the next one has to wait its turn");
-	is_int(pacing_delay(&budget, 10, NOW + 99 * MS), MS, "nearly all of it");
-	is_int(pacing_delay(&budget, 10, NOW + 100 * MS), 0, "and no longer");
+	is_int(pacing_delay(&budget, NOW), 100 * MS, "the next one has to wait its turn");
+	is_int(pacing_delay(&budget, NOW + 99 * MS), MS, "nearly all of it");
+	is_int(pacing_delay(&budget, NOW + 100 * MS), 0, "and no longer");
 	pacing_take(&budget, 10, NOW);
-	is_int(pacing_delay(&budget, 10, NOW), 200 * MS, "one that leaves out of turn delays the next");
+	is_int(pacing_delay(&budget, NOW), 200 * MS, "one that leaves out of turn delays the next");
 	pacing_take(&budget, 10, NOW + 3600 * SECOND);
-	is_int(pacing_delay(&budget, 10, NOW + 3600 * SECOND), 100 * MS,
+	is_int(pacing_delay(&budget, NOW + 3600 * SECOND), 100 * MS,
 		   "what was not used does not pile up");
 	memset(&budget, 0, sizeof(budget));
 	pacing_take(&budget, 0, NOW);
-	ok(pacing_delay(&budget, 0, NOW) > 0, "a setting of 0 is survived");
+	ok(pacing_delay(&budget, NOW) > 0, "a setting of 0 is survived");
 }
 
 /* A budget that has sent and been answered for so many seconds at 10 a second. */
@@ -322,18 +407,18 @@ test_throttling(void)
 
 	pacing_take(&budget, 10, now);
 	pacing_return(&budget, 10);
-	is_int(pacing_delay(&budget, 10, now), 0, "what is given back can be taken again");
+	is_int(pacing_delay(&budget, now), 0, "what is given back can be taken again");
 
 	pacing_throttled(&budget, 10, now - 40 * MS, 7 * SECOND, 0.5, now);
 	slowed = budget.rate;
-	is_int(pacing_delay(&budget, 10, now), 7 * SECOND, "a 429 is obeyed");
+	is_int(pacing_delay(&budget, now), 7 * SECOND, "a 429 is obeyed");
 	ok(slowed < 10 && slowed > 9, "and slows down by a little what went well until now");
 	pacing_throttled(&budget, 10, now - 20 * MS, 9 * SECOND, 0.5, now + MS);
-	is_int(pacing_delay(&budget, 10, now), 9 * SECOND + MS, "one of the same burst may say more");
+	is_int(pacing_delay(&budget, now), 9 * SECOND + MS, "one of the same burst may say more");
 	pacing_throttled(&budget, 10, now - 10 * MS, -1, 0.5, now + 2 * MS);
-	is_int(pacing_delay(&budget, 10, now), 9 * SECOND + MS, "or nothing");
+	is_int(pacing_delay(&budget, now), 9 * SECOND + MS, "or nothing");
 	pacing_throttled(&budget, 10, now - 10 * MS, 0, 0.5, now + 2 * MS);
-	is_int(pacing_delay(&budget, 10, now), 9 * SECOND + MS, "or less");
+	is_int(pacing_delay(&budget, now), 9 * SECOND + MS, "or less");
 	ok(budget.rate == slowed && budget.throttled == 1, "it does not count again");
 	pacing_throttled(&budget, 10, now + 10 * SECOND, 5 * SECOND, 0.5, now + 11 * SECOND);
 	ok(budget.rate == slowed, "one with nothing accepted since is not the rate's fault");
@@ -398,7 +483,7 @@ test_recovery(void)
 	pacing_answered(&budget, 5, now += 100 * MS);
 	ok(budget.rate == 5, "a lower setting counts at once");
 	pacing_take(&budget, 5, now += SECOND);
-	is_int(pacing_delay(&budget, 5, now), 200 * MS, "for the spacing as well");
+	is_int(pacing_delay(&budget, now), 200 * MS, "for the spacing as well");
 }
 
 static void
@@ -495,6 +580,9 @@ test_bytes(void)
 int
 main(void)
 {
+	test_strays();
+	test_calls();
+	test_release();
 	test_spacing();
 	test_throttling();
 	test_untold_hold();
