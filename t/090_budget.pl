@@ -31,14 +31,14 @@ ok(settled($node), 'resume: all is settled after it');
 is(outcomes($node, 'held'), 'created 10', 'resume: as created');
 is(outcomes($node, 'other'), 'created 10', 'resume: for the other chatbot, too');
 
-# A loop of calls leaves a worker half of the budget.
+# A loop of calls leaves a worker half of the budget, here of 10 requests a second.
 $fake->reset;
+$node->append_conf('postgresql.conf', 'contacts_push.requests_per_second = 10');
 $node->restart;
 $node->safe_psql('postgres', 'CREATE TABLE stop (stop bool); CREATE TABLE calls (made int, refused int)');
 my ($out, $err) = ('', '');
 my $loop = IPC::Run::start(
-	[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', '-' ],
-	'<', \<<'END', '>', \$out, '2>', \$err);
+	[ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-c', <<'END' ], '>', \$out, '2>', \$err);
 DO $$
 DECLARE
 	made int := 0;
@@ -74,7 +74,7 @@ cmp_ok($refused, '>', 0, 'calls: some were refused, with the SQLSTATE of a limit
 # Its words.
 $fake->faults({ times => 1, action => { status => 429, headers => { 'Retry-After' => '3600' } } });
 insert_users($node, 'pushed', 'v', 1, 1);
-ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM contacts_push.request WHERE http_status = 429'),
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM contacts_push.request WHERE http_status = 429 AND chatbot_id = 'pushed'}),
 	'words: a worker waits');
 my ($status, undef, $stderr) = $node->psql('postgres', <<'END');
 \set VERBOSITY verbose
