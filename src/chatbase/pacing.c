@@ -334,7 +334,7 @@ pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 	if (told < 0)
 	{
 		hold = doubled(budget->throttled, FIRST_HOLD, LONGEST_HOLD);
-		if (chance && budget->throttled == 1 &&
+		if (chance && budget->accepted > 0 && budget->throttled == 1 &&
 			hold > HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate))
 			hold = (int64_t) (HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate));
 		/* at least half of it: a random part near to nothing would be a wasted try */
