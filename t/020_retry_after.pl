@@ -79,10 +79,10 @@ ok(wait_until(sub { ($fake->stats->{by_status}{429} // 0) == 1 }), 'an hour: tol
 ok( $node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM contacts_push.request
 	WHERE chatbot_id = 'hour' AND http_status = 429 AND outcome = 'rate' AND message = 'Come back in an hour'}),
 	'an hour: the log of requests tells it');
-is($node->safe_psql('postgres', 'SELECT last_error FROM contacts_push.worker'), 'Come back in an hour',
+is($node->safe_psql('postgres', 'SELECT last_error FROM contacts_push.worker'), '429 Come back in an hour',
 	'an hour: and so does the worker');
-is($node->safe_psql('postgres', q{SELECT state FROM contacts_push.progress WHERE chatbot_id = 'hour'}),
-	'backing off: Come back in an hour', 'an hour: and the state');
+like($node->safe_psql('postgres', q{SELECT state FROM contacts_push.progress WHERE chatbot_id = 'hour'}),
+	qr/^waiting for the key's limit until \d\d:\d\d:\d\d$/, 'an hour: and the state');
 
 # Whatever happens meanwhile, nothing leaves with that key.
 insert_users($node, 'hour', 'v', 1, CONTACTS);

@@ -38,7 +38,8 @@
 #define FREE_REFUSALS 1.0
 #define FREE_PART 0.03
 
-/* Old answers fade: halved when there are more. */
+/* Fewer answers tell nothing yet of a burst; old ones fade: halved when there are more. */
+#define ANSWERS_MIN 24.0
 #define ANSWERS_MAX 400.0
 
 /* A 429 that is no surprise and does not say how long holds for so many requests at most. */
@@ -229,12 +230,10 @@ count_answer(PacingBudget *budget, bool refused)
 		budget->low_refusals++;
 }
 
-/* True if a 429 may have come by chance, at any rate. */
+/* True if no more was refused of late than may come by chance. */
 static bool
 is_chance(const PacingBudget *budget)
 {
-	if (budget->ceiling > 0 && budget->low_refusals == 0)
-		return false;
 	return budget->refusals <= FREE_REFUSALS + FREE_PART * budget->answers;
 }
 
@@ -313,38 +312,49 @@ slow_down(PacingBudget *budget, double rate, int64_t now)
 	budget->idle = 0;
 }
 
+/* How long the first 429 of a burst holds the budget. */
+static int64_t
+hold_for(const PacingBudget *budget, double rate, int64_t told, double random, bool chance)
+{
+	int64_t		hold = doubled(budget->throttled, FIRST_HOLD, LONGEST_HOLD);
+
+	if (told >= 0)
+		return told;
+	if (chance && budget->accepted > 0 && budget->throttled == 1 &&
+		hold > HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate))
+		hold = (int64_t) (HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate));
+	/* at least half of it: a random part near to nothing would be a wasted try */
+	return hold / 2 + (int64_t) (hold / 2 * random);
+}
+
 void
 pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 				 int64_t told, double random, int64_t now)
 {
-	int64_t		hold = told;
 	int64_t		left;
+	int64_t		hold;
 	bool		chance;
 
 	count_answer(budget, true);
+	chance = is_chance(budget);
 	if (budget->refused_at > 0 && left_at <= budget->refused_at)
 	{
-		if (told >= 0)
-			budget->held_until = later(budget->held_until, now + told);
-		return;
+		hold = told;
+		chance = chance || budget->answers < ANSWERS_MIN;
 	}
-	budget->refused_at = now;
-	budget->throttled++;
-	chance = is_chance(budget);
-	if (told < 0)
+	else
 	{
-		hold = doubled(budget->throttled, FIRST_HOLD, LONGEST_HOLD);
-		if (chance && budget->accepted > 0 && budget->throttled == 1 &&
-			hold > HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate))
-			hold = (int64_t) (HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate));
-		/* at least half of it: a random part near to nothing would be a wasted try */
-		hold /= 2;
-		hold += (int64_t) (hold * random);
+		/* near the ceiling it is the limit that has been found, if there was none below */
+		chance = chance && (budget->ceiling == 0 || budget->low_refusals > 0);
+		budget->refused_at = now;
+		budget->throttled++;
+		hold = hold_for(budget, rate, told, random, chance);
+		/* what was accepted before is all that its window allows; the hold beyond is idle */
+		left = COMMON_WINDOW - later(now - later(budget->slowed_at, budget->held_until), 0);
+		budget->idle += later(hold - later(left, 0), 0);
 	}
-	/* what was accepted before the 429 is all that its window allows; the hold beyond is idle */
-	left = COMMON_WINDOW - later(now - later(budget->slowed_at, budget->held_until), 0);
-	budget->idle += later(hold - later(left, 0), 0);
-	budget->held_until = later(budget->held_until, now + hold);
+	if (hold >= 0)
+		budget->held_until = later(budget->held_until, now + hold);
 	budget->recovered_at = budget->held_until;
 	/* nothing accepted since the last one: it is not the rate that is refused */
 	if (budget->throttled > 1 || budget->accepted == 0)

@@ -73,11 +73,10 @@ extern void pacing_answered(PacingBudget *budget, double rate, int64_t now);
 
 /*
  * A 429 has come for a request that had left at left_at.  told: what it says to
- * wait in microseconds, -1: nothing.  Of a burst of 429s only the first counts:
- * for a request that had left before that was noticed only told is heeded.  A
- * burst without any other answer since the last one makes the budget wait, not
- * slower: it is not the rate that is refused.  Nor does one that is no surprise: where as
- * large a part of the requests was refused well below the rate that is blamed.
+ * wait in microseconds, -1: nothing.  A burst of 429s, of requests that had left before
+ * the first was noticed, slows the budget down once.  One without any other answer since
+ * the last makes it wait, not slower: it is not the rate that is refused.  The same goes
+ * for 429s that come by chance: no more of them than at lower rates.
  */
 extern void pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 							 int64_t told, double random, int64_t now);
