@@ -38,8 +38,12 @@
 #define FREE_REFUSALS 1.0
 #define FREE_PART 0.03
 
-/* Fewer answers tell nothing yet of a burst; old ones fade: halved when there are more. */
+/*
+ * Fewer answers tell nothing yet of a burst; after so many without a 429 at lower rates a
+ * limit is found; old ones fade: halved when there are more.
+ */
 #define ANSWERS_MIN 24.0
+#define ANSWERS_FOUND 100.0
 #define ANSWERS_MAX 400.0
 
 /* A 429 that is no surprise and does not say how long holds for so many requests at most. */
@@ -286,7 +290,7 @@ recover_from(PacingBudget *budget, double start, double ceiling)
 
 /* A 429 that the rate is to blame for. */
 static void
-slow_down(PacingBudget *budget, double rate, int64_t now)
+slow_down(PacingBudget *budget, double rate, bool is_burst, int64_t now)
 {
 	double		before = current_rate(budget, rate);
 	double		after = budget->accepted / accepted_during(budget, now);
@@ -298,7 +302,12 @@ slow_down(PacingBudget *budget, double rate, int64_t now)
 	if (slowest < SLOWEST_RATE)
 		slowest = SLOWEST_RATE;
 	if (before > after * CEILING_ABOVE_ACCEPTED)
+	{
 		ceiling = after * CEILING_ABOVE_ACCEPTED;
+		budget->is_far = budget->is_far || is_burst;
+	}
+	else if (budget->answers >= ANSWERS_FOUND)
+		budget->is_far = false;
 	if (after > most)
 		after = most;
 	if (after > ceiling * MOST_OF_CEILING)
@@ -333,6 +342,7 @@ pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 {
 	int64_t		left;
 	int64_t		hold;
+	bool		is_burst;
 	bool		chance;
 
 	count_answer(budget, true);
@@ -340,12 +350,17 @@ pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 	if (budget->refused_at > 0 && left_at <= budget->refused_at)
 	{
 		hold = told;
+		budget->burst++;
+		is_burst = true;
 		chance = chance || budget->answers < ANSWERS_MIN;
 	}
 	else
 	{
 		/* near the ceiling it is the limit that has been found, if there was none below */
-		chance = chance && (budget->ceiling == 0 || budget->low_refusals > 0);
+		is_burst = budget->burst > 1;
+		budget->burst = 1;
+		chance = chance && (budget->ceiling == 0 ||
+							(budget->low_refusals > 0 && !budget->is_far));
 		budget->refused_at = now;
 		budget->throttled++;
 		hold = hold_for(budget, rate, told, random, chance);
@@ -361,7 +376,7 @@ pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 		return;
 	if (!chance)
 	{
-		slow_down(budget, rate, now);
+		slow_down(budget, rate, is_burst, now);
 		budget->slowed_at = budget->held_until;
 	}
 	else if (budget->ceiling == 0)

@@ -40,6 +40,9 @@ typedef struct PacingBudget
 	double		answers;		/* of late, but not before the last slow-down */
 	double		refusals;		/* how many of them were 429 */
 	int64_t		low_refusals;	/* since the last slow-down, well below the ceiling */
+	int			burst;			/* how many 429s the last burst had */
+	bool		is_far;			/* the last slow-down was a large one, and not by chance: until
+								 * the limit is found each 429 is the rate's fault */
 	int64_t		wanted_at;		/* when a worker last had to wait for the budget */
 	int64_t		calls_at;		/* until then the calls of SQL functions use their share */
 } PacingBudget;
