@@ -9,6 +9,14 @@
  * Whatever settles a row locks it first with SKIP LOCKED: waiting for somebody's
  * row lock while holding others could stall or deadlock the worker.  A row left
  * out that way stays pending, and the caller, who counts, tries again.
+ *
+ * No plan may depend on statistics, which in a queue are always those of another
+ * hour: the worker's statements can be planned in one way only.  What is looked up for
+ * each of many stands in a LATERAL sub-select that OFFSET 0 or FOR UPDATE keeps apart,
+ * so the outer side comes first; a condition that the wrong index could serve stands
+ * outside of it; rows are updated by the ctid under which the same statement has locked
+ * them; and what the planner could choose besides is switched off for the session
+ * (settle_session() in session.c).
  */
 #ifndef CONTACTS_PUSH_OUTBOX_SQL_H
 #define CONTACTS_PUSH_OUTBOX_SQL_H
@@ -30,17 +38,30 @@
 	" EXISTS (SELECT FROM contacts_push.outbox p" \
 	"  WHERE p.chatbot_id = o.chatbot_id" \
 	"  AND p.external_id = o.external_id" \
-	"  AND p.seq <> o.seq)," \
+	"  AND p.seq <> o.seq OFFSET 0)," \
 	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0)" \
 	" OR coalesce(o.enqueued_at < (SELECT w.restored_at FROM contacts_push_internal.worker_state w), false) "
 
-/* The pending rows among $1, locked. */
-#define LOCK_PENDING(columns, source) \
-	"(SELECT " columns " FROM " source \
-	" JOIN contacts_push.outbox l ON l.seq = v.seq" \
-	" WHERE l.status = 'pending'" \
-	" FOR NO KEY UPDATE OF l SKIP LOCKED) AS v" \
-	" WHERE o.seq = v.seq"
+/*
+ * To update o: rows of source v whose seq is that of a row with this condition that
+ * nobody else holds locked.  One that changes while it is being locked has another ctid
+ * then and is left out, as one that is held.
+ */
+#define LOCKED(source, condition) \
+	source " CROSS JOIN LATERAL (SELECT p.ctid, p.chatbot_id, p.status FROM contacts_push.outbox p" \
+	" WHERE p.seq = v.seq AND " condition \
+	" FOR NO KEY UPDATE SKIP LOCKED) AS l" \
+	" WHERE o.ctid = l.ctid"
+
+/* Rows of source v and, where its status is that, the row of v.seq as o. */
+#define LOOKED_UP(source, condition) \
+	source " CROSS JOIN LATERAL (SELECT p.* FROM contacts_push.outbox p" \
+	" WHERE p.seq = v.seq AND " condition " OFFSET 0) AS o"
+
+/* To update c: the row of chatbot $1, if it has the condition and nobody holds it. */
+#define LOCKED_CHATBOT(condition) \
+	"(SELECT k.ctid FROM contacts_push.chatbot k WHERE k.chatbot_id = $1" condition \
+	" FOR NO KEY UPDATE SKIP LOCKED) AS l WHERE c.ctid = l.ctid"
 
 /*
  * Rows of ROWS_NAME whose contact has no intent for chatbot $1 that counts.  What
@@ -67,6 +88,12 @@
 	" AND (w.status OPERATOR(pg_catalog.=) 'pending' AND w.contact IS NULL" \
 	" OR $2 AND w.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}')) OFFSET 0)) OFFSET 0)"
 
+/*
+ * c.chatbot_id = g.chatbot_id, in a form that the planner can only look c up by.  Not by
+ * ctid: what is added to a row must not be lost when it has changed meanwhile.
+ */
+#define IS_CHATBOT(c, g) c ".chatbot_id = ANY (ARRAY[" g ".chatbot_id])"
+
 /* A row l that may have been sent from elsewhere, given contacts_push_internal.worker_state w. */
 #define IN_DOUBT \
 	"l.status = 'pending' AND NOT l.unconfirmed AND l.contact IS NOT NULL" \
@@ -74,6 +101,13 @@
 
 /* What of request q is still pending may have been created, whatever its answer was. */
 #define LEAVES_OPEN "q.outcome = ANY ('{created,partial,server,interrupted}')"
+
+/* The rows o of request q, or of another chatbot, that are pending. */
+#define CARRIED \
+	"unnest(q.seqs) AS r(span) CROSS JOIN LATERAL (" \
+	"SELECT p.seq, p.chatbot_id, p.unconfirmed FROM contacts_push.outbox p" \
+	" WHERE p.seq >= lower(r.span) AND p.seq < upper(r.span)" \
+	" AND p.status = 'pending' OFFSET 0) AS o"
 
 #define SETTLED_NOW \
 	" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
@@ -123,9 +157,8 @@ static const struct
 
 	/* the pending rows among $2 */
 	[OUTBOX_READ_BY_SEQ] = {
-		READ_COLUMNS "FROM unnest($2) AS v(seq)"
-		" JOIN contacts_push.outbox o ON o.seq = v.seq"
-		" WHERE o.status = 'pending' ORDER BY o.seq",
+		READ_COLUMNS "FROM " LOOKED_UP("unnest($2) AS v(seq)", "p.status = 'pending'")
+		" ORDER BY o.seq",
 	2, {TEXTARRAYOID, INT8ARRAYOID}},
 
 	/* chatbots that have something pending in the ranges $1[i] to $2[i], and where */
@@ -181,9 +214,9 @@ static const struct
 		"SELECT k.place::int8, o.seq, o.status::text, o.contact IS NULL, o.unconfirmed,"
 		" coalesce(o.relation, 0), o.http_status IS NULL"
 		" FROM unnest($1, $2) WITH ORDINALITY AS k(chatbot_id, external_id, place)"
-		" JOIN contacts_push.outbox o ON o.chatbot_id = k.chatbot_id"
-		" AND o.external_id = k.external_id"
-		" WHERE o.status <> ALL ('{superseded,skipped,withdrawn}')"
+		" CROSS JOIN LATERAL (SELECT p.* FROM contacts_push.outbox p"
+		" WHERE p.chatbot_id = k.chatbot_id AND p.external_id = k.external_id"
+		" AND p.status <> ALL ('{superseded,skipped,withdrawn}') OFFSET 0) AS o"
 		" ORDER BY k.place, o.seq",
 	2, {TEXTARRAYOID, TEXTARRAYOID}},
 
@@ -193,23 +226,20 @@ static const struct
 
 	/* which of $1 are pending */
 	[OUTBOX_STILL_PENDING] = {
-		"SELECT o.seq FROM unnest($1) AS v(seq)"
-		" JOIN contacts_push.outbox o ON o.seq = v.seq"
-		" WHERE o.status = 'pending'",
+		"SELECT o.seq FROM " LOOKED_UP("unnest($1) AS v(seq)", "p.status = 'pending'"),
 	1, {INT8ARRAYOID}},
 
 	/* which of $1 are refused */
 	[OUTBOX_STILL_REFUSED] = {
-		"SELECT o.seq FROM unnest($1) AS v(seq)"
-		" JOIN contacts_push.outbox o ON o.seq = v.seq"
-		" WHERE o.status = ANY ('{conflict,rejected,failed}')",
+		"SELECT o.seq FROM " LOOKED_UP("unnest($1) AS v(seq)",
+			"p.status = ANY ('{conflict,rejected,failed}')"),
 	1, {INT8ARRAYOID}},
 
 	/* $1[i] is created, with the contact id $2[i] */
 	[OUTBOX_SETTLE_CREATED] = {
 		"UPDATE contacts_push.outbox o SET status = 'created', contact = NULL, error = NULL,"
 		" contact_id = v.id, http_status = 200," SETTLED_NOW " FROM "
-		LOCK_PENDING("v.seq, v.id", "unnest($1, $2) AS v(seq, id)") " RETURNING o.seq",
+		LOCKED("unnest($1, $2) AS v(seq, id)", "p.status = 'pending'") " RETURNING o.seq",
 	2, {INT8ARRAYOID, TEXTARRAYOID}},
 
 	/*
@@ -224,7 +254,8 @@ static const struct
 		" attempts = o.attempts + (v.status = 'failed')::int4,"
 		" settled_at = clock_timestamp(), next_attempt_at = NULL,"
 		" unconfirmed = v.status = 'failed' OR v.status = 'rejected' AND o.unconfirmed FROM "
-		LOCK_PENDING("v.*", "unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)")
+		LOCKED("unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)",
+			"p.status = 'pending'")
 		" RETURNING o.seq",
 	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
 
@@ -233,7 +264,7 @@ static const struct
 		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
 		" contact = CASE v.status WHEN 'conflict' THEN o.contact END,"
 		" error = v.error, http_status = NULL," SETTLED_NOW " FROM "
-		LOCK_PENDING("v.*", "unnest($1, $2, $3) AS v(seq, status, error)"),
+		LOCKED("unnest($1, $2, $3) AS v(seq, status, error)", "p.status = 'pending'"),
 	3, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
 
 	/* the name of table $1 while it is there and watched for chatbot $2 */
@@ -246,18 +277,14 @@ static const struct
 	[OUTBOX_SETTLE_SUPERSEDED] = {
 		"UPDATE contacts_push.outbox o SET status = 'superseded', contact = NULL,"
 		" unconfirmed = false, settled_at = clock_timestamp()"
-		" FROM (SELECT l.seq, l.status::text FROM contacts_push.outbox l"
-		" WHERE l.seq = ANY ($1)"
-		" AND l.status = ANY ('{conflict,rejected,failed}')"
-		" FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE o.seq = v.seq RETURNING o.chatbot_id, v.status",
+		" FROM " LOCKED("unnest($1) AS v(seq)", "p.status = ANY ('{conflict,rejected,failed}')")
+		" RETURNING l.chatbot_id, l.status::text",
 	1, {INT8ARRAYOID}},
 
 	/* $1 went in a request with no usable answer, status $2, for the reason $3 */
 	[OUTBOX_MARK_UNCONFIRMED] = {
 		"UPDATE contacts_push.outbox o SET unconfirmed = true, http_status = $2, error = $3 FROM "
-		LOCK_PENDING("v.seq", "unnest($1) AS v(seq)")
-		" AND NOT o.unconfirmed",
+		LOCKED("unnest($1) AS v(seq)", "p.status = 'pending' AND NOT p.unconfirmed"),
 	3, {INT8ARRAYOID, INT4OID, TEXTOID}},
 
 	/* $1 alone failed: $2 attempts, again in $3 ms, status $4, reason $5 */
@@ -266,7 +293,7 @@ static const struct
 		" next_attempt_at = now() +"
 		" make_interval(secs => $3::float8 / 1000),"
 		" http_status = $4, error = $5 FROM "
-		LOCK_PENDING("v.seq", "(SELECT $1 AS seq) AS v") " RETURNING o.seq",
+		LOCKED("(SELECT $1 AS seq) AS v", "p.status = 'pending'") " RETURNING o.seq",
 	5, {INT8OID, INT4OID, INT8OID, INT4OID, TEXTOID}},
 
 	/* a request to chatbot $1 with $2 contacts, seqs $3, is about to leave */
@@ -304,9 +331,8 @@ static const struct
 		"UPDATE contacts_push.request SET finished_at = clock_timestamp()"
 		" WHERE id = ANY (ARRAY(SELECT q.id FROM contacts_push.request q"
 		" WHERE q.finished_at IS NULL AND q.outcome IS NOT NULL"
-		" AND NOT (" LEAVES_OPEN " AND EXISTS (SELECT FROM unnest(q.seqs) AS r(span)"
-		" JOIN contacts_push.outbox o ON o.seq >= lower(r.span) AND o.seq < upper(r.span)"
-		" WHERE o.chatbot_id = q.chatbot_id AND o.status = 'pending' AND NOT o.unconfirmed))"
+		" AND NOT (" LEAVES_OPEN " AND EXISTS (SELECT FROM " CARRIED
+		" WHERE o.chatbot_id = q.chatbot_id AND NOT o.unconfirmed))"
 		" FOR NO KEY UPDATE SKIP LOCKED))",
 	0},
 
@@ -315,13 +341,11 @@ static const struct
 	 * applied, and whether there is an answer
 	 */
 	[OUTBOX_REQUESTS_UNFINISHED] = {
-		"SELECT q.id, o.seq, q.outcome IS NOT NULL FROM contacts_push.request q"
-		" LEFT JOIN LATERAL unnest(q.seqs) AS r(span) ON q.outcome IS NULL OR " LEAVES_OPEN
-		" LEFT JOIN contacts_push.outbox o ON o.chatbot_id = q.chatbot_id"
-		" AND o.seq >= lower(r.span)"
-		" AND o.seq < upper(r.span)"
-		" AND o.status = 'pending'"
-		" WHERE q.finished_at IS NULL ORDER BY q.id, o.seq",
+		"SELECT q.id, c.seq, q.outcome IS NOT NULL FROM contacts_push.request q"
+		" LEFT JOIN LATERAL (SELECT o.seq FROM " CARRIED
+		" WHERE o.chatbot_id = q.chatbot_id"
+		" AND (q.outcome IS NULL OR " LEAVES_OPEN ") OFFSET 0) AS c ON true"
+		" WHERE q.finished_at IS NULL ORDER BY q.id, c.seq",
 	0},
 
 	/* at most $2 finished requests older than $1 seconds, the oldest first */
@@ -330,8 +354,8 @@ static const struct
 		"SELECT q.id FROM contacts_push.request q"
 		" WHERE q.finished_at <"
 		" now() - make_interval(secs => $1)"
-		" AND q.id <= (SELECT min(f.id) + $2"
-		" FROM contacts_push.request f WHERE f.finished_at IS NOT NULL)"
+		" AND q.id <= (SELECT f.id + $2 FROM contacts_push.request f"
+		" WHERE f.finished_at IS NOT NULL ORDER BY f.id LIMIT 1)"
 		" ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED))",
 	2, {FLOAT8OID, INT8OID}},
 
@@ -350,7 +374,7 @@ static const struct
 	[OUTBOX_CHATBOT_MISSING] = {
 		"SELECT v.chatbot_id FROM unnest($1) AS v(chatbot_id)"
 		" WHERE NOT EXISTS (SELECT FROM contacts_push.chatbot c"
-		" WHERE c.chatbot_id = v.chatbot_id)",
+		" WHERE c.chatbot_id = v.chatbot_id OFFSET 0)",
 	1, {TEXTARRAYOID}},
 
 	[OUTBOX_CHATBOT_ADD] = {
@@ -377,9 +401,7 @@ static const struct
 		" conflict = c.conflict + $4,"
 		" rejected = c.rejected + $5,"
 		" failed = c.failed + $6"
-		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
-		" WHERE l.chatbot_id = $1 FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE c.chatbot_id = v.chatbot_id",
+		" FROM " LOCKED_CHATBOT(""),
 	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
 
 	/* pauses $1 for $2 ms (NULL: no more) for the reason $3, of kind $4, but not over an
@@ -388,10 +410,7 @@ static const struct
 		"UPDATE contacts_push.chatbot c SET paused_until = clock_timestamp()"
 		" + make_interval(secs => $2::float8"
 		" / 1000), pause_reason = $3, pause_kind = $4"
-		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
-		" WHERE l.chatbot_id = $1"
-		" AND l.paused_until IS DISTINCT FROM 'infinity' FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE c.chatbot_id = v.chatbot_id",
+		" FROM " LOCKED_CHATBOT(" AND k.paused_until IS DISTINCT FROM 'infinity'"),
 	4, {TEXTOID, INT8OID, TEXTOID, TEXTOID}},
 
 	/* chatbot $1 has failed with $3 and is tried again in $2 ms; NULL: it answers */
@@ -414,9 +433,7 @@ static const struct
 	/* $2 are the attributes that chatbot $1 does not know, as far as was seen */
 	[OUTBOX_CHATBOT_STRIPPED] = {
 		"UPDATE contacts_push.chatbot c SET stripped_attributes = $2"
-		" FROM (SELECT l.chatbot_id FROM contacts_push.chatbot l"
-		" WHERE l.chatbot_id = $1 FOR NO KEY UPDATE SKIP LOCKED) AS v"
-		" WHERE c.chatbot_id = v.chatbot_id",
+		" FROM " LOCKED_CHATBOT(""),
 	2, {TEXTOID, TEXTARRAYOID}},
 
 	/* true if the outbox was worked off anywhere but in cluster $1, timeline $2, database $3 */
@@ -459,16 +476,19 @@ static const struct
 
 	/* counts what enqueuers have appended in the chatbots' rows that nobody holds */
 	[OUTBOX_FOLD_FAILURES] = {
-		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
-		" WHERE c.chatbot_id IN (SELECT f.chatbot_id FROM contacts_push_internal.enqueue_failure f"
-		" WHERE NOT f.counted) FOR NO KEY UPDATE SKIP LOCKED),"
-		" free AS (SELECT f.ctid FROM contacts_push_internal.enqueue_failure f WHERE NOT f.counted"
-		" AND f.chatbot_id IN (SELECT h.chatbot_id FROM held h) FOR UPDATE SKIP LOCKED),"
+		"WITH held AS (SELECT f.chatbot_id FROM ("
+		"SELECT DISTINCT u.chatbot_id FROM contacts_push_internal.enqueue_failure u"
+		" WHERE NOT u.counted) AS f"
+		" CROSS JOIN LATERAL (SELECT FROM contacts_push.chatbot k"
+		" WHERE k.chatbot_id = f.chatbot_id FOR NO KEY UPDATE SKIP LOCKED) AS c),"
+		" free AS (SELECT e.ctid FROM held h"
+		" CROSS JOIN LATERAL (SELECT f.ctid FROM contacts_push_internal.enqueue_failure f"
+		" WHERE f.chatbot_id = h.chatbot_id AND NOT f.counted FOR UPDATE SKIP LOCKED) AS e),"
 		" found AS (UPDATE contacts_push_internal.enqueue_failure f SET counted = true FROM free e"
 		" WHERE f.ctid = e.ctid RETURNING f.chatbot_id, f.rows)"
 		" UPDATE contacts_push.chatbot c SET enqueue_failures = c.enqueue_failures + g.rows"
 		" FROM (SELECT chatbot_id, sum(rows)::int8 AS rows FROM found GROUP BY chatbot_id) AS g"
-		" WHERE c.chatbot_id = g.chatbot_id",
+		" WHERE " IS_CHATBOT("c", "g"),
 	0},
 
 	/* at most $2 of them that are counted and older than $1 seconds */
@@ -487,11 +507,10 @@ static const struct
 
 	/* adds that to the chatbots' rows that nobody holds */
 	[OUTBOX_FOLD_TALLY] = {
-		"WITH held AS (SELECT c.chatbot_id FROM contacts_push.chatbot c"
-		" WHERE c.chatbot_id IN (SELECT t.chatbot_id FROM contacts_push_internal.tally t)"
-		" FOR NO KEY UPDATE SKIP LOCKED),"
-		" free AS (SELECT t.ctid FROM contacts_push_internal.tally t"
-		" WHERE t.chatbot_id IN (SELECT h.chatbot_id FROM held h) FOR UPDATE SKIP LOCKED),"
+		"WITH free AS (SELECT t.ctid FROM contacts_push_internal.tally t"
+		" CROSS JOIN LATERAL (SELECT FROM contacts_push.chatbot k"
+		" WHERE k.chatbot_id = t.chatbot_id FOR NO KEY UPDATE SKIP LOCKED) AS c"
+		" FOR UPDATE OF t SKIP LOCKED),"
 		" gone AS (DELETE FROM contacts_push_internal.tally t USING free e"
 		" WHERE t.ctid = e.ctid RETURNING t.*)"
 		" UPDATE contacts_push.chatbot c SET created = c.created + g.created,"
@@ -500,16 +519,16 @@ static const struct
 		" FROM (SELECT chatbot_id, sum(created)::int8 AS created, sum(present)::int8 AS present,"
 		" sum(conflict)::int8 AS conflict, sum(rejected)::int8 AS rejected,"
 		" sum(failed)::int8 AS failed FROM gone GROUP BY chatbot_id) AS g"
-		" WHERE c.chatbot_id = g.chatbot_id",
+		" WHERE " IS_CHATBOT("c", "g"),
 	0},
 
 	/* everything pending may have been sent from elsewhere */
 	[OUTBOX_PENDING_UNCONFIRMED] = {
 		"UPDATE contacts_push.outbox o SET unconfirmed = true,"
 		" error = 'restored, copied or on a new timeline: it may have been sent elsewhere'"
-		" FROM (SELECT l.seq FROM contacts_push.outbox l, contacts_push_internal.worker_state w"
+		" FROM (SELECT l.ctid FROM contacts_push.outbox l, contacts_push_internal.worker_state w"
 		" WHERE " IN_DOUBT " FOR NO KEY UPDATE OF l SKIP LOCKED) AS v"
-		" WHERE o.seq = v.seq",
+		" WHERE o.ctid = v.ctid",
 	0},
 
 	/* what of that could not be marked, because somebody holds it locked */

@@ -30,8 +30,8 @@ flush_commits(void)
 
 /*
  * The worker's statements must mean the same whatever is configured.  A queue's
- * statistics are always stale, and every statement is one that an index serves, so the
- * planner is not asked.  Triggers of others do not fire, as they do not for the apply of
+ * statistics are always stale, and every statement is one that an index serves in its
+ * order, so the planner is left no choice (see outbox_sql.h).  Triggers of others do not fire, as they do not for the apply of
  * logical replication.
  */
 static void
@@ -48,7 +48,17 @@ settle_session(void)
 		set("transaction_timeout", "0");	/* since PostgreSQL 17 */
 	set("row_security", "off");
 	set("jit", "off");
+	set("plan_cache_mode", "force_generic_plan");
+	set("max_parallel_workers_per_gather", "0");
+	set("enable_indexscan", "on");
+	set("enable_tidscan", "on");
+	set("enable_nestloop", "on");
 	set("enable_seqscan", "off");
+	set("enable_bitmapscan", "off");
+	set("enable_sort", "off");
+	set("enable_incremental_sort", "off");
+	set("enable_material", "off");
+	set("enable_memoize", "off");
 	set("enable_hashjoin", "off");
 	set("enable_mergejoin", "off");
 	set("session_replication_role", "replica");
