@@ -9,14 +9,12 @@
 
 #include <arpa/inet.h>
 #include <limits.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "compat.h"
 #include "lib/stringinfo.h"
 #include "port/pg_bswap.h"
+#include "server/key_file.h"
 #include "server/settings.h"
-#include "storage/fd.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
@@ -44,9 +42,6 @@ static char *api_key_variable;
 static const char *api_key = "";
 
 static char *api_key_file;
-
-/* Largest key file that is read; .pgpass-like lines of even 1,000 chatbots fit. */
-#define MAX_KEY_FILE_BYTES (1024 * 1024)
 
 /* Longest key; real ones have some 40 bytes, JWTs up to a few thousand. */
 #define MAX_KEY_BYTES 8192
@@ -279,122 +274,6 @@ settings_define(void)
 	MarkGUCPrefixReserved("contacts_push");
 }
 
-/*
- * Checks owner and mode as the server does for ssl_key_file.  NULL: fine, else
- * what is wrong.
- */
-static char *
-check_key_file_mode(const struct stat *st)
-{
-	mode_t		forbidden = S_IRWXG | S_IRWXO;
-
-	/* As for ssl_key_file, root's file may be readable by the server's group. */
-	if (st->st_uid == 0 && geteuid() != 0)
-		forbidden = S_IWGRP | S_IXGRP | S_IRWXO;
-	if (!S_ISREG(st->st_mode))
-		return psprintf("\"%s\" is not a regular file", api_key_file);
-	if (st->st_uid != geteuid() && st->st_uid != 0)
-		return psprintf("key file \"%s\" must be owned by the database user or root",
-						api_key_file);
-	if (st->st_mode & forbidden)
-		return psprintf("key file \"%s\" has group or world access; it must have mode 0600 (u=rw), or 0640 (u=rw,g=r) if owned by root",
-						api_key_file);
-	if (st->st_size > MAX_KEY_FILE_BYTES)
-		return psprintf("key file \"%s\" is larger than %d bytes",
-						api_key_file, MAX_KEY_FILE_BYTES);
-	return NULL;
-}
-
-/* Reads the key file whole, palloc'd; NULL and *why if it can't be used. */
-static char *
-read_key_file(char **why)
-{
-	struct stat st;
-	char	   *content;
-	ssize_t		got;
-	/* O_NONBLOCK: opening a FIFO must not wait for somebody who writes */
-	int			fd = OpenTransientFile(api_key_file, O_RDONLY | O_NONBLOCK | PG_BINARY);
-
-	if (fd < 0)
-	{
-		*why = psprintf("could not open key file \"%s\": %s",
-						api_key_file, strerror(errno));
-		return NULL;
-	}
-	if (fstat(fd, &st) < 0)
-		*why = psprintf("could not stat key file \"%s\": %s",
-						api_key_file, strerror(errno));
-	else
-		*why = check_key_file_mode(&st);
-	if (*why)
-	{
-		CloseTransientFile(fd);
-		return NULL;
-	}
-	content = palloc(st.st_size + 1);
-	got = read(fd, content, st.st_size);
-	if (got < 0)
-		*why = psprintf("could not read key file \"%s\": %s",
-						api_key_file, strerror(errno));
-	CloseTransientFile(fd);
-	if (got < 0)
-		return NULL;
-	content[got] = '\0';
-	return content;
-}
-
-/*
- * Splits "chatbot_id:key" in place, where \: and \\ stand for : and \ as in
- * .pgpass.  Returns the key; NULL if the line has no colon.
- */
-static char *
-split_key_line(char *line)
-{
-	char	   *to = line;
-
-	for (char *from = line; *from; from++)
-	{
-		if (*from == '\\' && (from[1] == ':' || from[1] == '\\'))
-			from++;
-		else if (*from == ':')
-		{
-			*to = '\0';
-			return from + 1;
-		}
-		*to++ = *from;
-	}
-	return NULL;
-}
-
-/* The key in the file's content for the chatbot; NULL: no line matches, or none is there. */
-static char *
-match_key(char *content, const char *chatbot_id, bool *is_empty)
-{
-	char	   *rest = content;
-	char	   *line;
-
-	while ((line = strsep(&rest, "\r\n")) != NULL)
-	{
-		char	   *whole;
-		char	   *key;
-
-		line += strspn(line, " \t");
-		for (size_t n = strlen(line); n > 0 && strchr(" \t", line[n - 1]); n--)
-			line[n - 1] = '\0';
-		if (*line == '\0' || *line == '#')
-			continue;
-		*is_empty = false;
-		whole = pstrdup(line);
-		key = split_key_line(line);
-		if (key == NULL)
-			return whole;
-		if (strcmp(line, "*") == 0 || strcmp(line, chatbot_id) == 0)
-			return key;
-		pfree(whole);
-	}
-	return NULL;
-}
-
 /* The key if it can be sent; else NULL and *why. */
 static char *
 check_found_key(char *key, const char *chatbot_id, char **why)
@@ -406,24 +285,19 @@ check_found_key(char *key, const char *chatbot_id, char **why)
 	return NULL;
 }
 
-/*
- * The file is read at each use: it is small, a request costs a thousand times
- * more, and a change is seen at once.
- */
+/* The file is read whenever it has changed, so that a new key is used at once. */
 char *
 settings_find_key(const char *chatbot_id, char **why)
 {
 	*why = NULL;
 	if (*api_key_file)
 	{
-		char	   *content = read_key_file(why);
-		bool		is_empty = true;
+		bool		is_empty;
 		char	   *key;
 
 		/* A file that can't be used is to be mended, not worked around. */
-		if (content == NULL)
+		if (!key_file_find(api_key_file, chatbot_id, &key, &is_empty, why))
 			return NULL;
-		key = match_key(content, chatbot_id, &is_empty);
 		if (key)
 			return check_found_key(key, chatbot_id, why);
 		*why = is_empty ? psprintf("key file \"%s\" is empty", api_key_file) :
