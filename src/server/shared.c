@@ -468,6 +468,17 @@ shared_tell_exit(SharedExit why)
 }
 
 void
+shared_report_activity(SharedActivity activity)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	my_worker->report.activity = activity;
+	my_worker->report.activity_since = now;
+	LWLockRelease(shared_lock);
+}
+
+void
 shared_report(int in_flight, int64 requests, int64 contacts, uint64 key_hash)
 {
 	SharedReport *report = &my_worker->report;

@@ -10,6 +10,7 @@
 #define CONTACTS_PUSH_SHARED_H
 
 #include "datatype/timestamp.h"
+#include "server/activity.h"
 
 /* Longest texts that are kept, with their terminators: of an error, and of an id. */
 #define SHARED_ERROR_BYTES 1024
@@ -30,6 +31,8 @@ typedef struct SharedReport
 	int			pid;			/* 0: not running */
 	TimestampTz started_at;
 	TimestampTz last_activity_at;
+	SharedActivity activity;
+	TimestampTz activity_since;
 	int			requests_in_flight;
 	int64		requests;		/* finished since the start */
 	int64		contacts;		/* settled since the start */
@@ -144,6 +147,9 @@ extern uint64 shared_flush_begin(void);
  * true when it is done and all is settled.  Interruptible.
  */
 extern bool shared_flush_wait(uint64 ticket, int64 timeout_ms);
+
+/* Tells what this worker does from now on. */
+extern void shared_report_activity(SharedActivity activity);
 
 /* False if the database has no worker's slot. */
 extern bool shared_get_report(Oid database, SharedReport *report);

@@ -31,10 +31,14 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
+#include "utils/timestamp.h"
 #include "worker/launcher.h"
 
 /* The list of databases is read again that often, for those made by copying. */
 #define LOOK_MS (60 * 1000)
+
+/* A worker that does one thing for longer stands in the log, ms. */
+#define BUSY_MS (10 * 1000)
 
 /* A worker that dies is started again after 1 s, doubling to 1 minute. */
 #define FIRST_RESTART_US (INT64CONST(1000) * 1000)
@@ -52,6 +56,7 @@ typedef struct Database
 	bool		wanted;			/* a worker is to run */
 	BackgroundWorkerHandle *handle; /* NULL: none was started, or it has ended */
 	bool		adopted;		/* an earlier launcher's worker runs */
+	TimestampTz told_busy_since;	/* what the log says that the worker is busy with */
 	int			told_pid;		/* the worker that was told to end, 0: none */
 	int64		started_at;
 	int64		start_at;		/* not before, clock_us() */
@@ -257,6 +262,23 @@ has_worker(const Database *database)
 	return database->handle || database->adopted;
 }
 
+/* Says in the log, once, that a worker does not come on. */
+static void
+tell_of_busy(Database *database)
+{
+	SharedReport report;
+
+	if (!shared_get_report(database->oid, &report) || report.pid == 0 ||
+		report.activity == SHARED_IDLE || report.activity_since == database->told_busy_since ||
+		!TimestampDifferenceExceeds(report.activity_since, GetCurrentTimestamp(), BUSY_MS))
+		return;
+	database->told_busy_since = report.activity_since;
+	ereport(LOG,
+			(errmsg("contacts_push worker for database \"%s\" has been busy since %s: %s",
+					NameStr(database->name), timestamptz_to_str(report.activity_since),
+					shared_activity_name(report.activity))));
+}
+
 /* Takes note of a worker's end. */
 static void
 reap_worker(Database *database)
@@ -307,7 +329,10 @@ reap_workers(int64 now)
 	while ((database = hash_seq_search(&status)) != NULL)
 	{
 		if (has_worker(database))
+		{
+			tell_of_busy(database);
 			reap_worker(database);
+		}
 		if (database->wanted && !has_worker(database) && database->start_at <= now)
 			look_at = 0;
 	}
