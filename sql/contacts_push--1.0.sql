@@ -50,7 +50,9 @@ COMMENT ON COLUMN contacts_push.contact.updated_at IS 'when Chatbase last change
 -- they are settled, those of small contacts least: with 60 a fifth of the settles of
 -- contacts with just an e-mail is not HOT, with 55 hardly any (bench/run wal).
 CREATE TABLE contacts_push.outbox (
-	seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+	seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY
+		-- ranges of them must have a bound on both sides
+		CONSTRAINT outbox_seq_check CHECK (seq > 0 AND seq < 9223372036854775807),
 	chatbot_id text NOT NULL
 		CONSTRAINT outbox_chatbot_id_check
 		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024
@@ -73,8 +75,8 @@ CREATE TABLE contacts_push.outbox (
 	settled_at timestamptz)
 WITH (fillfactor = 55);
 CREATE INDEX outbox_contact ON contacts_push.outbox (chatbot_id, external_id);
-CREATE INDEX outbox_troubled ON contacts_push.outbox (next_attempt_at)
-	WHERE unconfirmed OR next_attempt_at IS NOT NULL;
+CREATE INDEX outbox_due ON contacts_push.outbox (chatbot_id, next_attempt_at, seq)
+	WHERE next_attempt_at IS NOT NULL;
 
 COMMENT ON TABLE contacts_push.outbox IS 'contacts to be created at Chatbase, one row an intent; the application appends, the worker settles';
 COMMENT ON COLUMN contacts_push.outbox.seq IS 'order of arrival';
@@ -95,7 +97,7 @@ COMMENT ON COLUMN contacts_push.outbox.settled_at IS 'when it was settled';
 COMMENT ON SEQUENCE contacts_push.outbox_seq_seq IS 'numbers the rows of contacts_push.outbox';
 COMMENT ON INDEX contacts_push.outbox_pkey IS 'finds rows in their order of arrival';
 COMMENT ON INDEX contacts_push.outbox_contact IS 'finds the intents of one contact';
-COMMENT ON INDEX contacts_push.outbox_troubled IS 'finds the few that wait for another try';
+COMMENT ON INDEX contacts_push.outbox_due IS 'finds the few that wait for another try';
 
 CREATE TABLE contacts_push.chatbot (
 	chatbot_id text PRIMARY KEY
@@ -114,8 +116,10 @@ CREATE TABLE contacts_push.chatbot (
 	failed bigint NOT NULL DEFAULT 0,
 	enqueue_failures bigint NOT NULL DEFAULT 0)
 WITH (fillfactor = 10);
+CREATE INDEX chatbot_paused ON contacts_push.chatbot (chatbot_id) WHERE paused_until IS NOT NULL;
 COMMENT ON TABLE contacts_push.chatbot IS 'the chatbots that contacts are pushed to';
 COMMENT ON INDEX contacts_push.chatbot_pkey IS 'finds a chatbot';
+COMMENT ON INDEX contacts_push.chatbot_paused IS 'finds those that are paused';
 COMMENT ON COLUMN contacts_push.chatbot.chatbot_id IS 'the chatbot''s id, as in the URL of the API';
 COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made before; infinity: until contacts_push.resume()';
 COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
@@ -533,7 +537,8 @@ CREATE FUNCTION contacts_push_internal.worker_report(
 	OUT pid integer, OUT started_at timestamptz, OUT last_activity_at timestamptz,
 	OUT requests_in_flight integer, OUT requests bigint, OUT contacts bigint,
 	OUT last_error text, OUT last_error_chatbot_id text, OUT last_error_at timestamptz,
-	OUT requests_per_second double precision, OUT held_until timestamptz)
+	OUT requests_per_second double precision, OUT held_until timestamptz,
+	OUT busy_with text, OUT busy_since timestamptz)
 RETURNS SETOF record
 AS 'MODULE_PATHNAME', 'contacts_push_worker_report'
 LANGUAGE C VOLATILE PARALLEL RESTRICTED ROWS 1;
@@ -542,7 +547,7 @@ COMMENT ON FUNCTION contacts_push_internal.worker_report() IS 'what this databas
 CREATE VIEW contacts_push.worker AS
 	SELECT r.pid, r.started_at, r.last_activity_at, r.requests_in_flight,
 		r.requests, r.contacts, r.last_error, r.last_error_chatbot_id, r.last_error_at,
-		r.requests_per_second, r.held_until
+		r.requests_per_second, r.held_until, r.busy_with, r.busy_since
 	FROM contacts_push_internal.worker_report() r;
 COMMENT ON VIEW contacts_push.worker IS 'this database''s worker; no row: none is running';
 COMMENT ON COLUMN contacts_push.worker.pid IS 'its process';
@@ -555,6 +560,8 @@ COMMENT ON COLUMN contacts_push.worker.last_error IS 'its last trouble; NULL: al
 COMMENT ON COLUMN contacts_push.worker.last_error_chatbot_id IS 'the chatbot it was about';
 COMMENT ON COLUMN contacts_push.worker.last_error_at IS 'when it came';
 COMMENT ON COLUMN contacts_push.worker.requests_per_second IS 'what the budget of the key that was used last allows now';
+COMMENT ON COLUMN contacts_push.worker.busy_with IS 'what it does at the moment; NULL: it sleeps or waits for answers';
+COMMENT ON COLUMN contacts_push.worker.busy_since IS 'since when';
 COMMENT ON COLUMN contacts_push.worker.held_until IS 'nothing leaves with that key before, because of a 429; NULL: it is not held';
 
 CREATE VIEW contacts_push.contact_status AS
@@ -595,6 +602,7 @@ RETURNS SETOF record
 LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
+SET enable_bitmapscan = off
 SET enable_sort = off
 SET jit = off
 SET max_parallel_workers_per_gather = 0
@@ -608,17 +616,20 @@ AS $$
 		CROSS JOIN LATERAL unnest(w.unsettled) AS r(span)
 		CROSS JOIN LATERAL (
 			SELECT o.chatbot_id, count(*) AS contacts, min(o.enqueued_at) AS oldest
-			FROM contacts_push.outbox o
-			WHERE o.seq >= coalesce(lower(r.span), 1)
-			AND o.seq < coalesce(upper(r.span), 9223372036854775807)
-			AND o.status = 'pending' AND NOT o.unconfirmed AND o.next_attempt_at IS NULL
+			FROM (
+				SELECT p.chatbot_id, p.enqueued_at
+				FROM contacts_push.outbox p
+				WHERE p.seq >= coalesce(lower(r.span), 1)
+				AND p.seq < coalesce(upper(r.span), 9223372036854775807)
+				AND p.status = 'pending' AND p.next_attempt_at IS NULL
+				OFFSET 0) AS o
 			GROUP BY o.chatbot_id) AS s
 		UNION ALL
 		SELECT o.chatbot_id, count(*), min(o.enqueued_at),
 			count(*) FILTER (WHERE o.next_attempt_at > statement_timestamp()),
 			min(o.next_attempt_at)
 		FROM contacts_push.outbox o
-		WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL) AND o.status = 'pending'
+		WHERE o.next_attempt_at IS NOT NULL AND o.status = 'pending'
 		GROUP BY o.chatbot_id) AS p
 	GROUP BY p.chatbot_id
 $$;
@@ -680,7 +691,12 @@ CREATE VIEW contacts_push.progress AS
 	), server AS MATERIALIZED (
 		SELECT contacts_push_internal.worker_trouble() AS trouble,
 			current_setting('contacts_push.enabled')::bool AS enabled,
-			statement_timestamp() AS now
+			statement_timestamp() AS now,
+			-- as a rule it takes milliseconds
+			(SELECT concat('worker busy for ',
+					ceil(extract(epoch FROM statement_timestamp() - r.busy_since)), ' s: ', r.busy_with)
+				FROM contacts_push_internal.worker_report() r
+				WHERE r.busy_since < statement_timestamp() - interval '10 s') AS busy
 	), number AS (
 		SELECT k.chatbot_id, k.key, p.oldest,
 			coalesce(p.contacts, 0) AS pending,
@@ -699,6 +715,7 @@ CREATE VIEW contacts_push.progress AS
 					concat('paused: ', c.pause_reason, ', next try in ',
 						ceil(extract(epoch FROM c.paused_until - v.now)), ' s')
 				WHEN p.contacts IS NULL THEN 'idle'
+				WHEN v.busy IS NOT NULL THEN v.busy
 				WHEN k.held_until > v.now THEN
 					concat('waiting for the key''s limit until ', to_char(k.held_until, 'HH24:MI:SS'))
 				WHEN c.backoff_until IS NOT NULL THEN

@@ -9,18 +9,17 @@ use lib "$FindBin::Bin/lib";
 use ContactsPushTest;
 use EngineTest;
 use FakeChatbase;
-use JSON::PP;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
 # Contacts of a round: so many that a plan that reads all of them for each of some
 # is told from one that does not.
-use constant CONTACTS => 4000;
+use constant CONTACTS => 2000;
 
 # Rows that a node of a plan may have read: what one read may look at, and each of its
 # contacts a few times.  A wrong plan reads CONTACTS rows for each of thousands.
-use constant MOST_ROWS => 200_000;
+use constant MOST_ROWS => 60_000;
 
 # Plans of the worker's statements, as they were run, come from the server's log.
 my $fake = FakeChatbase->start;
@@ -57,6 +56,8 @@ sub enqueue_few
 		  . ' FROM generate_series(1, 5) n');
 	return;
 }
+
+my %seen;						# statements whose plans were looked at
 
 # What the planner may be told of the tables, one moment after the other.
 my %statistics = (
@@ -97,7 +98,8 @@ sub play
 		{ match => { external_id => '^bad' }, action => { refuse => FakeChatbase::true } },
 		{ match => { external_id => '^poison' }, action => { status => 500 } });
 	enqueue_few($_, $round) for qw(bad poison good);
-	ok(settled($node), "$round: contacts in trouble are settled");
+	ok(wait_until(sub { count_rows($node, q{status = 'pending' AND external_id NOT LIKE 'poison%'}) == 0 }),
+		"$round: contacts beside those in trouble are settled");
 	$fake->faults;
 	enqueue_few('bad', $round);
 	ok(settled($node), "$round: contacts that were mended are settled");
@@ -115,36 +117,41 @@ sub play
 	return;
 }
 
-# The plans in the log from an offset on, as [statement, top node].
-sub plans_since
+# What is wrong with the plans in the log from an offset on: a table of contacts is read
+# by another way than along an index or by place, or too many rows are.  In a node of a
+# plan its numbers stand before the nodes below it.
+sub faults_since
 {
 	my ($from) = @_;
-	my $log = slurp_file($node->logfile, $from);
-	my @plans;
-	while ($log =~ /duration: [\d.]+ ms  plan:\n((?:\t.*\n)+)/g)
+	my (%faults, %node, $statement);
+	my $plans = 0;
+	my $end_node = sub {
+		return unless %node;
+		my $rows = 0;
+		$rows += $node{$_} // 0
+		  for 'Actual Rows', 'Rows Removed by Filter', 'Rows Removed by Join Filter', 'Rows Removed by Index Recheck';
+		my $read = $rows * ($node{'Actual Loops'} // 0);
+		$faults{"$node{'Node Type'} of $node{'Relation Name'} in $statement"} = 1
+		  if ($node{'Relation Name'} // '') eq 'outbox'
+		  && $node{'Node Type'} !~ /^(?:Index Scan|Index Only Scan|Tid Scan|ModifyTable)$/;
+		$faults{"$node{'Node Type'} reads $read rows in $statement"} = 1 if $read > MOST_ROWS;
+		%node = ();
+	};
+
+	open my $log, '<', $node->logfile or die $!;
+	seek $log, $from, 0;
+	while (<$log>)
 	{
-		my $plan = JSON::PP->new->decode($1 =~ s/^\t//gmr);
-		push @plans, [ $plan->{'Query Text'}, $plan->{Plan} ];
+		next unless /^\t *"([^"]+)": "?(.*?)"?,?$/;
+		my ($key, $value) = ($1, $2);
+		$end_node->() if $key eq 'Node Type' || $key eq 'Query Text';
+		$node{$key} = $value if $key ne 'Query Text';
+		$seen{$statement = $value} = 1 if $key eq 'Query Text';
+		$plans++ if $key eq 'Query Text';
 	}
-	return @plans;
-}
-
-# What is wrong with a node and those below it: it reads a table of contacts by
-# another way than along an index or by place, or it reads too many rows.
-sub faults_of
-{
-	my ($node) = @_;
-	my $rows = ($node->{'Actual Rows'} // 0) + ($node->{'Rows Removed by Filter'} // 0)
-	  + ($node->{'Rows Removed by Join Filter'} // 0) + ($node->{'Rows Removed by Index Recheck'} // 0);
-	my $read = $rows * ($node->{'Actual Loops'} // 0);
-	my $relation = $node->{'Relation Name'} // '';
-	my @faults;
-
-	push @faults, "$node->{'Node Type'} of $relation"
-	  if $relation eq 'outbox' && $node->{'Node Type'} !~ /^(?:Index Scan|Index Only Scan|Tid Scan|ModifyTable)$/;
-	push @faults, "$node->{'Node Type'} reads $read rows" if $read > MOST_ROWS;
-	push @faults, map { faults_of($_) } @{ $node->{Plans} // [] };
-	return @faults;
+	$end_node->();
+	close $log;
+	return ($plans, sort keys %faults);
 }
 
 # Dead rows fill the tables' pages, and the planner has it that none is left.
@@ -152,22 +159,15 @@ append('dead', q('{}'));
 ok(settled($node), 'the first contacts are created');
 sql('DELETE FROM contacts_push.outbox; DELETE FROM contacts_push.request; ANALYZE');
 
-my %seen;
 my $round = 0;
 for my $moment (sort keys %statistics)
 {
 	my $from = -s $node->logfile;
 	$statistics{$moment}->();
 	play('r' . ++$round);
-	my @plans = plans_since($from);
-	my %wrong;
-	for my $plan (@plans)
-	{
-		$seen{ $plan->[0] } = 1;
-		$wrong{"$_ in $plan->[0]"} = 1 for faults_of($plan->[1]);
-	}
-	is(join("\n", sort keys %wrong), '', "statistics $moment: no plan reads more than it must");
-	cmp_ok(scalar @plans, '>', 0, "statistics $moment: plans were looked at");
+	my ($plans, @faults) = faults_since($from);
+	is(join("\n", @faults), '', "statistics $moment: no plan reads more than it must");
+	cmp_ok($plans, '>', 100, "statistics $moment: plans were looked at");
 }
 
 # What was looked at is what the worker consists of.

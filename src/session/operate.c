@@ -144,8 +144,9 @@ contacts_push_worker_report(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	SharedReport report;
-	Datum		values[11];
-	bool		nulls[11] = {0};
+	Datum		values[13];
+	bool		nulls[13] = {0};
+	const char *activity;
 	int64		held_us;
 
 	InitMaterializedSRF(fcinfo, 0);
@@ -165,6 +166,10 @@ contacts_push_worker_report(PG_FUNCTION_ARGS)
 	held_us = report.key_hash ? budget_held_us(report.key_hash) : 0;
 	values[9] = Float8GetDatum(report.key_hash ? budget_rate(report.key_hash) :
 							   settings_requests_per_second);
+	activity = shared_activity_name(report.activity);
+	nulls[11] = nulls[12] = activity == NULL;
+	values[11] = activity ? CStringGetTextDatum(activity) : (Datum) 0;
+	values[12] = TimestampTzGetDatum(report.activity_since);
 	nulls[10] = held_us == 0;
 	values[10] = TimestampTzGetDatum(GetCurrentTimestamp() + held_us);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

@@ -18,14 +18,15 @@ typedef enum OutboxStatement
 	OUTBOX_FIND_MISSING,
 	OUTBOX_COUNT_MISSING,
 	OUTBOX_READ_TAIL,
-	OUTBOX_READ_SPAN,
+	OUTBOX_READ_WAITING,
 	OUTBOX_READ_DUE,
 	OUTBOX_READ_BY_SEQ,
-	OUTBOX_FIND_PENDING,
-	OUTBOX_NEXT_DUE,
+	OUTBOX_FIND_DUE,
+	OUTBOX_LOOK,
+	OUTBOX_NEXT_SEQ,
+	OUTBOX_UNSETTLED,
 	OUTBOX_ANY_PENDING,
 	OUTBOX_HIGHEST_SEQ,
-	OUTBOX_CHATBOTS,
 	OUTBOX_INTENTS,
 	OUTBOX_EMAIL_OWNER,
 	OUTBOX_STILL_PENDING,
@@ -45,7 +46,6 @@ typedef enum OutboxStatement
 	OUTBOX_REQUESTS_UNFINISHED,
 	OUTBOX_REQUEST_PRUNE,
 	OUTBOX_UNSENT_PRUNE,
-	OUTBOX_CHATBOT_MISSING,
 	OUTBOX_CHATBOT_ADD,
 	OUTBOX_CHATBOT_STATES,
 	OUTBOX_CHATBOT_COUNT,
@@ -71,7 +71,7 @@ typedef enum OutboxStatement
 
 /*
  * Columns of every OUTBOX_READ_ statement, from 1.  contact is NULL for a
- * withdrawal and for rows of the chatbots that the caller asked to skip.
+ * withdrawal and for what is not pending.
  */
 typedef enum OutboxColumn
 {
@@ -85,8 +85,9 @@ typedef enum OutboxColumn
 	OUTBOX_IS_UNCONFIRMED,
 	OUTBOX_ATTEMPTS,
 	OUTBOX_HAS_OTHERS,			/* the contact has further rows */
-	OUTBOX_IS_FOREIGN			/* it was restored: its seq was not drawn here, or it is
-								 * older than what is known here */
+	OUTBOX_IS_AHEAD,			/* the sequence has not come there */
+	OUTBOX_IS_OLD,				/* it is older than what is known here of a restored outbox */
+	OUTBOX_NEXT_ATTEMPT_AT
 } OutboxColumn;
 
 /* ---- inside of somebody's transaction ---- */

@@ -24,23 +24,21 @@
 /* Name under which rows on their way in are visible to OUTBOX_FIND_MISSING. */
 #define ROWS_NAME "contacts_push_rows"
 
-/* The columns of enum OutboxColumn; $1 is the chatbots whose contacts to skip. */
+/* The columns of enum OutboxColumn. */
 #define READ_COLUMNS \
 	"SELECT o.seq, o.chatbot_id, o.external_id," \
-	" CASE WHEN o.status = 'pending'" \
-	"  AND o.chatbot_id <> ALL ($1) THEN o.contact END," \
-	" CASE WHEN o.status = 'pending'" \
-	"  AND o.chatbot_id <> ALL ($1)" \
-	"  THEN lower(o.contact ->> 'email') END," \
+	" CASE WHEN o.status = 'pending' THEN o.contact END," \
+	" CASE WHEN o.status = 'pending' THEN lower(o.contact ->> 'email') END," \
 	" o.status = 'pending'," \
 	" o.next_attempt_at > now()," \
 	" o.unconfirmed, o.attempts," \
-	" EXISTS (SELECT FROM contacts_push.outbox p" \
+	" CASE WHEN o.status = 'pending' THEN EXISTS (SELECT FROM contacts_push.outbox p" \
 	"  WHERE p.chatbot_id = o.chatbot_id" \
 	"  AND p.external_id = o.external_id" \
-	"  AND p.seq <> o.seq OFFSET 0)," \
-	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0)" \
-	" OR coalesce(o.enqueued_at < (SELECT w.restored_at FROM contacts_push_internal.worker_state w), false) "
+	"  AND p.seq <> o.seq OFFSET 0) END," \
+	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0)," \
+	" o.enqueued_at < (SELECT w.restored_at FROM contacts_push_internal.worker_state w)," \
+	" o.next_attempt_at "
 
 /*
  * To update o: rows of source v whose seq is that of a row with this condition that
@@ -129,84 +127,105 @@ static const struct
 		"SELECT" MISSING_ROWS,
 	2, {TEXTOID, BOOLOID}},
 
-	/* the first $3 rows above seq $2, whatever their status */
+	/* the first $3 rows above seq $1 and not above $2, whatever their status */
 	[OUTBOX_READ_TAIL] = {
 		READ_COLUMNS "FROM contacts_push.outbox o"
-		" WHERE o.seq > $2 ORDER BY o.seq LIMIT $3",
-	3, {TEXTARRAYOID, INT8OID, INT8OID}},
+		" WHERE o.seq > $1 AND o.seq <= $2 ORDER BY o.seq LIMIT $3",
+	3, {INT8OID, INT8OID, INT8OID}},
 
-	/* the first $5 pending rows of chatbot $2 from seq $3 to $4 */
-	[OUTBOX_READ_SPAN] = {
-		READ_COLUMNS "FROM contacts_push.outbox o"
-		" WHERE o.chatbot_id = $2"
-		" AND o.seq >= $3 AND o.seq <= $4"
-		" AND o.status = 'pending' ORDER BY o.seq LIMIT $5",
-	5, {TEXTARRAYOID, TEXTOID, INT8OID, INT8OID, INT8OID}},
-
-	/* of each chatbot but $1 the first $2 pending rows whose next attempt is due */
-	[OUTBOX_READ_DUE] = {
-		READ_COLUMNS "FROM contacts_push.chatbot c CROSS JOIN LATERAL ("
-		"SELECT d.* FROM contacts_push.outbox d"
-		" WHERE (d.unconfirmed OR d.next_attempt_at IS NOT NULL)"
-		" AND d.next_attempt_at <= now()"
-		" AND d.status = 'pending'"
-		" AND d.chatbot_id = c.chatbot_id"
-		" ORDER BY d.next_attempt_at LIMIT $2) AS o"
-		" WHERE c.chatbot_id <> ALL ($1)",
-	2, {TEXTARRAYOID, INT8OID}},
-
-	/* the pending rows among $2 */
-	[OUTBOX_READ_BY_SEQ] = {
-		READ_COLUMNS "FROM " LOOKED_UP("unnest($2) AS v(seq)", "p.status = 'pending'")
-		" ORDER BY o.seq",
-	2, {TEXTARRAYOID, INT8ARRAYOID}},
-
-	/* chatbots that have something pending in the ranges $1[i] to $2[i], and where */
-	[OUTBOX_FIND_PENDING] = {
-		"SELECT o.chatbot_id, o.first, o.last FROM unnest($1, $2) AS r(low, high)"
-		/* one range after the other: all at once the planner may read all of the outbox for */
-		" CROSS JOIN LATERAL (SELECT p.chatbot_id, min(p.seq) AS first, max(p.seq) AS last"
-		" FROM contacts_push.outbox p"
+	/*
+	 * the first $4 pending rows in the ranges $1[i] to $2[i], of chatbot $3 or of all;
+	 * no index can serve the OR
+	 */
+	[OUTBOX_READ_WAITING] = {
+		READ_COLUMNS "FROM unnest($1, $2) AS r(low, high)"
+		" CROSS JOIN LATERAL (SELECT p.* FROM contacts_push.outbox p"
 		" WHERE p.seq >= r.low AND p.seq <= r.high AND p.status = 'pending'"
-		" GROUP BY p.chatbot_id OFFSET 0) AS o",
-	2, {INT8ARRAYOID, INT8ARRAYOID}},
+		" AND ($3 IS NULL OR p.chatbot_id = $3) ORDER BY p.seq OFFSET 0) AS o LIMIT $4",
+	4, {INT8ARRAYOID, INT8ARRAYOID, TEXTOID, INT8OID}},
 
-	/* milliseconds until the next attempt that is not due yet, but for the chatbots $1 */
-	[OUTBOX_NEXT_DUE] = {
-		"SELECT ceil(EXTRACT(epoch FROM min(o.next_attempt_at)"
-		" - now()) * 1000)::int8"
-		" FROM contacts_push.outbox o"
-		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
-		" AND o.next_attempt_at > now()"
-		" AND o.status = 'pending' AND o.chatbot_id <> ALL ($1)",
-	1, {TEXTARRAYOID}},
+	/* the first $4 pending rows of chatbot $1 that are due, behind those of ($2, $3) */
+	[OUTBOX_READ_DUE] = {
+		READ_COLUMNS "FROM contacts_push.outbox o"
+		" WHERE o.next_attempt_at IS NOT NULL AND o.chatbot_id = $1"
+		" AND (o.next_attempt_at, o.seq) > ($2, $3)"
+		" AND o.next_attempt_at <= now() AND o.status = 'pending'"
+		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT $4",
+	4, {TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID}},
+
+	/*
+	 * the chatbots with rows that wait for another attempt, by hopping through the index:
+	 * whether some of them are due, and milliseconds until the next one is
+	 */
+	[OUTBOX_FIND_DUE] = {
+		"WITH RECURSIVE hop(chatbot_id, first) AS ("
+		"(SELECT o.chatbot_id, o.next_attempt_at FROM contacts_push.outbox o"
+		" WHERE o.next_attempt_at IS NOT NULL"
+		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1)"
+		" UNION ALL SELECT n.chatbot_id, n.next_attempt_at FROM hop h CROSS JOIN LATERAL ("
+		"SELECT o.chatbot_id, o.next_attempt_at FROM contacts_push.outbox o"
+		" WHERE o.next_attempt_at IS NOT NULL AND o.chatbot_id > h.chatbot_id"
+		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1) AS n)"
+		" SELECT h.chatbot_id, h.first <= now(), (SELECT"
+		" least(1e12, ceil(EXTRACT(epoch FROM o.next_attempt_at - now()) * 1000))::int8"
+		" FROM contacts_push.outbox o WHERE o.next_attempt_at IS NOT NULL"
+		" AND o.chatbot_id = h.chatbot_id AND o.next_attempt_at > now()"
+		" AND o.next_attempt_at < 'infinity'"
+		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1) FROM hop h",
+	0},
+
+	/* the pending rows among $1 */
+	[OUTBOX_READ_BY_SEQ] = {
+		READ_COLUMNS "FROM " LOOKED_UP("unnest($1) AS v(seq)", "p.status = 'pending'")
+		" ORDER BY o.seq",
+	1, {INT8ARRAYOID}},
+
+	/*
+	 * of the first $3 rows in the ranges $1[i] to $2[i], by range and by the chatbot for
+	 * which they are pending, NULL those that are not: the lowest and the highest, how
+	 * many, whether some were never sent, and whether that was $4 seconds ago
+	 */
+	[OUTBOX_LOOK] = {
+		"SELECT s.chatbot_id, min(s.seq), max(s.seq), count(*), bool_or(s.unsent),"
+		" bool_or(s.unsent AND s.settled_at < now() - make_interval(secs => $4))"
+		" FROM (SELECT r.place, o.* FROM unnest($1, $2) WITH ORDINALITY AS r(low, high, place)"
+		" CROSS JOIN LATERAL (SELECT p.seq,"
+		" CASE WHEN p.status = 'pending' AND (p.next_attempt_at <= now()) IS NOT FALSE"
+		" THEN p.chatbot_id END AS chatbot_id,"
+		" p.status = ANY ('{superseded,skipped,withdrawn}') AS unsent, p.settled_at"
+		" FROM contacts_push.outbox p WHERE p.seq >= r.low AND p.seq <= r.high"
+		" ORDER BY p.seq OFFSET 0) AS o LIMIT $3) AS s"
+		" GROUP BY s.place, s.chatbot_id",
+	4, {INT8ARRAYOID, INT8ARRAYOID, INT8OID, FLOAT8OID}},
+
+	/* the first number above $1 that a row has */
+	[OUTBOX_NEXT_SEQ] = {
+		"SELECT o.seq FROM contacts_push.outbox o WHERE o.seq > $1 ORDER BY o.seq LIMIT 1",
+	1, {INT8OID}},
+
+	/* where pending rows could be when that was last written down */
+	[OUTBOX_UNSETTLED] = {
+		"SELECT coalesce(lower(r.span), 1), coalesce(upper(r.span) - 1, 9223372036854775807)"
+		" FROM contacts_push_internal.worker_state w CROSS JOIN LATERAL unnest(w.unsettled) AS r(span)",
+	0},
 
 	/* whether the chatbots $1 have anything pending, where OUTBOX_POSITION says that it can be */
 	[OUTBOX_ANY_PENDING] = {
 		"SELECT EXISTS (SELECT FROM contacts_push_internal.worker_state w"
 		" CROSS JOIN LATERAL unnest(w.unsettled) AS r(span)"
-		" CROSS JOIN LATERAL (SELECT FROM contacts_push.outbox o"
-		" WHERE o.seq >= coalesce(lower(r.span), 1)"
-		" AND o.seq < coalesce(upper(r.span), 9223372036854775807)"
-		" AND o.status = 'pending' AND o.chatbot_id = ANY ($1) LIMIT 1) AS p)"
-		" OR EXISTS (SELECT FROM contacts_push.outbox o"
-		" WHERE (o.unconfirmed OR o.next_attempt_at IS NOT NULL)"
-		" AND o.status = 'pending' AND o.chatbot_id = ANY ($1))",
+		" CROSS JOIN LATERAL (SELECT p.chatbot_id FROM contacts_push.outbox p"
+		" WHERE p.seq >= coalesce(lower(r.span), 1)"
+		" AND p.seq < coalesce(upper(r.span), 9223372036854775807)"
+		" AND p.status = 'pending' AND p.next_attempt_at IS NULL OFFSET 0) AS o"
+		" WHERE o.chatbot_id = ANY ($1) OFFSET 0)"
+		" OR EXISTS (SELECT FROM (SELECT p.chatbot_id FROM contacts_push.outbox p"
+		" WHERE p.next_attempt_at IS NOT NULL AND p.status = 'pending' OFFSET 0) AS o"
+		" WHERE o.chatbot_id = ANY ($1) OFFSET 0)",
 	1, {TEXTARRAYOID}},
 
 	/* the last value of the sequence behind seq; NULL: none was drawn */
 	[OUTBOX_HIGHEST_SEQ] = {
 		"SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)",
-	0},
-
-	/* the chatbots in the outbox, by hopping through the index */
-	[OUTBOX_CHATBOTS] = {
-		"WITH RECURSIVE hop(chatbot_id) AS ("
-		"(SELECT o.chatbot_id FROM contacts_push.outbox o ORDER BY o.chatbot_id LIMIT 1)"
-		" UNION ALL SELECT (SELECT o.chatbot_id FROM contacts_push.outbox o"
-		" WHERE o.chatbot_id > h.chatbot_id ORDER BY o.chatbot_id LIMIT 1)"
-		" FROM hop h WHERE h.chatbot_id IS NOT NULL)"
-		" SELECT chatbot_id FROM hop WHERE chatbot_id IS NOT NULL",
 	0},
 
 	/* all rows of the contacts ($1[i], $2[i]), in order */
@@ -370,16 +389,11 @@ static const struct
 		" FOR UPDATE SKIP LOCKED))",
 	3, {FLOAT8OID, INT8OID, INT8OID}},
 
-	/* which of $1 have no row in contacts_push.chatbot */
-	[OUTBOX_CHATBOT_MISSING] = {
-		"SELECT v.chatbot_id FROM unnest($1) AS v(chatbot_id)"
-		" WHERE NOT EXISTS (SELECT FROM contacts_push.chatbot c"
-		" WHERE c.chatbot_id = v.chatbot_id OFFSET 0)",
-	1, {TEXTARRAYOID}},
-
+	/* rows for the chatbots $1 that have none */
 	[OUTBOX_CHATBOT_ADD] = {
-		"INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ($1) ON CONFLICT DO NOTHING",
-	1, {TEXTOID}},
+		"INSERT INTO contacts_push.chatbot (chatbot_id)"
+		" SELECT v.chatbot_id FROM unnest($1) AS v(chatbot_id) ON CONFLICT DO NOTHING",
+	1, {TEXTARRAYOID}},
 
 	/*
 	 * of each chatbot that has a pause, and of those among $1, the milliseconds that are
@@ -390,8 +404,11 @@ static const struct
 		"SELECT c.chatbot_id, CASE WHEN c.paused_until = 'infinity' THEN -1"
 		" WHEN c.paused_until <= clock_timestamp() THEN 0 WHEN c.paused_until IS NOT NULL THEN"
 		" least(1e15, ceil(EXTRACT(epoch FROM c.paused_until - clock_timestamp()) * 1000))"
-		" END::int8, c.pause_reason, c.pause_kind FROM contacts_push.chatbot c"
-		" WHERE c.paused_until IS NOT NULL OR c.chatbot_id = ANY ($1)",
+		" END::int8, c.pause_reason, c.pause_kind FROM ("
+		"SELECT k.* FROM contacts_push.chatbot k WHERE k.paused_until IS NOT NULL"
+		" UNION ALL SELECT n.* FROM unnest($1) AS v(chatbot_id)"
+		" CROSS JOIN LATERAL (SELECT k.* FROM contacts_push.chatbot k"
+		" WHERE k.chatbot_id = v.chatbot_id AND k.paused_until IS NULL OFFSET 0) AS n) AS c",
 	1, {TEXTARRAYOID}},
 
 	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in $1 */

@@ -1,13 +1,11 @@
 /*
  * claim.c
- *		Taking up what is pending.
+ *		Taking up rows that have been read.
  *
- * Rows are read in the order of their numbers above a mark, once.  What
- * is passed over is remembered: rows whose chatbot has enough to do or is paused
- * in the chatbot's own ranges, numbers of transactions that were open in gaps.c.
- * So the cost does not depend on how many rows are settled, and no row is missed.
- *
- * A contact with several intents is left to intents.c before any of them is sent.
+ * Which rows are read is for reading.c.  A row that is read for a chatbot that
+ * has enough to do, or is paused, is passed over and remembered in the chatbot's own
+ * ranges.  A contact with several intents is left to intents.c before any of them is
+ * sent.
  */
 #include "postgres.h"
 
@@ -23,15 +21,11 @@
 #include "utils/memutils.h"
 #include "worker/charges.h"
 #include "worker/claim.h"
-#include "worker/gaps.h"
 #include "worker/intents.h"
 #include "worker/outcome.h"
 #include "worker/pause.h"
 #include "worker/recover.h"
 #include "worker/settle.h"
-
-/* Rows read by one statement: more would keep answers waiting too long. */
-#define ROWS_A_READ 1000
 
 /* JSON kept in memory, but for what one read brings beyond it. */
 #define MAX_WINDOW_BYTES (16 * 1024 * 1024)
@@ -46,18 +40,8 @@
 /* Batches taken up in advance for each request that may be under way. */
 #define BATCHES_A_SLOT 2
 
-/* Numbers below the mark are looked at again that often, against what was written
- * there by hand. */
-#define SWEEP_US (INT64CONST(3600) * 1000 * 1000)
-
 /* Rows found locked are tried again after that. */
 #define LOCKED_RETRY_US (INT64CONST(1000) * 1000)
-
-/* While all known chatbots are busy, unknown ones are looked for that often. */
-#define DISCOVERY_US (INT64CONST(1000) * 1000)
-
-/* Reads above the mark in one pass; answers wait no longer than they take. */
-#define TAIL_READS 8
 
 typedef struct LockedRow
 {
@@ -65,19 +49,14 @@ typedef struct LockedRow
 	int64		seq;
 } LockedRow;
 
-static int64 mark = 0;			/* everything up to here has been read or passed */
-static bool tail_read = false;	/* nothing was visible above it */
 static int64 *doubtful;			/* seqs that others may have sent, found by the read under way */
 static int	ndoubtful;
 static List *loaded_unconfirmed = NIL;	/* of Contact *, by the read under way */
 static List *locked_rows = NIL; /* of LockedRow * */
 static int64 locked_retry_at = 0;
-static int64 next_sweep_at = 0;
-static int64 next_due_at = PG_INT64_MAX;
-static int64 next_discovery_at = 0;
 
-static bool
-can_take(const Chatbot *chatbot)
+bool
+claim_has_room(const Chatbot *chatbot)
 {
 	int			enough = settings_max_concurrent_requests * settings_batch_size * BATCHES_A_SLOT;
 
@@ -85,40 +64,6 @@ can_take(const Chatbot *chatbot)
 		return false;
 	return chatbot->contacts == 0 ||
 		(chatbot->contacts < enough && window_bytes() < MAX_WINDOW_BYTES);
-}
-
-/* The chatbots whose contacts the next read leaves out, as its first argument. */
-static Datum
-skip_list(void)
-{
-	List	   *chatbots = window_chatbots();
-	char	  **ids = palloc(Max(list_length(chatbots), 1) * sizeof(char *));
-	int			n = 0;
-	ListCell   *cell;
-
-	foreach(cell, chatbots)
-	{
-		Chatbot    *chatbot = lfirst(cell);
-
-		chatbot->skipped = !can_take(chatbot);
-		if (chatbot->skipped)
-			ids[n++] = chatbot->id;
-	}
-	return outbox_text_array(ids, n);
-}
-
-static Datum
-paused_list(void)
-{
-	List	   *chatbots = window_chatbots();
-	char	  **ids = palloc(Max(list_length(chatbots), 1) * sizeof(char *));
-	int			n = 0;
-	ListCell   *cell;
-
-	foreach(cell, chatbots)
-		if (pause_is_on(lfirst(cell)))
-			ids[n++] = ((Chatbot *) lfirst(cell))->id;
-	return outbox_text_array(ids, n);
 }
 
 void
@@ -134,8 +79,8 @@ claim_locked(Chatbot *chatbot, int64 seq)
 	MemoryContextSwitchTo(old);
 }
 
-static void
-release_locked(void)
+void
+claim_release_locked(void)
 {
 	ListCell   *cell;
 
@@ -149,6 +94,12 @@ release_locked(void)
 	}
 	list_free_deep(locked_rows);
 	locked_rows = NIL;
+}
+
+int64
+claim_locked_retry_at(void)
+{
+	return locked_rows == NIL ? PG_INT64_MAX : locked_retry_at;
 }
 
 static void
@@ -216,10 +167,10 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 }
 
 /*
- * Row i of the last read: takes it up, or remembers where it was.  looked_at: its
- * contact's other intents need no look any more.
+ * Row i of the last read: takes it up, or remembers where it was and returns false.
+ * looked_at: its contact's other intents need no look any more.
  */
-static void
+static bool
 take_row(uint64 i, bool looked_at)
 {
 	int64		seq = outbox_get_int64(i, OUTBOX_SEQ);
@@ -230,15 +181,16 @@ take_row(uint64 i, bool looked_at)
 	/* A later attempt is found when it is due, a row in the window is known. */
 	if (!outbox_get_bool(i, OUTBOX_IS_PENDING) || outbox_get_bool(i, OUTBOX_IS_LATER) ||
 		window_find(seq))
-		return;
+		return true;
 	/* A dump that is being restored: its lineage may be known later only. */
-	if (outbox_get_bool(i, OUTBOX_IS_FOREIGN) && !outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED))
+	if ((outbox_get_bool(i, OUTBOX_IS_AHEAD) || outbox_get_bool(i, OUTBOX_IS_OLD)) &&
+		!outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED))
 		recover_note(seq);
 	chatbot = window_chatbot(outbox_get_text(i, OUTBOX_CHATBOT_ID));
-	if (chatbot->skipped)
+	if (!claim_has_room(chatbot))
 	{
 		ranges_add(&chatbot->waiting, seq, seq);
-		return;
+		return false;
 	}
 	external_id = outbox_get_text(i, OUTBOX_EXTERNAL_ID);
 	(void) outbox_get(i, OUTBOX_CONTACT, &withdrawal);
@@ -248,6 +200,7 @@ take_row(uint64 i, bool looked_at)
 		intents_note(chatbot, external_id);
 	else
 		load_row(i, chatbot, external_id);
+	return true;
 }
 
 /* It has failed alone. */
@@ -289,293 +242,28 @@ hand_over_unconfirmed(void)
 	}
 }
 
-static void
-take_rows(uint64 n, bool looked_at)
+uint64
+claim_rows(uint64 n, bool looked_at)
 {
+	uint64		passed_over = 0;
+
 	doubtful = palloc(Max(n, 1) * sizeof(int64));
 	ndoubtful = 0;
 	for (uint64 i = 0; i < n; i++)
-		take_row(i, looked_at);
+		passed_over += !take_row(i, looked_at);
 	hand_over_unconfirmed();
 	/* The next worker has to know it, too. */
 	if (settle_mark_unconfirmed(doubtful, ndoubtful, 0,
 								"it may have been sent from elsewhere, or by an earlier worker") == (uint64) ndoubtful)
 		for (int i = 0; i < ndoubtful; i++)
 			recover_forget(doubtful[i]);
-}
-
-/* ---- reads ---- */
-
-/* True if there may be more above the mark for somebody who has room. */
-static bool
-read_tail(void)
-{
-	Datum		values[3] = {skip_list(), Int64GetDatum(mark), Int64GetDatum(ROWS_A_READ)};
-	Ranges		passed = {0};
-	uint64		n = outbox_run(OUTBOX_READ_TAIL, values, NULL);
-
-	for (uint64 i = 0; i < n; i++)
-	{
-		int64		seq = outbox_get_int64(i, OUTBOX_SEQ);
-
-		if (seq > mark + 1)
-			ranges_add(&passed, mark + 1, seq - 1);
-		mark = seq;
-	}
-	take_rows(n, false);
-	gaps_add(&passed, worker.outbox);
-	tail_read = n < ROWS_A_READ;
-	return !tail_read;
-}
-
-/* Has every chatbot with something pending in the ranges look there again. */
-static void
-find_in(const Ranges *ranges)
-{
-	int64		low[RANGES_MAX];
-	int64		high[RANGES_MAX];
-	Datum		values[2];
-	uint64		n;
-
-	for (int i = 0; i < ranges->n; i++)
-	{
-		low[i] = ranges->range[i].low;
-		high[i] = ranges->range[i].high;
-	}
-	values[0] = outbox_int8_array(low, ranges->n);
-	values[1] = outbox_int8_array(high, ranges->n);
-	n = outbox_run(OUTBOX_FIND_PENDING, values, NULL);
-	for (uint64 i = 0; i < n; i++)
-		ranges_add(&window_chatbot(outbox_get_text(i, 1))->waiting,
-				   outbox_get_int64(i, 2), outbox_get_int64(i, 3));
-}
-
-static void
-read_gaps(void)
-{
-	Ranges		appeared;
-
-	if (gaps_check(&appeared))
-		find_in(&appeared);
-}
-
-/* The next rows of what a chatbot has waiting. */
-static void
-read_waiting(Chatbot *chatbot)
-{
-	Range		range = chatbot->waiting.range[0];
-	Datum		values[5] = {
-		skip_list(),
-		CStringGetTextDatum(chatbot->id),
-		Int64GetDatum(range.low),
-		Int64GetDatum(range.high),
-		Int64GetDatum(ROWS_A_READ)
-	};
-	uint64		n = outbox_run(OUTBOX_READ_SPAN, values, NULL);
-
-	ranges_remove_up_to(&chatbot->waiting,
-						n < ROWS_A_READ ? range.high : outbox_get_int64(n - 1, OUTBOX_SEQ));
-	take_rows(n, false);
-}
-
-static void
-read_due(void)
-{
-	Datum		values[2] = {skip_list(), Int64GetDatum(ROWS_A_READ)};
-	Datum		paused = paused_list();
-	bool		isnull;
-	int64		left_ms;
-
-	take_rows(outbox_run(OUTBOX_READ_DUE, values, NULL), false);
-	outbox_run(OUTBOX_NEXT_DUE, &paused, NULL);
-	left_ms = DatumGetInt64(outbox_get(0, 1, &isnull));
-	next_due_at = isnull ? PG_INT64_MAX : clock_us() + left_ms * 1000;
-}
-
-/* Looks at everything up to the mark again. */
-static void
-sweep(void)
-{
-	Ranges		all = {0};
-
-	if (next_sweep_at > clock_us())
-		return;
-	if (mark > 0)
-	{
-		ranges_add(&all, 1, mark);
-		find_in(&all);
-	}
-	next_sweep_at = clock_us() + SWEEP_US;
+	return passed_over;
 }
 
 void
 claim_by_seq(const int64 *seqs, int n, bool looked_at)
 {
-	Datum		values[2] = {skip_list(), outbox_int8_array(seqs, n)};
+	Datum		value = outbox_int8_array(seqs, n);
 
-	take_rows(outbox_run(OUTBOX_READ_BY_SEQ, values, NULL), looked_at);
-}
-
-/* Each chatbot that has room takes from what it has waiting. */
-static void
-read_all_waiting(void)
-{
-	ListCell   *cell;
-
-	foreach(cell, window_chatbots())
-	{
-		Chatbot    *chatbot = lfirst(cell);
-
-		if (chatbot->waiting.n > 0 && can_take(chatbot))
-			read_waiting(chatbot);
-	}
-}
-
-/*
- * Whether there can be something above the mark for somebody who has room.  A
- * chatbot that is not known yet has room, so the outbox is asked for such when
- * all others are busy or paused; while some are busy there is another pass soon,
- * and that need not be done in each.
- */
-static bool
-tail_is_wanted(void)
-{
-	int			known = list_length(window_chatbots());
-	bool		busy = false;
-	ListCell   *cell;
-	uint64		n;
-
-	foreach(cell, window_chatbots())
-	{
-		if (can_take(lfirst(cell)))
-			return true;
-		busy |= !pause_is_on(lfirst(cell));
-	}
-	if (busy && next_discovery_at > clock_us())
-		return false;
-	next_discovery_at = clock_us() + DISCOVERY_US;
-	n = outbox_run(OUTBOX_CHATBOTS, NULL, NULL);
-	for (uint64 i = 0; i < n; i++)
-		(void) window_chatbot(outbox_get_text(i, 1));
-	return list_length(window_chatbots()) > known;
-}
-
-bool
-claim_pending(void)
-{
-	ListCell   *cell;
-	bool		more = false;
-
-	if (!settings_enabled)
-		return false;
-	release_locked();
-	sweep();
-	read_due();
-	read_gaps();
-	read_all_waiting();
-	for (int i = 0; i < TAIL_READS; i++)
-	{
-		more = tail_is_wanted() && read_tail();
-		if (!more)
-			break;
-	}
-	read_gaps();
-	intents_look();
-	foreach(cell, window_chatbots())
-	{
-		Chatbot    *chatbot = lfirst(cell);
-
-		more |= chatbot->waiting.n > 0 && can_take(chatbot);
-	}
-	return more;
-}
-
-int64
-claim_timeout_ms(void)
-{
-	int64		at = Min(next_due_at, next_sweep_at);
-	int64		left;
-	ListCell   *cell;
-
-	if (!settings_enabled)
-		return -1;
-	if (locked_rows != NIL)
-		at = Min(at, locked_retry_at);
-	foreach(cell, window_chatbots())
-		if (pause_is_on(lfirst(cell)))
-			at = Min(at, ((Chatbot *) lfirst(cell))->paused_until);
-	if (gaps_timeout_ms() >= 0)
-		at = Min(at, clock_us() + gaps_timeout_ms() * 1000);
-	left = at - clock_us();
-	return left <= 0 ? 0 : (left + 999) / 1000;
-}
-
-bool
-claim_all_settled(void)
-{
-	bool		all_paused = true;
-	ListCell   *cell;
-
-	if (!settings_enabled || locked_rows != NIL || next_due_at != PG_INT64_MAX ||
-		intents_are_noted())
-		return false;
-	foreach(cell, window_chatbots())
-	{
-		Chatbot    *chatbot = lfirst(cell);
-
-		if (pause_is_on(chatbot))
-			continue;
-		all_paused = false;
-		if (chatbot->contacts > 0 || chatbot->waiting.n > 0)
-			return false;
-	}
-	return tail_read || all_paused;
-}
-
-bool
-claim_has_paused(void)
-{
-	ListCell   *cell;
-
-	foreach(cell, window_chatbots())
-		if (pause_is_on(lfirst(cell)))
-		{
-			Datum		paused = paused_list();
-
-			outbox_run(OUTBOX_ANY_PENDING, &paused, NULL);
-			return outbox_get_bool(0, 1);
-		}
-	return false;
-}
-
-void
-claim_begin(void)
-{
-	Ranges		all = {0};
-
-	outbox_run(OUTBOX_HIGHEST_SEQ, NULL, NULL);
-	mark = outbox_get_int64(0, 1);
-	next_sweep_at = clock_us() + SWEEP_US;
-	if (mark == 0)
-		return;
-	ranges_add(&all, 1, mark);
-	find_in(&all);
-	gaps_add(&all, worker.outbox);
-}
-
-int64
-claim_position(void)
-{
-	return mark;
-}
-
-bool
-claim_numbers_restarted(void)
-{
-	static int64 highest = 0;
-	int64		before = highest;
-
-	outbox_run(OUTBOX_HIGHEST_SEQ, NULL, NULL);
-	highest = outbox_get_int64(0, 1);
-	return highest < before;
+	(void) claim_rows(outbox_run(OUTBOX_READ_BY_SEQ, &value, NULL), looked_at);
 }

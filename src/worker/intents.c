@@ -399,6 +399,21 @@ count_foreign(const Unsent *unsent, int by)
 		unsent->chatbot->tally.conflict += by;
 }
 
+static int
+compare_seqs(const void *a, const void *b)
+{
+	int64		left = *(const int64 *) a;
+	int64		right = *(const int64 *) b;
+
+	return left < right ? -1 : left > right;
+}
+
+static int
+compare_unsents(const ListCell *a, const ListCell *b)
+{
+	return compare_seqs(&((Unsent *) lfirst(a))->seq, &((Unsent *) lfirst(b))->seq);
+}
+
 /* Settles rows without sending them; those somebody holds locked come again. */
 static void
 write_unsent(List *unsents)
@@ -410,6 +425,7 @@ write_unsent(List *unsents)
 	Datum		values[3];
 	uint64		left;
 
+	list_sort(unsents, compare_unsents);
 	for (int i = 0; i < n; i++)
 	{
 		Unsent	   *unsent = list_nth(unsents, i);
@@ -426,12 +442,14 @@ write_unsent(List *unsents)
 		return;
 	left = outbox_run(OUTBOX_STILL_PENDING, values, NULL);
 	for (uint64 i = 0; i < left; i++)
-		for (int j = 0; j < n; j++)
-			if (seqs[j] == outbox_get_int64(i, 1))
-			{
-				count_foreign(list_nth(unsents, j), -1);
-				claim_locked(((Unsent *) list_nth(unsents, j))->chatbot, seqs[j]);
-			}
+	{
+		int64		seq = outbox_get_int64(i, 1);
+		int64	   *at = bsearch(&seq, seqs, n, sizeof(int64), compare_seqs);
+		Unsent	   *unsent = list_nth(unsents, at - seqs);
+
+		count_foreign(unsent, -1);
+		claim_locked(unsent->chatbot, seq);
+	}
 }
 
 /* Remembers which of these are still to make way, somebody holds them locked. */

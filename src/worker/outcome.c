@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker/charges.h"
+#include "worker/due.h"
 #include "worker/intents.h"
 #include "worker/outcome.h"
 #include "worker/owners.h"
@@ -144,7 +145,10 @@ find_unwritten(Batch *batch, uint64 written)
 		Contact    *contact = window_find(outbox_get_int64(i, 1));
 
 		if (!contact->written)
+		{
+			contact->is_behind = true;
 			still = lappend(still, contact);
+		}
 	}
 	return still;
 }
@@ -199,8 +203,11 @@ let_go(Batch *batch, uint64 written)
 	{
 		Contact    *contact = batch->contacts[i];
 
-		if (still != NIL && list_member_ptr(still, contact))
+		if (contact->is_behind)
+		{
+			contact->is_behind = false;
 			continue;
+		}
 		if (contact->written)
 			count(contact);
 		if (contact->look_again && !contact->written && may_exist(contact))
@@ -252,6 +259,7 @@ write_put_off(Contact *contact)
 	make_batch(&batch, 1);
 	add_to_batch(&batch, contact);
 	let_go(&batch, outbox_run(OUTBOX_CHARGE, values, nulls));
+	due_changed();
 }
 
 /* Adds what was settled to the chatbot's row, or notes it where somebody holds that. */
@@ -269,7 +277,11 @@ write_tally(Chatbot *chatbot)
 	if (memcmp(tally, &none, sizeof(none)) == 0)
 		return;
 	if (outbox_run(OUTBOX_CHATBOT_COUNT, values, NULL) == 0)
+	{
 		outbox_run(OUTBOX_TALLY, values, NULL);
+		/* or it has been deleted */
+		chatbot->has_row = false;
+	}
 	*tally = none;
 }
 

@@ -13,9 +13,8 @@
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "worker/claim.h"
-#include "worker/gaps.h"
 #include "worker/position.h"
+#include "worker/reading.h"
 
 /* It is written that often. */
 #define POSITION_US (INT64CONST(1000) * 1000)
@@ -37,7 +36,9 @@ position_write(void)
 	ListCell   *cell;
 	Datum		value;
 
-	gaps_collect(&unsettled);
+	if (written && clock_us() - written_at < POSITION_US)
+		return false;
+	reading_collect(&unsettled);
 	foreach(cell, window_chatbots())
 		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->waiting);
 	if (window_bounds(&low, &high))
@@ -47,11 +48,9 @@ position_write(void)
 	for (int i = 0; i < unsettled.n; i++)
 		appendStringInfo(&text, "[" INT64_FORMAT "," INT64_FORMAT "],",
 						 unsettled.range[i].low, unsettled.range[i].high);
-	appendStringInfo(&text, "(" INT64_FORMAT ",)}", claim_position());
+	appendStringInfo(&text, "(" INT64_FORMAT ",)}", reading_position());
 	if (written && strcmp(written, text.data) == 0)
 		return true;
-	if (written && clock_us() - written_at < POSITION_US)
-		return false;
 	value = CStringGetTextDatum(text.data);
 	if (outbox_run(OUTBOX_POSITION, &value, NULL) == 0)
 		return false;			/* somebody holds it locked */

@@ -33,6 +33,12 @@
  */
 #define MAX_ANSWER_COST (REPLY_MAX_COST / 2)
 
+/*
+ * While the budget of a key is used up for no longer, the chatbots that had it last are
+ * not asked for their keys.
+ */
+#define SHORT_DELAY_US (INT64CONST(1000) * 1000)
+
 /* What a request that is being put together has to keep within. */
 typedef struct Filling
 {
@@ -49,6 +55,9 @@ static int64 next_departure = PG_INT64_MAX;
 
 /* The same, of those that the budget of their key keeps. */
 static int64 next_in_budget = PG_INT64_MAX;
+
+/* The key whose budget is used up for a moment; 0: none is known. */
+static uint64 key_used_up = 0;
 
 /* isolation.c's question, of each contact that would go into a request. */
 static bool
@@ -301,6 +310,7 @@ plan_request(Chatbot *chatbot)
 	char	   *key;
 
 	if ((isolation_waiting(chatbot->isolation) == 0 && !witness_is_wanted(chatbot)) ||
+		(key_used_up != 0 && chatbot->key_hash == key_used_up) ||
 		is_being_probed(chatbot) ||
 		(chatbot->pause != PAUSE_NONE && !has_come(chatbot->paused_until)) ||
 		!has_come(chatbot->backoff.until))
@@ -312,10 +322,13 @@ plan_request(Chatbot *chatbot)
 		has_come(chatbot->paused_until);
 		return false;
 	}
-	key_hash = budget_key_hash(key);
+	chatbot->key_hash = key_hash = budget_key_hash(key);
 	delay = budget_try(key_hash);
 	if (delay > 0)
 	{
+		/* Whoever has been given another key must not wait for long. */
+		if (delay <= SHORT_DELAY_US)
+			key_used_up = key_hash;
 		next_in_budget = Min(next_in_budget, clock_us() + delay);
 		next_departure = Min(next_departure, next_in_budget);
 		return false;
@@ -343,6 +356,7 @@ send_plan(void)
 	bool		again = true;
 
 	next_departure = next_in_budget = PG_INT64_MAX;
+	key_used_up = 0;
 	if (!settings_enabled)
 		return false;
 	while (again)

@@ -90,14 +90,35 @@ typedef struct EmailEntry
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
+/* Chatbots by id. */
+typedef struct ChatbotEntry
+{
+	const char *id;
+	char		status;
+	Chatbot    *chatbot;
+} ChatbotEntry;
+
+#define SH_PREFIX by_id
+#define SH_ELEMENT_TYPE ChatbotEntry
+#define SH_KEY_TYPE const char *
+#define SH_KEY id
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key), strlen(key))
+#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
 /* Room for what a worker usually has; the tables grow. */
 #define INITIAL_CONTACTS 4096
+#define INITIAL_CHATBOTS 16
 
 static MemoryContext context;
 static by_seq_hash *contacts_by_seq;
 static by_text_hash *contacts_by_id;
 static by_email_hash *queues_by_email;
-static List *chatbots = NIL;
+static by_id_hash *chatbots_by_id;
+static List *chatbots = NIL;	/* in the order in which they came */
 static int64 total_bytes = 0;
 
 void
@@ -108,6 +129,7 @@ window_create(void)
 	contacts_by_seq = by_seq_create(context, INITIAL_CONTACTS, NULL);
 	contacts_by_id = by_text_create(context, INITIAL_CONTACTS, NULL);
 	queues_by_email = by_email_create(context, INITIAL_CONTACTS, NULL);
+	chatbots_by_id = by_id_create(context, INITIAL_CHATBOTS, NULL);
 }
 
 char *
@@ -120,15 +142,12 @@ Chatbot *
 window_chatbot(const char *id)
 {
 	MemoryContext old;
+	ChatbotEntry *entry = by_id_lookup(chatbots_by_id, id);
 	Chatbot    *chatbot;
-	ListCell   *cell;
+	bool		found;
 
-	foreach(cell, chatbots)
-	{
-		chatbot = lfirst(cell);
-		if (strcmp(chatbot->id, id) == 0)
-			return chatbot;
-	}
+	if (entry)
+		return entry->chatbot;
 	old = MemoryContextSwitchTo(context);
 	chatbot = palloc0(sizeof(Chatbot));
 	chatbot->id = pstrdup(id);
@@ -140,7 +159,10 @@ window_chatbot(const char *id)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
+	chatbot->due_after = DT_NOBEGIN;
+	chatbot->next_due_at = PG_INT64_MAX;
 	chatbots = lappend(chatbots, chatbot);
+	by_id_insert(chatbots_by_id, chatbot->id, &found)->chatbot = chatbot;
 	MemoryContextSwitchTo(old);
 	return chatbot;
 }

@@ -50,6 +50,10 @@ typedef struct Chatbot
 	char	   *id_utf8;
 	Isolation  *isolation;		/* of the contacts in the window */
 	Ranges		waiting;		/* seqs of rows that were passed over */
+	bool		due;			/* rows of another attempt are due and have not been read */
+	TimestampTz due_after;		/* those up to here, and of this time up to due_after_seq, have */
+	int64		due_after_seq;
+	int64		next_due_at;	/* clock_us() when others will be; INT64_MAX: none */
 	int			contacts;		/* in the window, but for those held */
 	int64		bytes;			/* of their JSON */
 	int			requests;		/* under way */
@@ -90,7 +94,7 @@ typedef struct Chatbot
 	Attributes	attributes;
 	bool		attributes_changed; /* contacts_push.chatbot does not say so yet */
 	bool		has_row;		/* in contacts_push.chatbot */
-	bool		skipped;		/* the read under way leaves its contacts out */
+	uint64		key_hash;		/* of the key that was last looked up; 0: none was */
 } Chatbot;
 
 /* Where a contact in the window is. */
@@ -135,6 +139,7 @@ typedef struct Contact
 	/* while CONTACT_SETTLING */
 	int64		request_id;		/* that was answered; 0: it was not sent */
 	bool		written;
+	bool		is_behind;		/* its row is pending after all; it stays here */
 	OutcomeKind outcome;
 	int			http_status;	/* 0: none */
 	char	   *text;			/* contact id, or error */

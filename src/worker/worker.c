@@ -34,13 +34,13 @@
 #include "utils/memutils.h"
 #include "utils/timeout.h"
 #include "utils/timestamp.h"
-#include "worker/claim.h"
-#include "worker/gaps.h"
+#include "worker/due.h"
 #include "worker/intents.h"
 #include "worker/outcome.h"
 #include "worker/pause.h"
 #include "worker/position.h"
 #include "worker/prune.h"
+#include "worker/reading.h"
 #include "worker/recover.h"
 #include "worker/refusals.h"
 #include "worker/send.h"
@@ -220,44 +220,68 @@ wait_for_fence(void)
 	}
 }
 
+/* Adds a list of chatbots. */
 static void
-add_chatbot(void *arg)
+add_rows(void *arg)
 {
-	Datum		value = CStringGetTextDatum(((Chatbot *) arg)->id);
+	List	   *chatbots = arg;
+	char	  **ids = palloc(list_length(chatbots) * sizeof(char *));
+	Datum		value;
 
+	for (int i = 0; i < list_length(chatbots); i++)
+		ids[i] = ((Chatbot *) list_nth(chatbots, i))->id;
+	value = outbox_text_array(ids, list_length(chatbots));
 	outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
-	/* what was settled while it had none */
+	/* what was settled while they had none */
 	outbox_run(OUTBOX_FOLD_TALLY, NULL, NULL);
 }
 
+/* Those among the chatbots that have no row in contacts_push.chatbot, as far as is known. */
+static List *
+without_row(void)
+{
+	List	   *chatbots = NIL;
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+		if (!((Chatbot *) lfirst(cell))->has_row)
+			chatbots = lappend(chatbots, lfirst(cell));
+	return chatbots;
+}
+
 /*
- * Gives chatbots a row in contacts_push.chatbot.  Somebody may be adding the same in
- * a transaction that stays open: that is not waited for, and tried again later.
+ * Gives chatbots a row in contacts_push.chatbot: all at once, or if that fails one by
+ * one.  Somebody may be adding the same in a transaction that stays open: that is not
+ * waited for, and tried again later.
  */
 static void
 add_chatbots(void)
 {
 	static int64 next_try_at = 0;
+	List	   *chatbots;
+	bool		all;
+	char	   *reason;
 	ListCell   *cell;
 
 	if (next_try_at > clock_us() || ShutdownRequestPending)
 		return;
-	foreach(cell, window_chatbots())
+	chatbots = without_row();
+	if (chatbots == NIL)
+		return;
+	begin_pass(false);
+	/* Not PGC_S_OVERRIDE: that would outlive the transaction. */
+	(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	all = try_run(add_rows, chatbots, &reason);
+	foreach(cell, chatbots)
 	{
 		Chatbot    *chatbot = lfirst(cell);
-		char	   *reason;
 
-		if (chatbot->has_row)
-			continue;
-		begin_pass(false);
-		/* Not PGC_S_OVERRIDE: that would outlive the transaction. */
-		(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
-		chatbot->has_row = try_run(add_chatbot, chatbot, &reason);
-		end_pass();
+		chatbot->has_row = all || try_run(add_rows, list_make1(chatbot), &reason);
 		if (!chatbot->has_row)
 			next_try_at = clock_us() + BEHIND_MS * INT64CONST(1000);
 	}
+	end_pass();
 }
 
 static bool
@@ -274,6 +298,7 @@ static int64
 pass(bool tidy)
 {
 	static uint64 flush_answered = 0;
+	static uint64 flush_known = 0;
 	uint64		ticket = shared_flush_wanted();
 	int64		timeout = SLOW_POLL_MS;
 	int64		next;
@@ -282,8 +307,9 @@ pass(bool tidy)
 	bool		idle;
 	bool		settled = false;
 
+	shared_report_activity(SHARED_RECORDING);
 	begin_pass(has_answer());
-	if (recover_is_due() || (tidy && claim_numbers_restarted()))
+	if (recover_is_due() || (tidy && reading_numbers_restarted()))
 	{
 		/* A dump is being restored here, or the numbers have begun anew. */
 		shared_tell_exit(SHARED_EXIT_RESTART);
@@ -299,20 +325,27 @@ pass(bool tidy)
 	worker.reloaded = false;
 	settle_answers();
 	outcome_write();
-	more = !ShutdownRequestPending && claim_pending();
+	shared_report_activity(SHARED_READING);
+	if (ticket != flush_known)
+		reading_flush();
+	flush_known = ticket;
+	more = !ShutdownRequestPending && reading_claim();
 	refusals_settle_idle();
 	outcome_write();
+	shared_report_activity(SHARED_PLANNING);
 	if (!ShutdownRequestPending)
 		send_plan();
 	if (tidy)
 	{
+		shared_report_activity(SHARED_TIDYING);
 		prune();
 		recover_end_doubt();
 	}
 	position_is_behind = !position_write();
-	idle = claim_all_settled();
+	idle = reading_all_settled();
 	if (idle && ticket != flush_answered)
-		settled = !claim_has_paused();
+		settled = !reading_has_paused();
+	shared_report_activity(SHARED_COMMITTING);
 	end_pass();
 	pgstat_report_activity(STATE_IDLE, NULL);
 
@@ -320,6 +353,7 @@ pass(bool tidy)
 	if (!ShutdownRequestPending && !ProcDiePending)
 		send_planned();
 	add_chatbots();
+	shared_report_activity(SHARED_IDLE);
 	trouble_forget();
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
 				  worker.last_key_hash);
@@ -334,7 +368,7 @@ pass(bool tidy)
 	next = send_timeout_ms();
 	if (next >= 0)
 		timeout = Min(timeout, next);
-	next = claim_timeout_ms();
+	next = reading_timeout_ms();
 	if (next >= 0)
 		timeout = Min(timeout, next);
 	return timeout;
@@ -422,7 +456,7 @@ run(void)
 			shut_down();
 		if (woken)
 		{
-			gaps_woken();
+			reading_woken();
 			due = Min(due, !send_is_throttled() ? 0 :
 					  passed_at + THROTTLED_PASS_MS * INT64CONST(1000));
 		}
@@ -431,7 +465,11 @@ run(void)
 			bool		tidy = prune_at <= clock_us();
 
 			if (tidy)
+			{
+				/* Somebody may have written a time by hand. */
+				due_changed();
 				prune_at = clock_us() + SLOW_POLL_MS * INT64CONST(1000);
+			}
 			timeout = pass(tidy);
 			passed_at = clock_us();
 			due = passed_at + timeout * 1000;
@@ -508,12 +546,13 @@ contacts_push_worker_main(Datum main_arg)
 	end_pass();
 	wait_for_fence();
 	prepare();
+	shared_report_activity(SHARED_RECOVERING);
 	begin_pass(false);
 	pause_read_all();
 	/* as after a reload: the restart may have brought another key */
 	worker.reloaded = true;
 	recover();
-	claim_begin();
+	reading_begin();
 	end_pass();
 	run();
 }

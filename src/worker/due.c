@@ -1,0 +1,107 @@
+/*
+ * due.c
+ *		Rows that wait for another attempt, and when they are due.
+ *
+ * A small index has them, by chatbot and time; so what is paused costs nothing, and
+ * those of one chatbot are not read for another.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "store/outbox.h"
+#include "util/clock.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "worker/claim.h"
+#include "worker/due.h"
+
+/* Rows read by one statement: more would keep answers waiting too long. */
+#define ROWS_A_READ 1000
+
+static bool unknown = true;		/* rows may be due of which nothing is known */
+static int64 next_at = PG_INT64_MAX;
+
+void
+due_changed(void)
+{
+	unknown = true;
+}
+
+/* Finds out who has rows that are due, and when there will be others. */
+static void
+look_for_due(void)
+{
+	uint64		n;
+	ListCell   *cell;
+
+	unknown = false;
+	next_at = PG_INT64_MAX;
+	foreach(cell, window_chatbots())
+		((Chatbot *) lfirst(cell))->next_due_at = PG_INT64_MAX;
+	n = outbox_run(OUTBOX_FIND_DUE, NULL, NULL);
+	for (uint64 i = 0; i < n; i++)
+	{
+		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 1));
+		bool		isnull;
+		int64		left_ms = DatumGetInt64(outbox_get(i, 3, &isnull));
+
+		chatbot->due |= outbox_get_bool(i, 2);
+		chatbot->next_due_at = isnull ? PG_INT64_MAX : clock_us() + left_ms * 1000;
+		next_at = Min(next_at, chatbot->next_due_at);
+	}
+}
+
+/* Reads a chatbot's next rows that are due; after the last it begins anew some day. */
+static void
+read_due_of(Chatbot *chatbot)
+{
+	Datum		values[4] = {
+		CStringGetTextDatum(chatbot->id), TimestampTzGetDatum(chatbot->due_after),
+		Int64GetDatum(chatbot->due_after_seq), Int64GetDatum(ROWS_A_READ)
+	};
+	uint64		n = outbox_run(OUTBOX_READ_DUE, values, NULL);
+
+	chatbot->due = n == ROWS_A_READ;
+	chatbot->due_after = DT_NOBEGIN;
+	chatbot->due_after_seq = 0;
+	if (chatbot->due)
+	{
+		bool		isnull;
+
+		chatbot->due_after = DatumGetTimestampTz(outbox_get(n - 1, OUTBOX_NEXT_ATTEMPT_AT, &isnull));
+		chatbot->due_after_seq = outbox_get_int64(n - 1, OUTBOX_SEQ);
+	}
+	(void) claim_rows(n, false);
+}
+
+bool
+due_read(void)
+{
+	bool		more = false;
+	ListCell   *cell;
+
+	if (unknown || next_at <= clock_us())
+		look_for_due();
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (!chatbot->due || !claim_has_room(chatbot))
+			continue;
+		read_due_of(chatbot);
+		more |= chatbot->due && claim_has_room(chatbot);
+	}
+	return more;
+}
+
+int64
+due_next_at(void)
+{
+	return unknown ? 0 : next_at;
+}
+
+bool
+due_exists(const Chatbot *chatbot)
+{
+	return chatbot->due || chatbot->next_due_at != PG_INT64_MAX;
+}
