@@ -36,7 +36,7 @@ END
 }
 
 # First, that these would be seen
-my $session = $node->background_psql('postgres');
+my $session = open_session($node);
 my $pid = $session->query_safe('SELECT pg_backend_pid()');
 is(open_things("a.pid = $pid"), '', 'an idle session has nothing open');
 $session->query_safe('BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM contacts_push.outbox');

@@ -38,7 +38,7 @@ sub status_of
 my $slowest = 0;
 for my $level ('READ COMMITTED', 'REPEATABLE READ')
 {
-	my $writer = $node->background_psql('postgres');
+	my $writer = open_session($node);
 	my $settled = 0;
 	my $rounds = 25;
 	for my $round (1 .. $rounds)
@@ -65,7 +65,7 @@ for my $level ('READ COMMITTED', 'REPEATABLE READ')
 cmp_ok($slowest, '<', WELL_BELOW_THE_POLL, 'none was left until the worker looked by itself');
 
 # Numbers that never appear keep nobody, and those in savepoints do
-my $writer = $node->background_psql('postgres');
+my $writer = open_session($node);
 $writer->query_safe('BEGIN');
 $writer->query_safe(insert_of('undone'));
 $writer->query_safe('SAVEPOINT s');
@@ -83,7 +83,7 @@ is(status_of($_), '', "$_ is not there") for qw(undone undone2 kept);
 is(status_of('sub'), 'created', 'one of a subtransaction is created');
 
 # Many open at once, ended in the reverse order, some not at all
-my @writers = map { $node->background_psql('postgres') } 1 .. 8;
+my @writers = map { open_session($node) } 1 .. 8;
 for my $i (0 .. $#writers)
 {
 	$writers[$i]->query_safe('BEGIN');

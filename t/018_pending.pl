@@ -22,7 +22,7 @@ use constant ROUNDS => 25;
 
 my $fake = FakeChatbase->start;
 my $node = new_cluster('pending', $fake, extra => "max_prepared_transactions = 20\n");
-my @sessions = map { $node->background_psql('postgres') } 1 .. SESSIONS;
+my @sessions = map { open_session($node) } 1 .. SESSIONS;
 my (%committed, %undone, %prepared);
 my ($names, $transactions) = (0, 0);
 
@@ -184,6 +184,8 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM contacts_push.
 
 # One that was prepared before the server crashed, too.
 $sessions[0]->query_safe('BEGIN; ' . insert_sql('survivor') . q{; PREPARE TRANSACTION 'survivor'});
+# each of them a last query, for those that have had none for longer than one may take
+$_->query_safe('SELECT 1') for @sessions;
 $_->quit for @sessions;
 $node->stop('immediate');
 $node->start;

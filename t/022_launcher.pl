@@ -118,7 +118,7 @@ sub commits_wake
 sub begin_flush
 {
 	my ($what, $database) = @_;
-	my $session = $node->background_psql($database);
+	my $session = open_session($node, $database);
 	$session->query_until(qr/^begun$/m,
 		"\\echo begun\nINSERT INTO flushed SELECT '$what', contacts_push.flush('1 hour');\n");
 	ok($node->poll_query_until($database,
@@ -213,7 +213,7 @@ $fake->always(delay_ms => FakeChatbase::HELD);
 $pid = worker_pid($node);
 insert_users($node, 'locked', 'l', 1, 5);
 ok(wait_until(sub { $fake->in_flight == 1 }), 'a request is under way');
-$session = $node->background_psql('postgres');
+$session = open_session($node);
 $session->query_safe('BEGIN; LOCK contacts_push.outbox, contacts_push.request');
 $fake->release;
 is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, " . PATIENCE . ' * 1000)'), 't',
@@ -227,7 +227,7 @@ ok($node->poll_query_until('postgres',
 
 # who is terminated has not failed, and who fails has
 terminations('terminated between passes', 0);
-$session = $node->background_psql('postgres');
+$session = open_session($node);
 $session->query_safe('BEGIN; LOCK contacts_push.outbox, contacts_push.request');
 terminations('terminated in a pass', 1);
 $session->query_safe('ROLLBACK');

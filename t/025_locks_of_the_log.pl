@@ -77,8 +77,7 @@ sub lock_table
 	my ($table) = @_;
 	my $what = "$table is locked";
 
-	my $operator = $node->background_psql('postgres');
-	$operator->set_query_timer_restart();
+	my $operator = open_session($node);
 	$operator->query_safe('BEGIN');
 	$fake->always(delay_ms => FakeChatbase::HELD);
 	insert_users($node, $_, "$table-sent-", 1, 10) for qw(same also);

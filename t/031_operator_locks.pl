@@ -70,8 +70,7 @@ END
 sub operator
 {
 	my (@statements) = @_;
-	my $session = $node->background_psql('postgres');
-	$session->set_query_timer_restart();
+	my $session = open_session($node);
 	$session->query_safe($_) for 'BEGIN', @statements;
 	return $session;
 }

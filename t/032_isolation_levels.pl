@@ -22,8 +22,7 @@ make_users($node, 'users', 'bot');
 for my $level ('REPEATABLE READ', 'SERIALIZABLE')
 {
 	my $chatbot_rows = "SELECT count(*) FROM contacts_push.outbox WHERE status = 'pending'";
-	my $application = $node->background_psql('postgres');
-	$application->set_query_timer_restart();
+	my $application = open_session($node);
 	# it dies of whatever is said, but a warning is what is expected here
 	$application->query_safe('SET client_min_messages = error');
 	for my $round (1 .. 10)

@@ -44,7 +44,7 @@ sub failures
 }
 
 # An index is made anew: who has said how long to wait waits so long, and goes on.
-my $operator = $node->background_psql('postgres');
+my $operator = open_session($node);
 $operator->query_safe('BEGIN');
 $operator->query_safe('REINDEX INDEX contacts_push.outbox_contact');
 my ($status, $stdout, $stderr) = $node->psql('postgres', "SET lock_timeout = '100ms'; " . users(1, 1));

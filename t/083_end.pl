@@ -12,9 +12,6 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-# An answer that comes after SIGTERM and within the second, if the machine is not too busy.
-use constant SOON_MS => 400;
-
 my $fake = FakeChatbase->start;
 my $node = new_cluster('end', $fake, init => { allows_streaming => 1 }, extra => "contacts_push.request_timeout = 1h\n");
 
@@ -39,12 +36,23 @@ sub waits_for_standby
 	return;
 }
 
-# One SIGTERM, by which the process has to end.
+# The answer to what is under way comes, and to all that is sent from now on.
+sub answer
+{
+	$fake->faults();
+	$fake->release;
+	return;
+}
+
+# One SIGTERM, by which the process has to end; the code is for what comes after it, and
+# within the second unless the machine is too busy.
 sub terminate
 {
-	my ($what) = @_;
+	my ($what, $meanwhile) = @_;
 	my $pid = worker_pid($node);
-	is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, @{[PATIENCE]} * 1000)"), 't', "$what: one SIGTERM ends it");
+	is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)"), 't', "$what: one SIGTERM");
+	$meanwhile->() if defined $meanwhile;
+	ok($node->poll_query_until('postgres', "SELECT count(*) = 0 FROM pg_stat_activity WHERE pid = $pid"), "$what: ends it");
 	return;
 }
 
@@ -68,44 +76,42 @@ ok(settled($node), 'without the standby all is settled');
 is(outcomes($node, 'intent'), 'created 10', 'what never left is created');
 
 # it is missing when an answer is recorded, which came after the signal
-$fake->always(delay_ms => SOON_MS);
+$fake->always(delay_ms => FakeChatbase::HELD);
 my $requests = $fake->stats->{requests};
 enqueue('answer', 10);
 ok(wait_until(sub { $fake->stats->{requests} > $requests && $fake->in_flight == 1 }), 'a request is under way');
 set_conf($node, synchronous_standby_names => 'missing');
-terminate('answer');
-$fake->faults();
+terminate('answer', \&answer);
 set_conf($node, synchronous_standby_names => '');
 ok(settled($node), 'all is settled');
 like(outcomes($node, 'answer'), qr/^(created|present) 10$/, 'as it was answered');
 is(held_matches($node, $fake, 'answer'), '', 'and is held');
 
 # it is missing when an answer is recorded, and the signal comes while that waits
-$fake->always(delay_ms => SOON_MS);
+$fake->always(delay_ms => FakeChatbase::HELD);
 $requests = $fake->stats->{requests};
 enqueue('recorded', 10);
 ok(wait_until(sub { $fake->stats->{requests} > $requests }), 'a request is under way');
 set_conf($node, synchronous_standby_names => 'missing');
+answer();
 waits_for_standby('recorded');
 $node->stop('fast');
 pass('a fast shutdown ends it');
-$fake->faults();
 $node->append_conf('postgresql.conf', "synchronous_standby_names = ''");
 $node->start;
 ok(settled($node), 'all is settled');
 like(outcomes($node, 'recorded'), qr/^(created|present) 10$/, 'as it was answered');
 
 # the lock is taken when the answer has come, after the signal
-$fake->always(delay_ms => SOON_MS);
+$fake->always(delay_ms => FakeChatbase::HELD);
 $requests = $fake->stats->{requests};
 enqueue('locked', 10);
 ok(wait_until(sub { $fake->stats->{requests} > $requests && $fake->in_flight == 1 }), 'a request is under way');
-my $session = $node->background_psql('postgres');
+my $session = open_session($node);
 $session->query_safe('BEGIN; LOCK contacts_push.outbox, contacts_push.request');
-terminate('locked');
+terminate('locked', \&answer);
 $session->query_safe('ROLLBACK');
 $session->quit;
-$fake->faults();
 ok(settled($node), 'all is settled');
 like(outcomes($node, 'locked'), qr/^(created|present) 10$/, 'as it was answered');
 

@@ -14,8 +14,8 @@ use PostgreSQL::Test::Utils;
 use Test::More ();
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(KEY PATIENCE add_database comes_to_zero held_matches insert_users new_cluster outcomes reload
-	set_conf settled start_call wait_until worker_pid worker_runs);
+our @EXPORT = qw(KEY PATIENCE add_database comes_to_zero held_matches insert_users new_cluster open_session outcomes
+	reload set_conf settled start_call wait_until worker_pid worker_runs);
 
 # Seconds after which something that must happen is given up: far more than any
 # machine needs, so that no result depends on speed.
@@ -238,13 +238,24 @@ END
 	return;
 }
 
+# A session that stays open as long as the test likes.  What is limited is the time that
+# a query takes, not that of all of them.
+sub open_session
+{
+	my ($node, $database, %options) = @_;
+	my $session = $node->background_psql($database // 'postgres', %options);
+
+	$session->set_query_timer_restart();
+	return $session;
+}
+
 # Begins chatbase_create_contacts() with one contact in a session of its own and
 # returns that session when the request has arrived.
 sub start_call
 {
 	my ($node, $fake, $sql) = @_;
 	my $before = $fake->in_flight;
-	my $session = $node->background_psql('postgres', on_error_stop => 0);
+	my $session = open_session($node, 'postgres', on_error_stop => 0);
 
 	$session->query_until(qr/^begun$/m, "\\echo begun\n$sql;\n");
 	wait_until(sub { $fake->in_flight > $before }) or die 'the request never arrived';

@@ -95,7 +95,7 @@ END
 sub lock_row
 {
 	my ($node, $condition) = @_;
-	my $session = $node->background_psql('postgres');
+	my $session = open_session($node);
 	$session->query_safe('BEGIN');
 	Test::More::is($session->query_safe("SELECT count(*) FROM (SELECT FROM contacts_push.outbox WHERE $condition FOR UPDATE) s"),
 		1, "a row is locked: $condition");
