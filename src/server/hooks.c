@@ -21,6 +21,7 @@
 #include "nodes/parsenodes.h"
 #include "server/hooks.h"
 #include "server/shared.h"
+#include "server/slots.h"
 #include "server/wake.h"
 #include "tcop/utility.h"
 #include "utils/syscache.h"
@@ -47,7 +48,7 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *
 			wake_worker_at_commit();
 	}
 	else if (class == DatabaseRelationId)
-		shared_stop_worker(object);
+		slots_stop_worker(object);
 }
 
 bool
@@ -131,7 +132,7 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 		Oid			database = get_database_oid(name, true);
 
 		if (OidIsValid(database) && may_be_alone(statement->utilityStmt, database))
-			shared_stop_worker(database);
+			slots_stop_worker(database);
 	}
 	if (prev_process_utility_hook)
 		prev_process_utility_hook(statement, source, read_only, context, params,

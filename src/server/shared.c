@@ -5,7 +5,6 @@
  * The budgets lie here, too; what is done with them is in
  * budget.c.  One lightweight lock covers everything: all sections are short, the
  * busiest caller is a commit that looks its database's worker up among a handful.
- * No pointer and no descriptor may enter the structures.
  */
 #include "postgres.h"
 
@@ -18,6 +17,7 @@
 #include "pgstat.h"
 #include "server/budget.h"
 #include "server/shared.h"
+#include "server/shared_private.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -26,58 +26,11 @@
 #include "util/clock.h"
 #include "utils/timestamp.h"
 
-/* Installations told between two rounds of the launcher; more: it looks at all. */
-#define MAX_INSTALLATIONS 16
-
-/* Databases held at once; if more are, the oldest worker comes back early. */
-#define MAX_HOLDS 16
-
-/* A worker's grace period and what its exit takes, ms. */
-#define STOP_MS 3000
-
 /* A worker that has lived for that long has not ended for the reason of the last one. */
 #define LONG_LIFE_MS (60 * 1000)
 
-typedef struct Worker
-{
-	Oid			database;		/* InvalidOid: the slot is free */
-	int			procno;			/* of the worker, -1: not attached */
-	SharedExit	exit;
-	bool		ended;			/* the slot is kept for the next one, unless it is needed */
-	bool		resumed;		/* contacts_push.resume() was called */
-
-	/* read and written without the lock, see shared_tell_rows() */
-	pg_atomic_uint32 has_rows;	/* rows were committed since it last asked */
-	pg_atomic_uint64 asleep_until;	/* clock_us() before which it could not send them */
-	uint64		flush_done;		/* the highest ticket answered for the database */
-	bool		flush_settled;	/* nothing was paused then */
-	SharedReport report;
-} Worker;
-
-/* A database in which somebody wants to be alone for a while. */
-typedef struct Hold
-{
-	Oid			database;
-	int64		until;			/* clock_us() */
-} Hold;
-
-typedef struct Shared
-{
-	int			launcher_procno;	/* -1: none */
-	bool		look_at_all;
-	int			ninstallations;
-	Oid			installations[MAX_INSTALLATIONS];
-	Hold		holds[MAX_HOLDS];
-	int			next_hold;		/* to be overwritten next */
-	KeyBudget budgets[BUDGETS_MAX];
-	uint64		flush_drawn;	/* the last ticket; one count, as slots change hands */
-	ConditionVariable flushed;	/* some flush_done has changed */
-	int			nworkers;
-	Worker		workers[FLEXIBLE_ARRAY_MEMBER];
-} Shared;
-
-static Shared *shared = NULL;
-static LWLock *shared_lock = NULL;
+Shared	   *shared = NULL;
+LWLock	   *shared_lock = NULL;
 static Worker *my_worker = NULL;
 static char my_end[SHARED_ERROR_BYTES] = "";	/* the error that ends this worker */
 
@@ -143,9 +96,8 @@ shared_available(void)
 	return shared != NULL;
 }
 
-/* The slot of a database, or NULL; the lock must be held, or the slot may be another's soon. */
-static Worker *
-find_worker(Oid database)
+Worker *
+shared_find_worker(Oid database)
 {
 	for (int i = 0; i < shared->nworkers; i++)
 		if (shared->workers[i].database == database)
@@ -153,12 +105,8 @@ find_worker(Oid database)
 	return NULL;
 }
 
-/*
- * The process may have ended meanwhile and its number been given to another: that
- * one wakes for nothing.
- */
-static void
-set_latch_of(int procno)
+void
+shared_set_latch(int procno)
 {
 	if (procno >= 0)
 		SetLatch(&ProcGlobal->allProcs[procno].procLatch);
@@ -172,11 +120,11 @@ shared_wake_worker(Oid database, bool resumed)
 	if (shared == NULL)
 		return;
 	LWLockAcquire(shared_lock, resumed ? LW_EXCLUSIVE : LW_SHARED);
-	worker = find_worker(database);
+	worker = shared_find_worker(database);
 	if (worker && resumed)
 		worker->resumed = true;
 	if (worker)
-		set_latch_of(worker->procno);
+		shared_set_latch(worker->procno);
 	LWLockRelease(shared_lock);
 }
 
@@ -195,13 +143,13 @@ shared_tell_rows(Oid database)
 	if (shared == NULL)
 		return;
 	pg_memory_barrier();
-	worker = find_worker(database);
+	worker = shared_find_worker(database);
 	if (worker == NULL)
 		return;
 	pg_atomic_write_u32(&worker->has_rows, 1);
 	pg_memory_barrier();
 	if ((int64) pg_atomic_read_u64(&worker->asleep_until) <= clock_us())
-		set_latch_of(worker->procno);
+		shared_set_latch(worker->procno);
 }
 
 void
@@ -214,63 +162,12 @@ shared_tell_launcher(Oid database)
 		shared->installations[shared->ninstallations++] = database;
 	else
 		shared->look_at_all = true;
-	set_latch_of(shared->launcher_procno);
+	shared_set_latch(shared->launcher_procno);
 	LWLockRelease(shared_lock);
 }
 
-/* One a database: CREATE DATABASE may come often.  The lock must be held. */
-static Hold *
-choose_hold(Oid database)
-{
-	Hold	   *hold;
-
-	for (int i = 0; i < MAX_HOLDS; i++)
-		if (shared->holds[i].database == database)
-			return &shared->holds[i];
-	hold = &shared->holds[shared->next_hold];
-	shared->next_hold = (shared->next_hold + 1) % MAX_HOLDS;
-	return hold;
-}
-
-/* Sends the worker of a database SIGTERM; false: there is none. */
-static bool
-terminate_worker(Oid database)
-{
-	Worker	   *worker;
-	Hold	   *hold;
-	int			pid = 0;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	worker = find_worker(database);
-	if (worker && worker->procno >= 0)
-		pid = worker->report.pid;
-	hold = choose_hold(database);
-	hold->database = database;
-	hold->until = clock_us() + SHARED_HOLD_MS * INT64CONST(1000);
-	LWLockRelease(shared_lock);
-	return pid > 0 && kill(pid, SIGTERM) == 0;
-}
-
-void
-shared_stop_worker(Oid database)
-{
-	int64		until = clock_us() + STOP_MS * INT64CONST(1000);
-	SharedReport report;
-
-	if (shared == NULL || !terminate_worker(database))
-		return;
-	while (shared_get_report(database, &report) && report.pid != 0 && clock_us() < until)
-	{
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 10, PG_WAIT_EXTENSION);
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-}
-
-/* The lock must be held. */
-static int64
-hold_left(Oid database)
+int64
+shared_hold_left(Oid database)
 {
 	int64		until = 0;
 
@@ -280,123 +177,6 @@ hold_left(Oid database)
 	return Max(until - clock_us(), 0);
 }
 
-int64
-shared_hold_left(Oid database)
-{
-	int64		left;
-
-	LWLockAcquire(shared_lock, LW_SHARED);
-	left = hold_left(database);
-	LWLockRelease(shared_lock);
-	return left;
-}
-
-static void
-detach_launcher(int code, Datum arg)
-{
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	shared->launcher_procno = -1;
-	LWLockRelease(shared_lock);
-}
-
-void
-shared_attach_launcher(void)
-{
-	before_shmem_exit(detach_launcher, (Datum) 0);
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	/* What an earlier launcher reserved and nobody has attached to. */
-	for (int i = 0; i < shared->nworkers; i++)
-		if (shared->workers[i].report.pid == 0)
-			shared->workers[i].database = InvalidOid;
-	shared->launcher_procno = compat_my_proc_number();
-	LWLockRelease(shared_lock);
-}
-
-int
-shared_take_installations(Oid *databases, int max)
-{
-	int			n;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	n = shared->ninstallations;
-	if (shared->look_at_all || n > max)
-		n = -1;
-	else
-		memcpy(databases, shared->installations, n * sizeof(Oid));
-	shared->ninstallations = 0;
-	shared->look_at_all = false;
-	LWLockRelease(shared_lock);
-	return n;
-}
-
-/* The slot to give to a database, NULL: none; the lock must be held. */
-static Worker *
-choose_slot(Oid database)
-{
-	Worker	   *worker = find_worker(database);
-
-	if (worker == NULL)
-		worker = find_worker(InvalidOid);
-	for (int i = 0; worker == NULL && i < shared->nworkers; i++)
-		if (shared->workers[i].ended)
-			worker = &shared->workers[i];
-	return worker;
-}
-
-bool
-shared_reserve_worker(Oid database)
-{
-	Worker	   *worker;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	worker = choose_slot(database);
-	if (worker && worker->database != database)
-	{
-		memset(worker, 0, sizeof(*worker));
-		worker->database = database;
-		worker->procno = -1;
-	}
-	if (worker)
-	{
-		worker->exit = SHARED_EXIT_UNTOLD;
-		worker->ended = false;
-	}
-	LWLockRelease(shared_lock);
-	return worker != NULL;
-}
-
-SharedExit
-shared_worker_ended(Oid database)
-{
-	SharedExit	why = SHARED_EXIT_UNTOLD;
-	Worker	   *worker;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	worker = find_worker(database);
-	if (worker && worker->report.pid != 0)
-		why = SHARED_EXIT_OTHER_RUNS;
-	else if (worker)
-	{
-		why = worker->exit;
-		worker->ended = true;
-	}
-	LWLockRelease(shared_lock);
-	return why;
-}
-
-void
-shared_release_worker(Oid database)
-{
-	Worker	   *worker;
-
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	worker = find_worker(database);
-	if (worker && worker->report.pid == 0)
-		worker->database = InvalidOid;
-	LWLockRelease(shared_lock);
-}
-
-/* Copies as much of a text as there is room for, cut between two characters. */
 static void
 copy_text(char *to, const char *from, int size)
 {
@@ -429,7 +209,7 @@ detach_worker(int code, Datum arg)
 	my_worker->procno = -1;
 	my_worker->report.pid = 0;
 	my_worker->report.requests_in_flight = 0;
-	set_latch_of(shared->launcher_procno);
+	shared_set_latch(shared->launcher_procno);
 	LWLockRelease(shared_lock);
 	my_worker = NULL;
 }
@@ -440,8 +220,8 @@ shared_attach_worker(Oid database)
 	Worker	   *worker;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	worker = find_worker(database);
-	if (worker && worker->report.pid == 0 && hold_left(database) > 0)
+	worker = shared_find_worker(database);
+	if (worker && worker->report.pid == 0 && shared_hold_left(database) > 0)
 		worker->exit = SHARED_EXIT_RESTART;
 	else if (worker && worker->report.pid == 0)
 	{
@@ -568,9 +348,9 @@ shared_flush_begin(void)
 		return 0;
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	ticket = ++shared->flush_drawn;
-	worker = find_worker(MyDatabaseId);
+	worker = shared_find_worker(MyDatabaseId);
 	if (worker)
-		set_latch_of(worker->procno);
+		shared_set_latch(worker->procno);
 	LWLockRelease(shared_lock);
 	return ticket;
 }
@@ -582,7 +362,7 @@ is_flushed(uint64 ticket, bool *settled)
 	bool		done;
 
 	LWLockAcquire(shared_lock, LW_SHARED);
-	worker = find_worker(MyDatabaseId);
+	worker = shared_find_worker(MyDatabaseId);
 	done = worker && worker->flush_done >= ticket;
 	*settled = done && worker->flush_settled;
 	LWLockRelease(shared_lock);
@@ -612,7 +392,7 @@ shared_get_report(Oid database, SharedReport *report)
 	if (shared == NULL)
 		return false;
 	LWLockAcquire(shared_lock, LW_SHARED);
-	worker = find_worker(database);
+	worker = shared_find_worker(database);
 	if (worker)
 		*report = worker->report;
 	LWLockRelease(shared_lock);

@@ -66,41 +66,6 @@ extern void shared_tell_rows(Oid database);
  */
 extern void shared_tell_launcher(Oid database);
 
-/* ---- commands that want to be alone in a database ---- */
-
-/*
- * Has the worker of a database end, waits for that as long as it may take, and
- * keeps the launcher from starting another one for SHARED_HOLD_MS.  Interruptible.
- */
-extern void shared_stop_worker(Oid database);
-#define SHARED_HOLD_MS 5000
-
-/* ---- the launcher's side ---- */
-
-/* Microseconds for which no worker is to be started in the database; 0: none. */
-extern int64 shared_hold_left(Oid database);
-
-extern void shared_attach_launcher(void);
-
-/*
- * Takes the databases that have told of an installation since the last call
- * into databases[max]; returns how many, or -1 when all databases are to be
- * looked at again.
- */
-extern int	shared_take_installations(Oid *databases, int max);
-
-/* Reserves a slot for a worker.  False: none is free. */
-extern bool shared_reserve_worker(Oid database);
-
-/*
- * What the worker told that has ended, or that one runs, which may be an earlier
- * launcher's.  The slot stays the database's while no other needs it.
- */
-extern SharedExit shared_worker_ended(Oid database);
-
-/* Frees the slot, if no worker is attached to it. */
-extern void shared_release_worker(Oid database);
-
 /* ---- the worker's side ---- */
 
 /*

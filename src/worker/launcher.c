@@ -24,6 +24,7 @@
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
 #include "server/shared.h"
+#include "server/slots.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "util/clock.h"
@@ -179,7 +180,7 @@ static void
 take_installations(void)
 {
 	Oid			oids[16];
-	int			n = shared_take_installations(oids, lengthof(oids));
+	int			n = slots_take_installations(oids, lengthof(oids));
 
 	if (n < 0)
 		look_again_at_all();
@@ -217,7 +218,7 @@ static void
 start_worker(Database *database)
 {
 	BackgroundWorker bgworker = {0};
-	int64		hold = shared_hold_left(database->oid);
+	int64		hold = slots_hold_left(database->oid);
 
 	database->started_at = clock_us();
 	if (adopt_worker(database))
@@ -227,7 +228,7 @@ start_worker(Database *database)
 		database->start_at = clock_us() + hold;
 		return;
 	}
-	if (!shared_reserve_worker(database->oid))
+	if (!slots_reserve(database->oid))
 	{
 		put_off(database);
 		return;
@@ -252,7 +253,7 @@ start_worker(Database *database)
 				 errmsg("no background worker is free for contacts_push in database \"%s\"",
 						NameStr(database->name)),
 				 errhint("Increase max_worker_processes; the start is tried again.")));
-	shared_release_worker(database->oid);
+	slots_release(database->oid);
 	put_off(database);
 }
 
@@ -293,13 +294,13 @@ reap_worker(Database *database)
 		database->handle = NULL;
 	}
 	database->adopted = false;
-	switch (shared_worker_ended(database->oid))
+	switch (slots_worker_ended(database->oid))
 	{
 		case SHARED_EXIT_OTHER_RUNS:
 			database->adopted = true;
 			break;
 		case SHARED_EXIT_NO_EXTENSION:
-			shared_release_worker(database->oid);
+			slots_release(database->oid);
 			database->wanted = false;
 			database->failures = 0;
 			break;
@@ -353,7 +354,7 @@ start_workers(int64 now)
 			continue;
 		if (!database->exists)
 		{
-			shared_release_worker(database->oid);
+			slots_release(database->oid);
 			hash_search(databases, &database->oid, HASH_REMOVE, NULL);
 			continue;
 		}
@@ -377,7 +378,7 @@ contacts_push_launcher_main(Datum main_arg)
 	control.keysize = sizeof(Oid);
 	control.entrysize = sizeof(Database);
 	databases = hash_create("contacts_push databases", 16, &control, HASH_ELEM | HASH_BLOBS);
-	shared_attach_launcher();
+	slots_attach_launcher();
 
 	for (;;)
 	{
