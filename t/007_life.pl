@@ -24,6 +24,7 @@ my $node = new_cluster('life', $fake, extension => 0, extra => <<'END');
 restart_after_crash = on
 log_min_messages = debug1
 contacts_push.request_timeout = 1h
+contacts_push.batch_size = 200
 END
 
 # Seconds until the code returns true.
@@ -173,7 +174,7 @@ for my $round (1 .. 4)
 	my $requests = $fake->stats->{requests};
 	$pid = worker_pid($node);
 	$fake->always(delay_ms => 10, when => $round % 2 ? 'before' : 'after');
-	insert_users($node, "crash$round", 'c', 1, 10000);
+	insert_users($node, "crash$round", 'c', 1, 2000);
 	ok(wait_until(sub { $fake->stats->{requests} >= $requests + 2 * $round }), "round $round: the worker is busy");
 	kill 'KILL', $pid;
 	$fake->faults();
