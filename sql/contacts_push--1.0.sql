@@ -49,20 +49,22 @@ COMMENT ON COLUMN contacts_push.contact.updated_at IS 'when Chatbase last change
 -- there (HOT), so no index but the small partial one is touched.  Rows shrink when
 -- they are settled, those of small contacts least: with 60 a fifth of the settles of
 -- contacts with just an e-mail is not HOT, with 55 hardly any (bench/run wal).
+-- What is compared is compared bytewise: that costs the least for each row, and no
+-- upgrade of the operating system's locales makes an index wrong.
 CREATE TABLE contacts_push.outbox (
 	seq bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY
 		-- ranges of them must have a bound on both sides
 		CONSTRAINT outbox_seq_check CHECK (seq > 0 AND seq < 9223372036854775807),
-	chatbot_id text NOT NULL
+	chatbot_id text COLLATE "C" NOT NULL
 		CONSTRAINT outbox_chatbot_id_check
 		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024
 			   -- no path segment of a URL can be one of these
 			   AND chatbot_id NOT IN ('.', '..')),
-	external_id text NOT NULL
+	external_id text COLLATE "C" NOT NULL
 		CONSTRAINT outbox_external_id_check
 		CHECK (octet_length(external_id) BETWEEN 1 AND 1024),
 	relation oid,
-	previous_external_id text,
+	previous_external_id text COLLATE "C",
 	contact jsonb,
 	status contacts_push.status NOT NULL DEFAULT 'pending',
 	attempts integer NOT NULL DEFAULT 0,
@@ -100,7 +102,7 @@ COMMENT ON INDEX contacts_push.outbox_contact IS 'finds the intents of one conta
 COMMENT ON INDEX contacts_push.outbox_due IS 'finds the few that wait for another try';
 
 CREATE TABLE contacts_push.chatbot (
-	chatbot_id text PRIMARY KEY
+	chatbot_id text COLLATE "C" PRIMARY KEY
 		CONSTRAINT chatbot_chatbot_id_check
 		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024 AND chatbot_id NOT IN ('.', '..')),
 	paused_until timestamptz,
@@ -137,7 +139,7 @@ COMMENT ON COLUMN contacts_push.chatbot.enqueue_failures IS 'rows of watched tab
 -- The worker waits for nobody who holds a chatbot's row, and its numbers must not be lost
 -- with it: it appends them here then, and folds them in later.
 CREATE TABLE contacts_push_internal.tally (
-	chatbot_id text NOT NULL,
+	chatbot_id text COLLATE "C" NOT NULL,
 	created bigint NOT NULL,
 	present bigint NOT NULL,
 	conflict bigint NOT NULL,
@@ -154,7 +156,7 @@ COMMENT ON COLUMN contacts_push_internal.tally.failed IS 'rows settled as failed
 -- Appended by whoever writes the watched table, counted in contacts_push.chatbot by
 -- the worker: a counter would make writers wait for each other.
 CREATE TABLE contacts_push_internal.enqueue_failure (
-	chatbot_id text NOT NULL,
+	chatbot_id text COLLATE "C" NOT NULL,
 	relation text NOT NULL,
 	rows bigint NOT NULL,
 	reason text NOT NULL,
@@ -173,7 +175,7 @@ COMMENT ON INDEX contacts_push_internal.enqueue_failure_uncounted IS 'finds what
 
 CREATE TABLE contacts_push.request (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-	chatbot_id text NOT NULL,
+	chatbot_id text COLLATE "C" NOT NULL,
 	contacts integer NOT NULL,
 	seqs int8multirange NOT NULL,
 	started_at timestamptz NOT NULL DEFAULT clock_timestamp(),

@@ -25,3 +25,13 @@ END
 $$;
 CREATE TRIGGER by_hand AFTER INSERT ON users_by_hand
 	FOR EACH ROW EXECUTE FUNCTION by_hand();
+
+-- What the sessions note of themselves: the time they had a processor, of Linux.
+CREATE UNLOGGED TABLE cpu (what text, pid integer, ns bigint);
+CREATE FUNCTION note_cpu(what text)
+RETURNS void
+LANGUAGE sql
+AS $$
+	INSERT INTO cpu
+	SELECT what, pg_backend_pid(), split_part(pg_read_file('/proc/self/schedstat'), ' ', 1)::bigint
+$$;
