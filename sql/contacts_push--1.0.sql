@@ -384,11 +384,11 @@ AS 'MODULE_PATHNAME', 'contacts_push_validate'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION contacts_push.validate(jsonb) IS 'what is wrong with a ContactInput; NULL: nothing';
 
-CREATE FUNCTION contacts_push_internal.wake(resumed boolean DEFAULT false)
+CREATE FUNCTION contacts_push_internal.wake(resumed boolean DEFAULT false, discarded boolean DEFAULT false)
 RETURNS void
 AS 'MODULE_PATHNAME', 'contacts_push_wake'
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push_internal.wake(boolean) IS 'wakes the worker when the transaction commits; resumed: ends its back-offs, too';
+COMMENT ON FUNCTION contacts_push_internal.wake(boolean, boolean) IS 'wakes the worker when the transaction commits; resumed: ends its back-offs, too; discarded: it lets go of rows that are not pending any more';
 
 -- The outbox is asked by hopping through its index: of a chatbot whose worker has not
 -- come yet nothing else tells.
@@ -489,7 +489,7 @@ BEGIN
 	WHERE o.chatbot_id = discard.chatbot_id AND o.status = 'pending'
 	AND (discard.external_id IS NULL OR o.external_id = discard.external_id);
 	GET DIAGNOSTICS discarded = ROW_COUNT;
-	PERFORM contacts_push_internal.wake();
+	PERFORM contacts_push_internal.wake(discarded => true);
 	RETURN discarded;
 END
 $$;

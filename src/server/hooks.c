@@ -45,7 +45,7 @@ on_object_access(ObjectAccessType access, Oid class, Oid object, int sub, void *
 		char	   *name = get_extension_name(object);
 
 		if (name && strcmp(name, "contacts_push") == 0)
-			wake_worker_at_commit();
+			wake_worker_at_commit(0);
 	}
 	else if (class == DatabaseRelationId)
 		slots_stop_worker(object);

@@ -113,16 +113,16 @@ shared_set_latch(int procno)
 }
 
 void
-shared_wake_worker(Oid database, bool resumed)
+shared_wake_worker(Oid database, int told)
 {
 	Worker	   *worker;
 
 	if (shared == NULL)
 		return;
-	LWLockAcquire(shared_lock, resumed ? LW_EXCLUSIVE : LW_SHARED);
+	LWLockAcquire(shared_lock, told ? LW_EXCLUSIVE : LW_SHARED);
 	worker = shared_find_worker(database);
-	if (worker && resumed)
-		worker->resumed = true;
+	if (worker && told)
+		worker->told |= told;
 	if (worker)
 		shared_set_latch(worker->procno);
 	LWLockRelease(shared_lock);
@@ -301,16 +301,16 @@ shared_take_rows(void)
 	return pg_atomic_exchange_u32(&my_worker->has_rows, 0) != 0;
 }
 
-bool
-shared_take_resumed(void)
+int
+shared_take_told(void)
 {
-	bool		resumed;
+	int			told;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	resumed = my_worker->resumed;
-	my_worker->resumed = false;
+	told = my_worker->told;
+	my_worker->told = 0;
 	LWLockRelease(shared_lock);
-	return resumed;
+	return told;
 }
 
 uint64

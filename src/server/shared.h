@@ -54,8 +54,12 @@ extern bool shared_available(void);
 
 /* ---- waking: callable by everybody, never throws ---- */
 
-/* Sets the latch of a database's worker; resumed: by contacts_push.resume(). */
-extern void shared_wake_worker(Oid database, bool resumed);
+/* What a worker may be told when it is woken; flags. */
+#define SHARED_TOLD_RESUMED 1	/* contacts_push.resume() was called */
+#define SHARED_TOLD_DISCARDED 2	/* rows that it may have taken up are not pending any more */
+
+/* Sets the latch of a database's worker. */
+extern void shared_wake_worker(Oid database, int told);
 
 /* Tells it that rows were appended; sets the latch unless it could not send them yet. */
 extern void shared_tell_rows(Oid database);
@@ -93,8 +97,8 @@ extern void shared_sleep_until(int64 until);
 /* True if rows were committed since the last call. */
 extern bool shared_take_rows(void);
 
-/* True if somebody has called contacts_push.resume() since the last call. */
-extern bool shared_take_resumed(void);
+/* What it was told since the last call. */
+extern int	shared_take_told(void);
 
 /* The last ticket of contacts_push.flush() drawn so far, in any database. */
 extern uint64 shared_flush_wanted(void);

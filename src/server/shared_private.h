@@ -25,7 +25,7 @@ typedef struct Worker
 	int			procno;			/* of the worker, -1: not attached */
 	SharedExit	exit;
 	bool		ended;			/* the slot is kept for the next one, unless it is needed */
-	bool		resumed;		/* contacts_push.resume() was called */
+	int			told;			/* SHARED_TOLD_ flags, not taken yet */
 
 	/* read and written without the lock, see shared_tell_rows() */
 	pg_atomic_uint32 has_rows;	/* rows were committed since it last asked */

@@ -13,7 +13,7 @@
 
 static bool rows_pending = false;
 static bool wake_worker_pending = false;
-static bool wake_resumed = false;
+static int	wake_told = 0;		/* SHARED_TOLD_ flags for the worker */
 static bool wake_launcher_pending = false;
 static Oid	wake_launcher_for;	/* the database it is to look at; InvalidOid: all */
 
@@ -26,14 +26,17 @@ static void
 wake_callback(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT && wake_worker_pending)
-		shared_wake_worker(MyDatabaseId, wake_resumed);
+		shared_wake_worker(MyDatabaseId, wake_told);
 	else if (event == XACT_EVENT_COMMIT && rows_pending)
 		shared_tell_rows(MyDatabaseId);
 	if (event == XACT_EVENT_COMMIT && wake_launcher_pending)
 		shared_tell_launcher(wake_launcher_for);
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT ||
 		event == XACT_EVENT_PREPARE)
-		rows_pending = wake_worker_pending = wake_resumed = wake_launcher_pending = false;
+	{
+		rows_pending = wake_worker_pending = wake_launcher_pending = false;
+		wake_told = 0;
+	}
 }
 
 static void
@@ -56,17 +59,11 @@ wake_for_rows_at_commit(void)
 }
 
 void
-wake_worker_at_commit(void)
+wake_worker_at_commit(int told)
 {
 	register_wake_callback();
 	wake_worker_pending = true;
-}
-
-void
-wake_worker_resumed_at_commit(void)
-{
-	wake_worker_at_commit();
-	wake_resumed = true;
+	wake_told |= told;
 }
 
 void

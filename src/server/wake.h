@@ -11,11 +11,8 @@
 /* This database's worker, unless it says that it could not send anything yet: rows were appended. */
 extern void wake_for_rows_at_commit(void);
 
-/* This database's worker, whatever it says: there is something to be done. */
-extern void wake_worker_at_commit(void);
-
-/* The same, by contacts_push.resume(): back-offs are over, too. */
-extern void wake_worker_resumed_at_commit(void);
+/* This database's worker, whatever it says, with SHARED_TOLD_ flags. */
+extern void wake_worker_at_commit(int told);
 
 /*
  * The launcher: the extension has come to this database, or it has become a template or

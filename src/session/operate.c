@@ -127,14 +127,12 @@ contacts_push_validate(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(why));
 }
 
-/* contacts_push_internal.wake(resumed boolean) */
+/* contacts_push_internal.wake(resumed boolean, discarded boolean) */
 Datum
 contacts_push_wake(PG_FUNCTION_ARGS)
 {
-	if (PG_GETARG_BOOL(0))
-		wake_worker_resumed_at_commit();
-	else
-		wake_worker_at_commit();
+	wake_worker_at_commit((PG_GETARG_BOOL(0) ? SHARED_TOLD_RESUMED : 0) |
+						  (PG_GETARG_BOOL(1) ? SHARED_TOLD_DISCARDED : 0));
 	PG_RETURN_VOID();
 }
 

@@ -10,6 +10,7 @@
 
 #include "compat.h"
 #include "store/outbox.h"
+#include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker/charges.h"
@@ -135,6 +136,31 @@ look_again(Contact *contact)
 {
 	contact->look_again = true;
 	contact->checked_at = 0;	/* its row may be gone */
+}
+
+void
+intents_drop_gone(void)
+{
+	int64	   *seqs;
+	int			n = window_waiting(&seqs);
+	Datum		value = outbox_int8_array(seqs, n);
+	int64		began = clock_us();
+	uint64		left = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
+
+	for (uint64 i = 0; i < left; i++)
+		window_find(outbox_get_int64(i, 1))->checked_at = clock_us();
+	for (int i = 0; i < n; i++)
+	{
+		Contact    *contact = window_find(seqs[i]);
+
+		if (contact->checked_at >= began)
+			continue;
+		if (contact->look_again && contact->unconfirmed)
+			intents_note_sent(contact->chatbot, contact->external_id);
+		else if (contact->look_again)
+			intents_note(contact->chatbot, contact->external_id);
+		drop(contact);
+	}
 }
 
 static void

@@ -19,6 +19,9 @@ extern void intents_note_sent(Chatbot *chatbot, const char *external_id);
 /* True if there are such. */
 extern bool intents_are_noted(void);
 
+/* Lets go of the contacts that wait and whose rows are not pending any more. */
+extern void intents_drop_gone(void);
+
 /* Decides on all noted contacts. */
 extern void intents_look(void);
 

@@ -330,6 +330,21 @@ window_remove(Contact *contact)
 	pfree(contact);
 }
 
+int
+window_waiting(int64 **seqs)
+{
+	by_seq_iterator iterator;
+	SeqEntry   *entry;
+	int			n = 0;
+
+	*seqs = palloc(Max(contacts_by_seq->members, 1) * sizeof(int64));
+	by_seq_start_iterate(contacts_by_seq, &iterator);
+	while ((entry = by_seq_iterate(contacts_by_seq, &iterator)) != NULL)
+		if (entry->contact->state == CONTACT_WAITING)
+			(*seqs)[n++] = entry->seq;
+	return n;
+}
+
 bool
 window_bounds(int64 *low, int64 *high)
 {

@@ -184,6 +184,9 @@ extern void window_remove(Contact *contact);
 extern void window_hold(Contact *contact);
 extern void window_unhold(Contact *contact);
 
+/* The seqs of all that are CONTACT_WAITING, palloc'd; returns how many. */
+extern int	window_waiting(int64 **seqs);
+
 /* The lowest and highest seq in the window; false if it is empty. */
 extern bool window_bounds(int64 *low, int64 *high);
 

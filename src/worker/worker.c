@@ -15,7 +15,6 @@
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
-#include "server/budget.h"
 #include "server/settings.h"
 #include "server/shared.h"
 #include "server/try.h"
@@ -293,6 +292,24 @@ has_answer(void)
 	return false;
 }
 
+/* For a pass that has left nothing to do at once. */
+static int64
+ms_until_next_pass(bool position_is_behind)
+{
+	int64		timeout = SLOW_POLL_MS;
+	int64		next;
+
+	if (outcome_is_behind() || intents_are_behind() || settle_is_behind() || position_is_behind)
+		timeout = BEHIND_MS;
+	next = send_timeout_ms();
+	if (next >= 0)
+		timeout = Min(timeout, next);
+	next = reading_timeout_ms();
+	if (next >= 0)
+		timeout = Min(timeout, next);
+	return timeout;
+}
+
 /* One pass; returns milliseconds until the next one is due, -1: none. */
 static int64
 pass(bool tidy)
@@ -300,12 +317,11 @@ pass(bool tidy)
 	static uint64 flush_answered = 0;
 	static uint64 flush_known = 0;
 	uint64		ticket = shared_flush_wanted();
-	int64		timeout = SLOW_POLL_MS;
-	int64		next;
 	bool		position_is_behind;
 	bool		more;
 	bool		idle;
 	bool		settled = false;
+	int			told;
 
 	shared_report_activity(SHARED_RECORDING);
 	begin_pass(has_answer());
@@ -318,13 +334,16 @@ pass(bool tidy)
 	}
 	pgstat_report_activity(STATE_RUNNING, "contacts_push: recording and claiming");
 	pause_read_all();
-	if (shared_take_resumed())
+	told = shared_take_told();
+	if (told & SHARED_TOLD_RESUMED)
 		send_end_backoffs();
 	if (worker.reloaded)
 		pause_lift_all();
 	worker.reloaded = false;
 	settle_answers();
 	outcome_write();
+	if (told & SHARED_TOLD_DISCARDED)
+		intents_drop_gone();
 	shared_report_activity(SHARED_READING);
 	if (ticket != flush_known)
 		reading_flush();
@@ -363,15 +382,7 @@ pass(bool tidy)
 		flush_answered = ticket;
 	if (more || (settings_enabled && intents_are_noted()))
 		return 0;
-	if (outcome_is_behind() || intents_are_behind() || settle_is_behind() || position_is_behind)
-		timeout = BEHIND_MS;
-	next = send_timeout_ms();
-	if (next >= 0)
-		timeout = Min(timeout, next);
-	next = reading_timeout_ms();
-	if (next >= 0)
-		timeout = Min(timeout, next);
-	return timeout;
+	return ms_until_next_pass(position_is_behind);
 }
 
 static bool
