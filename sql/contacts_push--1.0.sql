@@ -41,6 +41,12 @@ COMMENT ON COLUMN contacts_push.contact.custom_attributes IS 'its custom attribu
 COMMENT ON COLUMN contacts_push.contact.created_at IS 'when Chatbase created it';
 COMMENT ON COLUMN contacts_push.contact.updated_at IS 'when Chatbase last changed it';
 
+-- Numbers that are added to: nobody can write one by hand that the worker's additions,
+-- or the sums of the views, would take beyond the integers.
+CREATE DOMAIN contacts_push_internal.counter AS bigint
+	CONSTRAINT counter_check CHECK (VALUE BETWEEN -1000000000000000 AND 1000000000000000);
+COMMENT ON DOMAIN contacts_push_internal.counter IS 'a number of rows, with room to add to it';
+
 --
 -- Tables
 --
@@ -67,13 +73,17 @@ CREATE TABLE contacts_push.outbox (
 	previous_external_id text COLLATE "C",
 	contact jsonb,
 	status contacts_push.status NOT NULL DEFAULT 'pending',
-	attempts integer NOT NULL DEFAULT 0,
-	next_attempt_at timestamptz,
+	attempts integer NOT NULL DEFAULT 0
+		CONSTRAINT outbox_attempts_check CHECK (attempts >= 0),
+	-- the worker reckons with both times
+	next_attempt_at timestamptz
+		CONSTRAINT outbox_next_attempt_at_check CHECK (isfinite(next_attempt_at)),
 	unconfirmed boolean NOT NULL DEFAULT false,
 	http_status integer,
 	error text,
 	contact_id text,
-	enqueued_at timestamptz NOT NULL DEFAULT now(),
+	enqueued_at timestamptz NOT NULL DEFAULT now()
+		CONSTRAINT outbox_enqueued_at_check CHECK (isfinite(enqueued_at)),
 	settled_at timestamptz)
 WITH (fillfactor = 55);
 CREATE INDEX outbox_contact ON contacts_push.outbox (chatbot_id, external_id);
@@ -106,17 +116,18 @@ CREATE TABLE contacts_push.chatbot (
 		CONSTRAINT chatbot_chatbot_id_check
 		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024 AND chatbot_id NOT IN ('.', '..')),
 	paused_until timestamptz,
-	pause_reason text,
+	pause_reason text
+		CONSTRAINT chatbot_pause_reason_check CHECK (octet_length(pause_reason) <= 8192),
 	pause_kind text,
 	backoff_until timestamptz,
 	backoff_reason text,
 	stripped_attributes text[] NOT NULL DEFAULT '{}',
-	created bigint NOT NULL DEFAULT 0,
-	present bigint NOT NULL DEFAULT 0,
-	conflict bigint NOT NULL DEFAULT 0,
-	rejected bigint NOT NULL DEFAULT 0,
-	failed bigint NOT NULL DEFAULT 0,
-	enqueue_failures bigint NOT NULL DEFAULT 0)
+	created contacts_push_internal.counter NOT NULL DEFAULT 0,
+	present contacts_push_internal.counter NOT NULL DEFAULT 0,
+	conflict contacts_push_internal.counter NOT NULL DEFAULT 0,
+	rejected contacts_push_internal.counter NOT NULL DEFAULT 0,
+	failed contacts_push_internal.counter NOT NULL DEFAULT 0,
+	enqueue_failures contacts_push_internal.counter NOT NULL DEFAULT 0)
 WITH (fillfactor = 10);
 CREATE INDEX chatbot_paused ON contacts_push.chatbot (chatbot_id) WHERE paused_until IS NOT NULL;
 COMMENT ON TABLE contacts_push.chatbot IS 'the chatbots that contacts are pushed to';
@@ -140,11 +151,11 @@ COMMENT ON COLUMN contacts_push.chatbot.enqueue_failures IS 'rows of watched tab
 -- with it: it appends them here then, and folds them in later.
 CREATE TABLE contacts_push_internal.tally (
 	chatbot_id text COLLATE "C" NOT NULL,
-	created bigint NOT NULL,
-	present bigint NOT NULL,
-	conflict bigint NOT NULL,
-	rejected bigint NOT NULL,
-	failed bigint NOT NULL);
+	created contacts_push_internal.counter NOT NULL,
+	present contacts_push_internal.counter NOT NULL,
+	conflict contacts_push_internal.counter NOT NULL,
+	rejected contacts_push_internal.counter NOT NULL,
+	failed contacts_push_internal.counter NOT NULL);
 COMMENT ON TABLE contacts_push_internal.tally IS 'what was settled while somebody held a chatbot''s row; to be added to it';
 COMMENT ON COLUMN contacts_push_internal.tally.chatbot_id IS 'the chatbot';
 COMMENT ON COLUMN contacts_push_internal.tally.created IS 'rows settled as created';
@@ -158,7 +169,7 @@ COMMENT ON COLUMN contacts_push_internal.tally.failed IS 'rows settled as failed
 CREATE TABLE contacts_push_internal.enqueue_failure (
 	chatbot_id text COLLATE "C" NOT NULL,
 	relation text NOT NULL,
-	rows bigint NOT NULL,
+	rows contacts_push_internal.counter NOT NULL,
 	reason text NOT NULL,
 	failed_at timestamptz NOT NULL DEFAULT now(),
 	counted boolean NOT NULL DEFAULT false);
@@ -178,8 +189,10 @@ CREATE TABLE contacts_push.request (
 	chatbot_id text COLLATE "C" NOT NULL,
 	contacts integer NOT NULL,
 	seqs int8multirange NOT NULL,
-	started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-	finished_at timestamptz,
+	started_at timestamptz NOT NULL DEFAULT clock_timestamp()
+		CONSTRAINT request_started_at_check CHECK (isfinite(started_at)),
+	finished_at timestamptz
+		CONSTRAINT request_finished_at_check CHECK (isfinite(finished_at)),
 	http_status integer,
 	outcome text,
 	message text,
@@ -629,7 +642,7 @@ AS $$
 		UNION ALL
 		SELECT o.chatbot_id, count(*), min(o.enqueued_at),
 			count(*) FILTER (WHERE o.next_attempt_at > statement_timestamp()),
-			min(o.next_attempt_at)
+			min(o.next_attempt_at) FILTER (WHERE isfinite(o.next_attempt_at))
 		FROM contacts_push.outbox o
 		WHERE o.next_attempt_at IS NOT NULL AND o.status = 'pending'
 		GROUP BY o.chatbot_id) AS p

@@ -217,6 +217,77 @@ contact_to_utf8(const char *text)
 	return utf8;
 }
 
+/* Bytes of a string in JSON text, as escape_json() writes it. */
+static int64
+quoted_length(const char *string, int length)
+{
+	int64		bytes = length + 2;
+
+	for (int i = 0; i < length; i++)
+	{
+		unsigned char c = string[i];
+
+		if (c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t')
+			bytes++;
+		else if (c < ' ')
+			bytes += strlen("\\u0001") - 1;
+	}
+	return bytes;
+}
+
+static int64
+scalar_length(const JsonbValue *value)
+{
+	char	   *number;
+	int64		bytes;
+
+	switch (value->type)
+	{
+		case jbvString:
+			return quoted_length(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			number = DatumGetCString(DirectFunctionCall1(numeric_out,
+														 NumericGetDatum(value->val.numeric)));
+			bytes = strlen(number);
+			pfree(number);
+			return bytes;
+		case jbvBool:
+			return value->val.boolean ? strlen("true") : strlen("false");
+		default:
+			return strlen("null");
+	}
+}
+
+bool
+contact_fits(JsonbContainer *contact, int64 max)
+{
+	JsonbIterator *iterator = JsonbIteratorInit(contact);
+	JsonbValue	value;
+	JsonbIteratorToken token;
+	int64		bytes = 0;
+
+	while (bytes <= max && (token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
+		switch (token)
+		{
+			case WJB_BEGIN_ARRAY:
+				bytes += strlen("[]") + strlen(", ") * Max(value.val.array.nElems - 1, 0);
+				break;
+			case WJB_BEGIN_OBJECT:
+				bytes += strlen("{}") + strlen(", ") * Max(value.val.object.nPairs - 1, 0);
+				break;
+			case WJB_KEY:
+				bytes += quoted_length(value.val.string.val, value.val.string.len) + strlen(": ");
+				break;
+			case WJB_VALUE:
+			case WJB_ELEM:
+				bytes += scalar_length(&value);
+				break;
+			default:
+				break;
+		}
+	return bytes <= max;
+}
+
 char *
 contact_to_json(JsonbContainer *contact, const char *external_id, int *length)
 {

@@ -31,15 +31,23 @@ extern char *contact_check(JsonbContainer *contact, const char *path,
 extern char *contact_member(JsonbContainer *contact, const char *name);
 
 /*
+ * Whether the contact's JSON text, in the database's encoding, has at most max bytes.  Makes no
+ * such text: it may be thousands of times larger than the contact is (1e100000 has a few
+ * bytes as jsonb), and larger than any string can be.
+ */
+extern bool contact_fits(JsonbContainer *contact, int64 max);
+
+/*
  * The contact as JSON text in UTF-8, palloc'd, ready to be put into a body;
  * external_id is added where the contact leaves it out (NULL: it does not).
  * NULL if it has bytes that are no characters (in a database in SQL_ASCII), or
- * characters that Unicode does not have.
+ * characters that Unicode does not have.  The text must fit into a string: see above.
  */
 extern char *contact_to_json(JsonbContainer *contact, const char *external_id,
 							 int *length);
 
-/* {"users":[...]}, piece by piece. */
+/* {"users":[...]}, piece by piece.  What stands around the contacts has so many bytes. */
+#define CONTACT_BODY_BYTES 12
 extern void contact_body_begin(StringInfo body);
 extern void contact_body_add(StringInfo body, const char *json, int length);
 extern void contact_body_end(StringInfo body);

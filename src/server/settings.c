@@ -244,9 +244,9 @@ define_worker_settings(void)
 							NULL, &settings_batch_size, 1000, 1, 1000,
 							PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("contacts_push.max_request_bytes",
-							"Largest request that is put together; a contact that is larger goes alone.",
+							"Largest request that is put together; a contact that is larger is rejected.",
 							NULL, &settings_max_request_bytes,
-							4 * 1024 * 1024, 1024, 1024 * 1024 * 1024,
+							4 * 1024 * 1024, 1024, SETTINGS_MAX_REQUEST_BYTES,
 							PGC_SIGHUP, GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomIntVariable("contacts_push.max_concurrent_requests",
 							"Requests that one database's worker has under way at most.",

@@ -13,6 +13,10 @@ extern int	settings_connect_timeout;	/* ms */
 extern int	settings_request_timeout;	/* ms */
 extern int	settings_batch_size;	/* contacts */
 extern int	settings_max_request_bytes; /* bytes */
+
+/* Its upper limit: converted to UTF-8, text of that size must fit into one allocation. */
+#define SETTINGS_MAX_REQUEST_BYTES (128 * 1024 * 1024)
+
 extern int	settings_max_response_bytes;	/* bytes */
 extern int	settings_max_concurrent_requests;
 extern double settings_requests_per_second;

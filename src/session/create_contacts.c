@@ -102,6 +102,8 @@ add_user(Call *call, JsonbContainer *user, const char *path)
 
 	if (why)
 		bad_argument(why);
+	if (!contact_fits(user, SETTINGS_MAX_REQUEST_BYTES))
+		bad_argument(psprintf("%s has more than %d bytes as JSON", path, SETTINGS_MAX_REQUEST_BYTES));
 	json = contact_to_json(user, NULL, &length);
 	if (json == NULL)
 		bad_argument(psprintf("%s has text that cannot be converted to UTF-8", path));

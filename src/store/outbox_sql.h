@@ -28,7 +28,6 @@
 #define READ_COLUMNS \
 	"SELECT o.seq, o.chatbot_id, o.external_id," \
 	" CASE WHEN o.status = 'pending' THEN o.contact END," \
-	" CASE WHEN o.status = 'pending' THEN lower(o.contact ->> 'email') END," \
 	" o.status = 'pending'," \
 	" o.next_attempt_at > now()," \
 	" o.unconfirmed, o.attempts," \
@@ -106,6 +105,13 @@
 	"SELECT p.seq, p.chatbot_id, p.unconfirmed FROM contacts_push.outbox p" \
 	" WHERE p.seq >= lower(r.span) AND p.seq < upper(r.span)" \
 	" AND p.status = 'pending' OFFSET 0) AS o"
+
+/*
+ * A counter of contacts_push.chatbot with what is added, within the limits of the domain,
+ * whatever stands there already.
+ */
+#define ADDED(column, more) \
+	column " = least(greatest(c." column " + " more ", -1000000000000000), 1000000000000000)"
 
 #define SETTLED_NOW \
 	" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
@@ -270,7 +276,7 @@ static const struct
 		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
 		" contact = CASE v.status WHEN 'present' THEN NULL ELSE o.contact END,"
 		" http_status = nullif(v.http_status, 0), error = v.error,"
-		" attempts = o.attempts + (v.status = 'failed')::int4,"
+		" attempts = least(o.attempts, 2147483646) + (v.status = 'failed')::int4,"
 		" settled_at = clock_timestamp(), next_attempt_at = NULL,"
 		" unconfirmed = v.status = 'failed' OR v.status = 'rejected' AND o.unconfirmed FROM "
 		LOCKED("unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)",
@@ -373,7 +379,7 @@ static const struct
 		"SELECT q.id FROM contacts_push.request q"
 		" WHERE q.finished_at <"
 		" now() - make_interval(secs => $1)"
-		" AND q.id <= (SELECT f.id + $2 FROM contacts_push.request f"
+		" AND q.id <= (SELECT least(f.id, 9223372036854775807 - $2) + $2 FROM contacts_push.request f"
 		" WHERE f.finished_at IS NOT NULL ORDER BY f.id LIMIT 1)"
 		" ORDER BY q.id LIMIT $2 FOR UPDATE SKIP LOCKED))",
 	2, {FLOAT8OID, INT8OID}},
@@ -413,11 +419,9 @@ static const struct
 
 	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in $1 */
 	[OUTBOX_CHATBOT_COUNT] = {
-		"UPDATE contacts_push.chatbot c SET created = c.created + $2,"
-		" present = c.present + $3,"
-		" conflict = c.conflict + $4,"
-		" rejected = c.rejected + $5,"
-		" failed = c.failed + $6"
+		"UPDATE contacts_push.chatbot c SET " ADDED("created", "$2")
+		", " ADDED("present", "$3") ", " ADDED("conflict", "$4") ", " ADDED("rejected", "$5")
+		", " ADDED("failed", "$6")
 		" FROM " LOCKED_CHATBOT(""),
 	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
 
@@ -472,17 +476,26 @@ static const struct
 	0},
 
 	[OUTBOX_RESTORED_FORGET] = {
-		"UPDATE contacts_push_internal.worker_state SET restored_at = NULL",
+		"UPDATE contacts_push_internal.worker_state SET restored_at = NULL"
+		" WHERE ctid = (SELECT l.ctid FROM contacts_push_internal.worker_state l"
+		" WHERE l.restored_at IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)",
 	0},
 
 	[OUTBOX_LINEAGE_CLEAR] = {
-		"DELETE FROM contacts_push_internal.lineage",
+		"DELETE FROM contacts_push_internal.lineage WHERE ctid = ANY (ARRAY("
+		"SELECT l.ctid FROM contacts_push_internal.lineage l FOR UPDATE SKIP LOCKED))",
 	0},
 
 	[OUTBOX_LINEAGE_SET] = {
 		"INSERT INTO contacts_push_internal.lineage SELECT $1, $2, $3"
 		" WHERE NOT EXISTS (SELECT FROM contacts_push_internal.lineage)",
 	3, {INT8OID, INT4OID, OIDOID}},
+
+	/* the row that OUTBOX_POSITION writes, if somebody has deleted it */
+	[OUTBOX_STATE_ADD] = {
+		"INSERT INTO contacts_push_internal.worker_state (unsettled) SELECT '{[1,)}'"
+		" WHERE NOT EXISTS (SELECT FROM contacts_push_internal.worker_state)",
+	0},
 
 	/* pending rows that have no other attempt coming are within $1 */
 	[OUTBOX_POSITION] = {
@@ -503,8 +516,8 @@ static const struct
 		" WHERE f.chatbot_id = h.chatbot_id AND NOT f.counted FOR UPDATE SKIP LOCKED) AS e),"
 		" found AS (UPDATE contacts_push_internal.enqueue_failure f SET counted = true FROM free e"
 		" WHERE f.ctid = e.ctid RETURNING f.chatbot_id, f.rows)"
-		" UPDATE contacts_push.chatbot c SET enqueue_failures = c.enqueue_failures + g.rows"
-		" FROM (SELECT chatbot_id, sum(rows)::int8 AS rows FROM found GROUP BY chatbot_id) AS g"
+		" UPDATE contacts_push.chatbot c SET " ADDED("enqueue_failures", "g.rows")
+		" FROM (SELECT chatbot_id, sum(rows) AS rows FROM found GROUP BY chatbot_id) AS g"
 		" WHERE " IS_CHATBOT("c", "g"),
 	0},
 
@@ -530,12 +543,12 @@ static const struct
 		" FOR UPDATE OF t SKIP LOCKED),"
 		" gone AS (DELETE FROM contacts_push_internal.tally t USING free e"
 		" WHERE t.ctid = e.ctid RETURNING t.*)"
-		" UPDATE contacts_push.chatbot c SET created = c.created + g.created,"
-		" present = c.present + g.present, conflict = c.conflict + g.conflict,"
-		" rejected = c.rejected + g.rejected, failed = c.failed + g.failed"
-		" FROM (SELECT chatbot_id, sum(created)::int8 AS created, sum(present)::int8 AS present,"
-		" sum(conflict)::int8 AS conflict, sum(rejected)::int8 AS rejected,"
-		" sum(failed)::int8 AS failed FROM gone GROUP BY chatbot_id) AS g"
+		" UPDATE contacts_push.chatbot c SET " ADDED("created", "g.created")
+		", " ADDED("present", "g.present") ", " ADDED("conflict", "g.conflict")
+		", " ADDED("rejected", "g.rejected") ", " ADDED("failed", "g.failed")
+		" FROM (SELECT chatbot_id, sum(created) AS created, sum(present) AS present,"
+		" sum(conflict) AS conflict, sum(rejected) AS rejected, sum(failed) AS failed"
+		" FROM gone GROUP BY chatbot_id) AS g"
 		" WHERE " IS_CHATBOT("c", "g"),
 	0},
 

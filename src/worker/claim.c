@@ -9,33 +9,30 @@
  */
 #include "postgres.h"
 
-#include "chatbase/reply.h"
 #include "compat.h"
-#include "contact/contact.h"
 #include "server/settings.h"
 #include "server/shared.h"
 #include "store/outbox.h"
 #include "util/clock.h"
 #include "utils/builtins.h"
-#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "worker/charges.h"
 #include "worker/claim.h"
 #include "worker/intents.h"
+#include "worker/load.h"
 #include "worker/outcome.h"
 #include "worker/pause.h"
 #include "worker/recover.h"
 #include "worker/settle.h"
 
-/* JSON kept in memory, but for what one read brings beyond it. */
+/*
+ * JSON kept in memory.  Beyond it each chatbot may have one contact, so that none waits
+ * for another's.
+ */
 #define MAX_WINDOW_BYTES (16 * 1024 * 1024)
 
-/*
- * A contact of so few bytes costs nothing to speak of to read in an answer: none can
- * cost more than 360 bytes a byte (an empty object and its comma), and so 1000 of them
- * no more than a third of REPLY_MAX_COST.
- */
-#define CHEAP_BYTES 256
+/* More failures than anybody counts; the number is still to be added to. */
+#define MAX_ATTEMPTS 1000000000
 
 /* Batches taken up in advance for each request that may be under way. */
 #define BATCHES_A_SLOT 2
@@ -115,22 +112,20 @@ static void
 load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 {
 	NewContact	new = {0};
+	const char *why;
 	bool		isnull;
-	Datum		value = outbox_get(i, OUTBOX_CONTACT, &isnull);
-	JsonbContainer *json;
-	char	   *why;
 	Contact    *contact;
+	MemoryContext old;
 
 	/* A withdrawal is never sent, whatever was written into its row by hand. */
+	(void) outbox_get(i, OUTBOX_CONTACT, &isnull);
 	if (isnull)
 		return;
-	json = &DatumGetJsonbP(value)->root;
-	why = contact_check(json, "", external_id);
 	new.seq = outbox_get_int64(i, OUTBOX_SEQ);
 	new.chatbot = chatbot;
 	new.external_id = external_id;
-	new.external_id_utf8 = contact_to_utf8(external_id);
 	new.unconfirmed = outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED);
+	new.attempts = Min(Max(outbox_get_int(i, OUTBOX_ATTEMPTS), 0), MAX_ATTEMPTS);
 	if (new.unconfirmed)
 		recover_forget(new.seq);
 	else if (recover_is_noted(new.seq))
@@ -138,30 +133,22 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 		new.unconfirmed = true;
 		doubtful[ndoubtful++] = new.seq;
 	}
-	new.attempts = outbox_get_int(i, OUTBOX_ATTEMPTS);
-	if (why == NULL)
-		new.json = contact_to_json(json, external_id, &new.length);
-	if (why == NULL && (new.json == NULL || new.external_id_utf8 == NULL))
-		why = "it has text that cannot be converted to UTF-8";
+	why = load_contact(i, &new);
 	if (why)
 	{
-		new.json = NULL;
-		new.length = 0;
-		new.external_id_utf8 = external_id;
 		outcome_add(window_add(&new), OUTCOME_REJECTED, 0, why);
 		return;
 	}
-	if (new.length > CHEAP_BYTES)
-		new.cost = reply_cost(new.json, new.length);
-	new.email = outbox_get_text(i, OUTBOX_EMAIL);
-	new.attributes = window_attributes(chatbot, json);
 	contact = window_add(&new);
 	contact->checked_at = clock_us();
 	contact->look_again = contact->unconfirmed && outbox_get_bool(i, OUTBOX_HAS_OTHERS);
 	if (contact->unconfirmed)
+	{
 		contact->tried_at = charges_failed_at(contact);
-	if (contact->unconfirmed)
+		old = MemoryContextSwitchTo(worker.context);
 		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
+		MemoryContextSwitchTo(old);
+	}
 	else if (!isolation_add(chatbot->isolation, contact->seq))
 		out_of_memory();
 }
@@ -246,11 +233,20 @@ uint64
 claim_rows(uint64 n, bool looked_at)
 {
 	uint64		passed_over = 0;
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext row = AllocSetContextCreate(old, "contacts_push row", ALLOCSET_DEFAULT_SIZES);
 
 	doubtful = palloc(Max(n, 1) * sizeof(int64));
 	ndoubtful = 0;
+	/* All that a row brings with it is copied; of large ones a thousand must not pile up. */
+	MemoryContextSwitchTo(row);
 	for (uint64 i = 0; i < n; i++)
+	{
 		passed_over += !take_row(i, looked_at);
+		MemoryContextReset(row);
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(row);
 	hand_over_unconfirmed();
 	/* The next worker has to know it, too. */
 	if (settle_mark_unconfirmed(doubtful, ndoubtful, 0,

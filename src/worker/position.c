@@ -19,6 +19,14 @@
 /* It is written that often. */
 #define POSITION_US (INT64CONST(1000) * 1000)
 
+static bool has_no_row = false;
+
+bool
+position_has_no_row(void)
+{
+	return has_no_row;
+}
+
 /*
  * Writes down where pending rows can be, for contacts_push_internal.count_pending().  Rows that
  * wait for another attempt are left out: the index finds them.  Not in each pass: while a
@@ -52,8 +60,9 @@ position_write(void)
 	if (written && strcmp(written, text.data) == 0)
 		return true;
 	value = CStringGetTextDatum(text.data);
-	if (outbox_run(OUTBOX_POSITION, &value, NULL) == 0)
-		return false;			/* somebody holds it locked */
+	has_no_row = outbox_run(OUTBOX_POSITION, &value, NULL) == 0;
+	if (has_no_row)
+		return false;			/* or somebody holds it locked */
 	if (written)
 		pfree(written);
 	written = MemoryContextStrdup(worker.context, text.data);

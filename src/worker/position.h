@@ -16,4 +16,7 @@
  */
 extern bool position_write(void);
 
+/* True if the row for that was not found: it was deleted, or somebody holds it locked. */
+extern bool position_has_no_row(void);
+
 #endif							/* CONTACTS_PUSH_POSITION_H */

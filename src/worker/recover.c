@@ -9,6 +9,7 @@
 
 #include "access/xlog.h"
 #include "compat.h"
+#include "contact/contact.h"
 #include "miscadmin.h"
 #include "server/shared.h"
 #include "store/outbox.h"
@@ -91,8 +92,9 @@ recover_requests(void)
 		if (!answered[from])
 			request_log_finish(ids[from], 0, "interrupted",
 							   "the worker ended before the answer was recorded", -1, false);
-		if (nseqs > 0)
-			claim_by_seq(&seqs[from], nseqs, false);
+		/* A request has no more contacts, whatever was written into its row by hand. */
+		for (int done = 0; done < nseqs; done += CONTACT_MAX_USERS)
+			claim_by_seq(&seqs[from + done], Min(nseqs - done, CONTACT_MAX_USERS), false);
 	}
 	/* All but those of which somebody holds a row that could not be marked. */
 	outbox_run(OUTBOX_REQUEST_CLOSE, NULL, NULL);
@@ -125,6 +127,18 @@ doubt_pending(void)
 }
 
 /*
+ * From now on the outbox was worked off here.  False if somebody holds a row of the table
+ * locked that says otherwise.
+ */
+static bool
+begin_lineage(Datum *here)
+{
+	outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
+	outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
+	return !is_foreign(here);
+}
+
+/*
  * On another timeline, in a copy or after a restore, what has been settled since the two
  * parted is not known here: everything that was pending then may have been sent.  A
  * restore brings its rows table by table, this one's maybe first, so those that are
@@ -148,8 +162,8 @@ check_lineage(void)
 		return;
 	}
 	doubt_pending();
-	outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
-	outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
+	if (!begin_lineage(here))
+		restored_until = clock_us();	/* see recover_end_doubt() */
 }
 
 bool
@@ -167,9 +181,8 @@ recover_end_doubt(void)
 
 	if (restored_until == 0 || restored_until > clock_us())
 		return;
-	(void) is_foreign(here);
-	outbox_run(OUTBOX_LINEAGE_CLEAR, NULL, NULL);
-	outbox_run(OUTBOX_LINEAGE_SET, here, NULL);
+	if (is_foreign(here) && !begin_lineage(here))
+		return;
 	outbox_run(OUTBOX_RESTORED_FORGET, NULL, NULL);
 	restored_until = 0;
 }

@@ -248,13 +248,19 @@ without_row(void)
 	return chatbots;
 }
 
+static void
+add_state(void *arg)
+{
+	outbox_run(OUTBOX_STATE_ADD, NULL, NULL);
+}
+
 /*
  * Gives chatbots a row in contacts_push.chatbot: all at once, or if that fails one by
- * one.  Somebody may be adding the same in a transaction that stays open: that is not
+ * one; and the worker the row in which it writes down how far it is.  Somebody may be adding the same in a transaction that stays open: that is not
  * waited for, and tried again later.
  */
 static void
-add_chatbots(void)
+add_missing(bool state_may_be_missing)
 {
 	static int64 next_try_at = 0;
 	List	   *chatbots;
@@ -265,13 +271,15 @@ add_chatbots(void)
 	if (next_try_at > clock_us() || ShutdownRequestPending)
 		return;
 	chatbots = without_row();
-	if (chatbots == NIL)
+	if (chatbots == NIL && !state_may_be_missing)
 		return;
 	begin_pass(false);
 	/* Not PGC_S_OVERRIDE: that would outlive the transaction. */
 	(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
-	all = try_run(add_rows, chatbots, &reason);
+	if (state_may_be_missing)
+		(void) try_run(add_state, NULL, &reason);
+	all = chatbots == NIL || try_run(add_rows, chatbots, &reason);
 	foreach(cell, chatbots)
 	{
 		Chatbot    *chatbot = lfirst(cell);
@@ -371,7 +379,7 @@ pass(bool tidy)
 	/* Whoever is told to end while it waits for a standby does so without that one's word. */
 	if (!ShutdownRequestPending && !ProcDiePending)
 		send_planned();
-	add_chatbots();
+	add_missing(position_has_no_row());
 	shared_report_activity(SHARED_IDLE);
 	trouble_forget();
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
@@ -558,6 +566,7 @@ contacts_push_worker_main(Datum main_arg)
 	wait_for_fence();
 	prepare();
 	shared_report_activity(SHARED_RECOVERING);
+	add_missing(true);
 	begin_pass(false);
 	pause_read_all();
 	/* as after a reload: the restart may have brought another key */

@@ -1,0 +1,94 @@
+/*
+ * load.c
+ *		Making what is sent of a contact's row.
+ *
+ * Nothing but the row's own memory (and the names of its attributes) is changed in
+ * here: this is the part of taking a row up that may fail for one row and not for
+ * another.
+ */
+#include "postgres.h"
+
+#include "access/detoast.h"
+#include "catalog/pg_collation.h"
+#include "chatbase/reply.h"
+#include "compat.h"
+#include "contact/contact.h"
+#include "server/settings.h"
+#include "store/outbox.h"
+#include "utils/formatting.h"
+#include "utils/jsonb.h"
+#include "worker/load.h"
+
+/*
+ * A contact of so few bytes costs nothing to speak of to read in an answer: none can
+ * cost more than 360 bytes a byte (an empty object and its comma), and so 1000 of them
+ * no more than a third of REPLY_MAX_COST.
+ */
+#define CHEAP_BYTES 256
+
+/*
+ * A value of jsonb has at most so many times the bytes of its text: [1,1,1] takes 12
+ * bytes for each three, and nothing takes more.
+ */
+#define JSONB_GROWTH 8
+
+static const char *
+too_large(void)
+{
+	return psprintf("it is too large for a request, which has at most %d bytes (contacts_push.max_request_bytes)",
+					settings_max_request_bytes);
+}
+
+/* Before the value is fetched, and before its text is made: either may be huge. */
+static const char *
+check(Datum value, const char *external_id, JsonbContainer **contact)
+{
+	const char *why;
+
+	if (toast_raw_datum_size(value) / JSONB_GROWTH > (Size) settings_max_request_bytes)
+		return too_large();
+	*contact = &DatumGetJsonbP(value)->root;
+	why = contact_check(*contact, "", external_id);
+	if (why == NULL && !contact_fits(*contact, settings_max_request_bytes))
+		why = too_large();
+	return why;
+}
+
+static const char *
+load(uint64 row, NewContact *new)
+{
+	bool		isnull;
+	JsonbContainer *contact = NULL;
+	const char *why = check(outbox_get(row, OUTBOX_CONTACT, &isnull), new->external_id, &contact);
+	char	   *email;
+
+	if (why)
+		return why;
+	new->external_id_utf8 = contact_to_utf8(new->external_id);
+	new->json = contact_to_json(contact, new->external_id, &new->length);
+	if (new->json == NULL || new->external_id_utf8 == NULL)
+		return "it has text that cannot be converted to UTF-8";
+	if (new->length + CONTACT_BODY_BYTES > settings_max_request_bytes)
+		return too_large();
+	if (new->length > CHEAP_BYTES)
+		new->cost = reply_cost(new->json, new->length);
+	email = contact_member(contact, "email");
+	if (email)
+		new->email = str_tolower(email, strlen(email), DEFAULT_COLLATION_OID);
+	new->attributes = window_attributes(new->chatbot, contact);
+	return NULL;
+}
+
+const char *
+load_contact(uint64 row, NewContact *new)
+{
+	const char *why = load(row, new);
+
+	if (why)
+	{
+		new->json = NULL;
+		new->length = 0;
+		new->external_id_utf8 = new->external_id;
+	}
+	return why;
+}
