@@ -56,6 +56,14 @@
 #define WANTED_FOR INT64_C(2000000)
 #define SHARE_OF_CALLS 0.5
 
+/*
+ * The part of the budget for chatbots that have never answered, while others wait; and for
+ * how many requests and how long one that has waited is taken to wait still.
+ */
+#define SHARE_OF_UNPROVEN 0.1
+#define WAITING_REQUESTS 2.0
+#define WAITING_FOR INT64_C(100000)
+
 /* Longest debt that requests can leave which ask for no leave, those of SQL functions. */
 #define MAX_DEBT INT64_C(1000000)
 
@@ -147,12 +155,6 @@ pacing_delay(const PacingBudget *budget, int64_t now)
 }
 
 void
-pacing_want(PacingBudget *budget, int64_t now)
-{
-	budget->wanted_at = now;
-}
-
-void
 pacing_take(PacingBudget *budget, double rate, int64_t now)
 {
 	double		current = current_rate(budget, rate);
@@ -170,6 +172,29 @@ pacing_take(PacingBudget *budget, double rate, int64_t now)
 	/* who takes without asking leaves the others no more than that to wait for */
 	if (budget->next_at > now + MAX_DEBT + (int64_t) (MICROSECONDS / current))
 		budget->next_at = now + MAX_DEBT + (int64_t) (MICROSECONDS / current);
+}
+
+int64_t
+pacing_try(PacingBudget *budget, double rate, bool proven, int64_t now)
+{
+	int64_t		interval = (int64_t) (MICROSECONDS / current_rate(budget, rate));
+	int64_t		waiting = WAITING_FOR + (int64_t) (WAITING_REQUESTS * interval);
+	int64_t		delay = pacing_delay(budget, now);
+
+	if (!proven && delay == 0 && budget->unproven_at > now &&
+		budget->proven_wanted_at > 0 && budget->proven_wanted_at > now - waiting)
+		return budget->unproven_at - now;
+	if (delay > 0)
+	{
+		budget->wanted_at = now;
+		if (proven)
+			budget->proven_wanted_at = now;
+		return delay;
+	}
+	pacing_take(budget, rate, now);
+	if (!proven)
+		budget->unproven_at = now + (int64_t) (interval / SHARE_OF_UNPROVEN);
+	return 0;
 }
 
 int64_t

@@ -44,16 +44,22 @@ typedef struct PacingBudget
 	bool		is_far;			/* the last slow-down was a large one, and not by chance: until
 								 * the limit is found each 429 is the rate's fault */
 	int64_t		wanted_at;		/* when a worker last had to wait for the budget */
+	int64_t		proven_wanted_at;	/* the same, for a chatbot that has had answers */
+	int64_t		unproven_at;	/* until then those that have not use their share */
 	int64_t		calls_at;		/* until then the calls of SQL functions use their share */
 } PacingBudget;
 
 /* A budget that nobody has used is all zero: memset is enough. */
 
-/* Microseconds until a request may leave, 0: now. */
+/* Microseconds until a request may leave, 0: now; of whichever chatbot. */
 extern int64_t pacing_delay(const PacingBudget *budget, int64_t now);
 
-/* A worker has to wait for the budget: what pacing_take_call() goes by. */
-extern void pacing_want(PacingBudget *budget, int64_t now);
+/*
+ * What a worker asks: takes a request if one may leave now (0), else the microseconds until
+ * one may.  proven: the chatbot has answered for a contact before.  While one that has
+ * waits, those that have not, which may not even exist, get a tenth of the budget.
+ */
+extern int64_t pacing_try(PacingBudget *budget, double rate, bool proven, int64_t now);
 
 /* A request leaves now, whether pacing_delay() says so or not.  rate: the setting. */
 extern void pacing_take(PacingBudget *budget, double rate, int64_t now);

@@ -76,18 +76,12 @@ unlock_budget(void)
 		LWLockRelease(lock);
 }
 
-/* One section: two workers must not both find the budget free. */
 int64
-budget_try(uint64 key_hash)
+budget_try(uint64 key_hash, bool proven)
 {
-	PacingBudget *budget = lock_budget(key_hash);
-	int64		now = clock_us();
-	int64		delay = pacing_delay(budget, now);
+	int64		delay = pacing_try(lock_budget(key_hash), settings_requests_per_second, proven,
+								   clock_us());
 
-	if (delay == 0)
-		pacing_take(budget, settings_requests_per_second, now);
-	else
-		pacing_want(budget, now);
 	unlock_budget();
 	return delay;
 }

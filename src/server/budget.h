@@ -41,7 +41,7 @@ extern void budget_release(uint64 key_hash);
 extern void budget_return(uint64 key_hash);
 
 /* Takes a request for a worker if one may leave now; else microseconds until one may. */
-extern int64 budget_try(uint64 key_hash);
+extern int64 budget_try(uint64 key_hash, bool proven);
 extern void budget_answered(uint64 key_hash);
 
 /* left_at: clock_us() when the request left that was answered 429; told_us: how long it says to wait. */

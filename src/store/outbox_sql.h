@@ -395,10 +395,14 @@ static const struct
 		" FOR UPDATE SKIP LOCKED))",
 	3, {FLOAT8OID, INT8OID, INT8OID}},
 
-	/* rows for the chatbots $1 that have none */
+	/* rows for the chatbots $1 that have none; those of them that have answered before */
 	[OUTBOX_CHATBOT_ADD] = {
-		"INSERT INTO contacts_push.chatbot (chatbot_id)"
-		" SELECT v.chatbot_id FROM unnest($1) AS v(chatbot_id) ON CONFLICT DO NOTHING",
+		"WITH added AS (INSERT INTO contacts_push.chatbot (chatbot_id)"
+		" SELECT v.chatbot_id FROM unnest($1) AS v(chatbot_id) ON CONFLICT DO NOTHING)"
+		" SELECT p.chatbot_id FROM unnest($1) AS v(chatbot_id)"
+		" CROSS JOIN LATERAL (SELECT k.chatbot_id FROM contacts_push.chatbot k"
+		" WHERE k.chatbot_id = v.chatbot_id AND (k.created > 0 OR k.present > 0"
+		" OR k.conflict > 0 OR k.rejected > 0) OFFSET 0) AS p",
 	1, {TEXTARRAYOID}},
 
 	/*

@@ -56,8 +56,8 @@ static int64 next_departure = PG_INT64_MAX;
 /* The same, of those that the budget of their key keeps. */
 static int64 next_in_budget = PG_INT64_MAX;
 
-/* The key whose budget is used up for a moment; 0: none is known. */
-static uint64 key_used_up = 0;
+/* The key whose budget is used up for a moment, for chatbots that are proven and not; 0: none is known. */
+static uint64 key_used_up[2] = {0, 0};
 
 /* isolation.c's question, of each contact that would go into a request. */
 static bool
@@ -310,7 +310,7 @@ plan_request(Chatbot *chatbot)
 	char	   *key;
 
 	if ((isolation_waiting(chatbot->isolation) == 0 && !witness_is_wanted(chatbot)) ||
-		(key_used_up != 0 && chatbot->key_hash == key_used_up) ||
+		(chatbot->key_hash != 0 && chatbot->key_hash == key_used_up[chatbot->proven]) ||
 		is_being_probed(chatbot) ||
 		(chatbot->pause != PAUSE_NONE && !has_come(chatbot->paused_until)) ||
 		!has_come(chatbot->backoff.until))
@@ -323,12 +323,12 @@ plan_request(Chatbot *chatbot)
 		return false;
 	}
 	chatbot->key_hash = key_hash = budget_key_hash(key);
-	delay = budget_try(key_hash);
+	delay = budget_try(key_hash, chatbot->proven);
 	if (delay > 0)
 	{
 		/* Whoever has been given another key must not wait for long. */
 		if (delay <= SHORT_DELAY_US)
-			key_used_up = key_hash;
+			key_used_up[chatbot->proven] = key_hash;
 		next_in_budget = Min(next_in_budget, clock_us() + delay);
 		next_departure = Min(next_departure, next_in_budget);
 		return false;
@@ -348,31 +348,54 @@ plan_request(Chatbot *chatbot)
 	return true;
 }
 
-/* One request a chatbot and round, so that none waits for another's backlog. */
+/*
+ * One request a chatbot, so that none waits for another's backlog.  proven: of those that
+ * have answered before, or of the others; slots: requests that may be under way then.
+ */
+static bool
+plan_round(bool proven, int slots)
+{
+	int			n = list_length(window_chatbots());
+	bool		planned = false;
+
+	for (int i = 0; i < n && worker.nrequests < slots; i++)
+	{
+		Chatbot    *chatbot = list_nth(window_chatbots(), (next_chatbot + i) % n);
+
+		if (chatbot->proven == proven)
+			planned |= plan_request(chatbot);
+	}
+	return planned;
+}
+
+/*
+ * Chatbots that have never answered may not exist, or hang: while there are others, they
+ * leave these a slot.  They ask for the budget first, and are told whether it is the others'.
+ */
 bool
 send_plan(void)
 {
+	int			slots = settings_max_concurrent_requests;
+	int			unproven_slots = slots;
 	bool		planned = false;
-	bool		again = true;
+	bool		again;
+	ListCell   *cell;
 
 	next_departure = next_in_budget = PG_INT64_MAX;
-	key_used_up = 0;
+	key_used_up[false] = key_used_up[true] = 0;
 	if (!settings_enabled)
 		return false;
-	while (again)
+	foreach(cell, window_chatbots())
+		if (((Chatbot *) lfirst(cell))->proven)
+			unproven_slots = Max(slots - 1, 1);
+	do
 	{
-		int			n = list_length(window_chatbots());
-
-		again = false;
-		for (int i = 0; i < n; i++)
-		{
-			if (worker.nrequests >= settings_max_concurrent_requests)
-				return planned;
-			again |= plan_request(list_nth(window_chatbots(), (next_chatbot + i) % n));
-		}
-		next_chatbot = n > 0 ? (next_chatbot + 1) % n : 0;
+		again = plan_round(false, unproven_slots);
+		again |= plan_round(true, slots);
+		if (window_chatbots() != NIL)
+			next_chatbot = (next_chatbot + 1) % list_length(window_chatbots());
 		planned |= again;
-	}
+	} while (again);
 	return planned;
 }
 

@@ -58,6 +58,7 @@ typedef struct Chatbot
 	int64		bytes;			/* of their JSON */
 	int			requests;		/* under way */
 	int64		answers;		/* definite answers to some contact */
+	bool		proven;			/* there have been such, to this worker or to one before */
 
 	/* trouble */
 	PacingBackoff backoff;

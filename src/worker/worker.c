@@ -225,12 +225,15 @@ add_rows(void *arg)
 {
 	List	   *chatbots = arg;
 	char	  **ids = palloc(list_length(chatbots) * sizeof(char *));
+	uint64		n;
 	Datum		value;
 
 	for (int i = 0; i < list_length(chatbots); i++)
 		ids[i] = ((Chatbot *) list_nth(chatbots, i))->id;
 	value = outbox_text_array(ids, list_length(chatbots));
-	outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
+	n = outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
+	for (uint64 i = 0; i < n; i++)
+		window_chatbot(outbox_get_text(i, 1))->proven = true;
 	/* what was settled while they had none */
 	outbox_run(OUTBOX_FOLD_TALLY, NULL, NULL);
 }

@@ -335,13 +335,7 @@ test_calls(void)
 	for (; now < NOW + 60 * SECOND; now += MS)
 	{
 		calls += pacing_take_call(&budget, 10, now) == 0;
-		if (pacing_delay(&budget, now) == 0)
-		{
-			pacing_take(&budget, 10, now);
-			sent++;
-		}
-		else
-			pacing_want(&budget, now);
+		sent += pacing_try(&budget, 10, true, now) == 0;
 	}
 	ok(sent >= 290, "the worker has half of the budget at least");
 	ok(calls >= 290 && calls <= 310, "the calls have the other half");
@@ -349,6 +343,37 @@ test_calls(void)
 		continue;
 	ok(wait > 0 && wait <= 200 * MS, "a call beyond that is refused");
 	is_int(pacing_take_call(&budget, 10, now + wait), 0, "until the time that is told");
+}
+
+/* Chatbots that have never answered, beside one that has. */
+static void
+test_unproven(void)
+{
+	PacingBudget budget = {0};
+	int64_t		now = NOW;
+	int			proven = 0;
+	int			unproven = 0;
+
+	for (; now < NOW + 60 * SECOND; now += MS)
+		unproven += pacing_try(&budget, 10, false, now) == 0;
+	ok(unproven >= 590, "all of the budget is theirs while nobody else wants it");
+	for (unproven = 0; now < NOW + 120 * SECOND; now += MS)
+	{
+		unproven += pacing_try(&budget, 10, false, now) == 0;
+		proven += pacing_try(&budget, 10, true, now) == 0;
+	}
+	ok(unproven >= 50 && unproven <= 61, "a tenth of it while another always waits");
+	ok(proven >= 530, "and the other has the rest");
+	for (unproven = 0; now < NOW + 180 * SECOND; now += MS)
+		unproven += pacing_try(&budget, 10, false, now) == 0;
+	ok(unproven >= 590, "all of it again when the other is done");
+	now += 50 * MS;
+	while (pacing_try(&budget, 10, true, now) > 0)
+	{
+		now += MS;
+		(void) pacing_try(&budget, 10, false, now);
+	}
+	ok(now < NOW + 181 * SECOND, "one that has answered before waits for a turn or two only");
 }
 
 /* resume() */
@@ -582,6 +607,7 @@ main(void)
 {
 	test_strays();
 	test_calls();
+	test_unproven();
 	test_release();
 	test_spacing();
 	test_throttling();
