@@ -152,6 +152,42 @@ bench_bulk()
 	show_cpu 0.5
 }
 
+# users_loop TABLE N: N statements of one row each in one transaction; see cpu_of.
+users_loop()
+{
+	cluster_psql -At <<SQL
+SELECT note_cpu('$1') \g /dev/null
+DO \$\$
+BEGIN
+	FOR i IN 1..$2 LOOP
+		INSERT INTO $1 (name, email, phonenumber)
+		VALUES ('Given Family', gen_random_uuid() || '@example.com', '+1 555 00000001');
+	END LOOP;
+END
+\$\$;
+SELECT note_cpu('$1') \g /dev/null
+SQL
+}
+
+# What a statement costs, without its commit and the switches between processes that
+# come with it: so it is told the least by what else the machine does.
+bench_statement()
+{
+	local rows=$((20000 / scale)) round table
+	local -A cpu
+
+	say "statement: $rows single-row INSERTs in one transaction"
+	samples_new
+	users_new
+	for ((round = 0; round < 15; round++)); do
+		for table in plain watched by_hand; do
+			users_loop "users_$table" "$rows"
+			sample_cpu "users_$table" "$rows"
+		done
+	done
+	show_cpu 0.7
+}
+
 # insert_script TABLE N: N transactions of each client, whose first and last note its CPU.
 insert_script()
 {

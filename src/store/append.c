@@ -66,7 +66,7 @@ typedef struct Shape
 	Oid		   *indexes;
 	EState	   *estate;			/* of its expressions */
 	ResultRelInfo *relinfo;		/* without triggers */
-	TupleTableSlot *slot;		/* for the first row */
+	TupleTableSlot **slots;		/* room for CHUNK_ROWS; the first is kept, too */
 	bool		has_triggers;	/* other than the one that wakes the worker */
 } Shape;
 
@@ -76,7 +76,7 @@ struct TableAppend
 	Relation	relation;
 	MemoryContext context;		/* of the append */
 	int			ncolumns;
-	TupleTableSlot **slots;		/* rows that are not written yet; the rest for reuse */
+	TupleTableSlot **slots;		/* the shape's: rows that are not written yet; the rest for reuse */
 	int			nslots;			/* that there are */
 	int			nrows;			/* that are used */
 	Size		bytes;			/* of those rows */
@@ -268,7 +268,8 @@ make_shape(Relation relation, const char *const *columns, int ncolumns)
 	for (int i = 0; i < shape->relinfo->ri_NumIndices; i++)
 		shape->indexes[i] = RelationGetRelid(shape->relinfo->ri_IndexRelationDescs[i]);
 	prepare_columns(shape, relation, columns, ncolumns);
-	shape->slot = MakeSingleTupleTableSlot(desc, table_slot_callbacks(relation));
+	shape->slots = palloc(CHUNK_ROWS * sizeof(TupleTableSlot *));
+	shape->slots[0] = MakeSingleTupleTableSlot(desc, table_slot_callbacks(relation));
 	MemoryContextSwitchTo(old);
 	return shape;
 }
@@ -333,8 +334,8 @@ table_append_begin(Oid table, const char *const *columns, int ncolumns)
 	append->ncolumns = ncolumns;
 	append->relation = table_open(table, RowExclusiveLock);
 	open_shape(append, columns);
-	append->slots = palloc(CHUNK_ROWS * sizeof(TupleTableSlot *));
-	append->slots[append->nslots++] = append->shape->slot;
+	append->slots = append->shape->slots;
+	append->nslots = 1;
 	if (append->shape->has_triggers)
 		begin_triggers(append);
 	MemoryContextSwitchTo(old);
