@@ -170,10 +170,22 @@ part_tap()
 		xargs -0 -a "$PRIVATE/tap.files" -n 1 -P "$tap_jobs" \
 		sh -c 'prove -v --timer "$1" >"out/${1##*/}" 2>&1' sh || status=$?
 	for file in "${files[@]}"; do
+		if [ ! -e "$dir/out/${file##*/}" ]; then
+			echo "$file: never begun" | tee -a "$PRIVATE/tap.failed"
+			continue
+		fi
 		cat "$dir/out/${file##*/}"
 		grep -q '^Result: PASS' "$dir/out/${file##*/}" || tap_failed "$dir" "$file"
 	done
 	return "$status"
+}
+
+# longest_files LOG: the three that took longest, of what part_tap has printed.
+longest_files()
+{
+	sed -En 's|^(\[[0-9:]+\] )?(t/.*\.pl) \.\. *$|\2|p; s|^ok +([0-9]+) ms .*|\1|p' "$1" |
+		awk '/^t\// { file = $0; next } { printf "%d %s %d s\n", $1, file, $1 / 1000 }' |
+		sort -nr | head -n 3 | cut -d ' ' -f 2- | paste -sd, | sed 's/,/, /g'
 }
 
 # tap_failed DIR FILE: shows and keeps what a failed file has left.
