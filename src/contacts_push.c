@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "enqueue/batch.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/hooks.h"
@@ -23,6 +24,7 @@ void
 _PG_init(void)
 {
 	settings_define();
+	contacts_push_batch_install();
 
 	/* Shared memory and workers can be had while the server starts only. */
 	if (!process_shared_preload_libraries_in_progress)

@@ -15,16 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
-
-/* A failure on its way into the table of them. */
-typedef struct Record
-{
-	const char *chatbot_id;
-	char	   *relation;
-	const Failures *failures;
-} Record;
 
 void
 contacts_push_failures_add(Failures *failures, int64 rows, const char *reason)
@@ -75,65 +66,67 @@ is_first_in_statement(Oid relation, const char *chatbot_id)
 
 /* The warning about rows that were not enqueued. */
 static void
-warn_of_rows(const Failures *failures, const char *chatbot_id, const char *name, bool row,
-			 bool tell_reason)
+warn_of_rows(const Failures *failures, const char *name)
 {
+	const char *chatbot_id = failures->chatbot_id;
+
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
-			 row ? errmsg("a row of \"%s\" was not enqueued for chatbot \"%s\"", name, chatbot_id) :
+			 failures->by_row ?
+			 errmsg("a row of \"%s\" was not enqueued for chatbot \"%s\"", name, chatbot_id) :
 			 errmsg_plural("%lld row of \"%s\" was not enqueued for chatbot \"%s\"",
 						   "%lld rows of \"%s\" were not enqueued for chatbot \"%s\"",
 						   failures->rows, (long long) failures->rows, name, chatbot_id),
-			 tell_reason ? errdetail_internal("%s", failures->reason) : 0,
-			 row ? errhint("Fix the rows or the view, then call contacts_push.backfill(). Further rows of this statement are counted in contacts_push.progress.") :
-			 errhint("Fix the rows or the view, then call contacts_push.backfill().")));
+			 failures->tell_reason ? errdetail_internal("%s", failures->reason) : 0,
+			 errhint("Fix the rows or the view, then call contacts_push.backfill().%s",
+					 !failures->by_row ? "" :
+					 " Further rows of this statement are counted in contacts_push.progress.")));
 }
 
-/* The same about deleted rows, which may be pending; again: the table is to be watched anew. */
+/* The same about deleted rows, which may be pending. */
 static void
-warn_of_deleted_rows(const Failures *failures, const char *chatbot_id, const char *name, bool row,
-					 bool again, bool tell_reason)
+warn_of_deleted_rows(const Failures *failures, const char *name)
 {
+	const char *chatbot_id = failures->chatbot_id;
+
 	ereport(WARNING,
 			(errcode(ERRCODE_WARNING),
-			 row ? errmsg("a deleted row of \"%s\" was not withdrawn from chatbot \"%s\"", name,
-						  chatbot_id) :
+			 failures->by_row ?
+			 errmsg("a deleted row of \"%s\" was not withdrawn from chatbot \"%s\"", name,
+					chatbot_id) :
 			 errmsg_plural("%lld deleted row of \"%s\" was not withdrawn from chatbot \"%s\"",
 						   "%lld deleted rows of \"%s\" were not withdrawn from chatbot \"%s\"",
 						   failures->rows, (long long) failures->rows, name, chatbot_id),
-			 tell_reason ? errdetail_internal("%s", failures->reason) : 0,
+			 failures->tell_reason ? errdetail_internal("%s", failures->reason) : 0,
 			 errhint("%sWhat of them is still pending is withdrawn by INSERT INTO contacts_push.outbox (chatbot_id, external_id) VALUES (%s, '...'), with the external_id of each.",
-					 again ? "Call contacts_push.unwatch() and contacts_push.watch() again. " : "",
+					 !failures->has_grown ? "" :
+					 "Call contacts_push.unwatch() and contacts_push.watch() again. ",
 					 quote_literal_cstr(chatbot_id))));
 }
 
 static void
 record(void *arg)
 {
-	Record	   *one = arg;
+	const Failures *failures = arg;
+	char	   *schema = get_namespace_name(get_rel_namespace(failures->relation));
 
-	outbox_append_failure(one->chatbot_id, one->relation, one->failures->rows,
-						  one->failures->reason);
+	outbox_append_failure(failures->chatbot_id,
+						  quote_qualified_identifier(schema, get_rel_name(failures->relation)),
+						  failures->rows, failures->reason);
 }
 
 void
-contacts_push_failures_report(const Failures *failures, const TriggerData *trigger, Oid relation,
-							  bool tell_reason)
+contacts_push_failures_report(const Failures *failures)
 {
-	const char *chatbot_id = trigger->tg_trigger->tgargs[0];
-	char	   *name = get_rel_name(relation);
-	bool		row = TRIGGER_FIRED_FOR_ROW(trigger->tg_event);
-	Record		one = {chatbot_id, NULL, failures};
+	char	   *name = get_rel_name(failures->relation);
 	char	   *reason;
 
-	one.relation = quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), name);
 	/* where even that cannot be appended, the warning is all there is */
-	(void) try_run(record, &one, &reason);
-	if (row && !is_first_in_statement(relation, chatbot_id))
+	(void) try_run(record, unconstify(Failures *, failures), &reason);
+	if (failures->by_row && !is_first_in_statement(failures->relation, failures->chatbot_id))
 		return;
-	if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-		warn_of_deleted_rows(failures, chatbot_id, name, row,
-							 !row && trigger->tg_relation->rd_rel->relhassubclass, tell_reason);
+	if (failures->deleted)
+		warn_of_deleted_rows(failures, name);
 	else
-		warn_of_rows(failures, chatbot_id, name, row, tell_reason);
+		warn_of_rows(failures, name);
 }

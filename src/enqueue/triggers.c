@@ -11,6 +11,7 @@
 
 #include "commands/trigger.h"
 #include "compat.h"
+#include "enqueue/batch.h"
 #include "enqueue/failures.h"
 #include "enqueue/mapping.h"
 #include "enqueue/order.h"
@@ -44,6 +45,7 @@ typedef struct Firing
 	Mapping    *mapping;		/* held; NULL: there is none */
 	CommandId	statement;		/* see order.h */
 	bool		nested;			/* a trigger runs that statement */
+	bool		held_back;		/* what is enqueued goes into a batch */
 	Failures	failures;
 	OutboxAppend *append;		/* of what is tried; NULL: no row yet */
 	MemoryContext scratch;		/* of what is tried */
@@ -98,16 +100,24 @@ is_outdated(const Firing *firing, Datum external_id)
 }
 
 /*
- * Appends a row.  An append that gets none is not begun, so that triggers of the outbox fire for
- * what is there only.
+ * Appends a row, or holds it back.  An append that gets none is not begun, so that triggers of
+ * the outbox fire for what is there only.
  */
 static void
 append(Firing *firing, const MappedRow *row, const Datum *previous, const Datum *contact)
 {
-	if (firing->append == NULL)
-		firing->append = outbox_append_begin();
-	outbox_append_row(firing->append, firing->chatbot, row->external_id,
-					  contacts_push_mapping_table(firing->mapping), previous, contact);
+	Oid			table = contacts_push_mapping_table(firing->mapping);
+
+	if (firing->held_back)
+		contacts_push_batch_add(firing->chatbot_id, row->external_id, table, previous, contact,
+								firing->statement, firing->failures.deleted);
+	else
+	{
+		if (firing->append == NULL)
+			firing->append = outbox_append_begin();
+		outbox_append_row(firing->append, firing->chatbot, row->external_id, table, previous,
+						  contact);
+	}
 }
 
 static void
@@ -264,10 +274,14 @@ fire(Firing *firing, MappingChange change)
 
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
 		enqueue_update(firing, change);
-	else if (trigger->tg_oldtable && trigger->tg_relation->rd_rel->relhassubclass)
+	else if (firing->failures.has_grown)
 		contacts_push_failures_add(&firing->failures, tuplestore_tuple_count(table), HAS_CHILDREN);
 	else if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
+	{
+		/* in the order of the triggers */
+		contacts_push_batch_flush(true);
 		enqueue_table(firing, table);
+	}
 	else
 	{
 		if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
@@ -331,13 +345,19 @@ static void
 fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 {
 	Firing		firing = {trigger};
-	Oid			table = RelationGetRelid(trigger->tg_relation);
-	bool		readable = true;
+	Failures   *failures = &firing.failures;
 
 	firing.chatbot_id = trigger->tg_trigger->tgargs[0];
 	firing.chatbot = CStringGetTextDatum(firing.chatbot_id);
 	firing.statement = contacts_push_order_statement();
 	firing.nested = contacts_push_order_is_nested();
+	failures->chatbot_id = firing.chatbot_id;
+	failures->relation = RelationGetRelid(trigger->tg_relation);
+	failures->by_row = TRIGGER_FIRED_FOR_ROW(trigger->tg_event);
+	failures->deleted = TRIGGER_FIRED_BY_DELETE(trigger->tg_event);
+	failures->has_grown = trigger->tg_oldtable && trigger->tg_relation->rd_rel->relhassubclass;
+	failures->tell_reason = true;
+	firing.held_back = failures->by_row && contacts_push_batch_is_open();
 	firing.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push rows",
 										   ALLOCSET_DEFAULT_SIZES);
 	hold_mapping(&firing, cached);
@@ -349,9 +369,9 @@ fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 		if (firing.mapping && change != MAPPING_SAME)
 		{
 			fire(&firing, change);
-			table = contacts_push_mapping_table(firing.mapping);
-			if (firing.failures.rows > 0)
-				readable = contacts_push_mapping_is_readable(firing.mapping);
+			failures->relation = contacts_push_mapping_table(firing.mapping);
+			if (failures->rows > 0)
+				failures->tell_reason = contacts_push_mapping_is_readable(firing.mapping);
 		}
 	}
 	PG_FINALLY();
@@ -360,8 +380,10 @@ fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 			contacts_push_mapping_release(firing.mapping);
 	}
 	PG_END_TRY();
-	if (firing.failures.rows > 0)
-		contacts_push_failures_report(&firing.failures, trigger, table, readable);
+	if (failures->rows > 0)
+		contacts_push_failures_report(failures);
+	if (firing.held_back)
+		contacts_push_batch_flush(false);
 	MemoryContextDelete(firing.scratch);
 }
 

@@ -1,0 +1,272 @@
+/*
+ * batch.c
+ *		Rows of row triggers, held back to be appended together.
+ *
+ * A statement's AFTER triggers fire while the executor finishes it, or inside of COPY.  That
+ * stretch is a frame; statements that triggers run have frames of their own.  All triggers of a
+ * frame fire at one level of subtransactions, and an error that leaves it undoes the
+ * statement: so a frame's rows are appended when it ends, or are to be forgotten.  Without a frame
+ * (replication's apply has none) nothing is held back.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "enqueue/batch.h"
+#include "enqueue/failures.h"
+#include "enqueue/order.h"
+#include "executor/executor.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "server/try.h"
+#include "store/outbox_append.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/rls.h"
+
+/* Rows that are appended together, and of how much memory. */
+#define BATCH_ROWS 500
+#define BATCH_BYTES (256 * 1024)
+
+/* What is held back; in the context of its frame. */
+typedef struct Intent
+{
+	const char *chatbot_id;
+	Datum		external_id;
+	Oid			relation;
+	Datum	   *previous_external_id;	/* NULL: none */
+	Datum	   *contact;		/* NULL: a withdrawal */
+	CommandId	statement;
+	bool		deleted;
+} Intent;
+
+typedef struct Frame
+{
+	struct Frame *outer;
+	bool		has_fired;
+	MemoryContext context;		/* NULL: nothing was held back yet */
+	List	   *intents;
+	Size		bytes;
+} Frame;
+
+static Frame *frame = NULL;
+static ExecutorFinish_hook_type prev_executor_finish_hook = NULL;
+static ProcessUtility_hook_type prev_process_utility_hook = NULL;
+
+bool
+contacts_push_batch_is_open(void)
+{
+	bool		is_open = frame && frame->has_fired;
+
+	if (frame)
+		frame->has_fired = true;
+	return is_open;
+}
+
+/* A copy of a varlena; adds to the bytes held. */
+static Datum
+keep(Datum value)
+{
+	frame->bytes += VARSIZE_ANY(DatumGetPointer(value));
+	return datumCopy(value, false, -1);
+}
+
+static Datum *
+keep_optional(const Datum *value)
+{
+	Datum	   *kept;
+
+	if (value == NULL)
+		return NULL;
+	kept = palloc(sizeof(Datum));
+	*kept = keep(*value);
+	return kept;
+}
+
+void
+contacts_push_batch_add(const char *chatbot_id, Datum external_id, Oid relation,
+						const Datum *previous_external_id, const Datum *contact,
+						CommandId statement, bool deleted)
+{
+	MemoryContext old;
+	Intent	   *intent;
+
+	if (frame->context == NULL)
+		frame->context = AllocSetContextCreate(TopTransactionContext, "contacts_push batch",
+											   ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(frame->context);
+	intent = palloc(sizeof(Intent));
+	intent->chatbot_id = pstrdup(chatbot_id);
+	intent->external_id = keep(external_id);
+	intent->relation = relation;
+	intent->previous_external_id = keep_optional(previous_external_id);
+	intent->contact = keep_optional(contact);
+	intent->statement = statement;
+	intent->deleted = deleted;
+	frame->intents = lappend(frame->intents, intent);
+	MemoryContextSwitchTo(old);
+}
+
+/* Appends a list of them; one that a later statement has had its say on meanwhile is left out. */
+static void
+append_intents(void *arg)
+{
+	List	   *intents = arg;
+	OutboxAppend *append = NULL;
+	ListCell   *cell;
+
+	foreach(cell, intents)
+	{
+		Intent	   *intent = lfirst(cell);
+		CommandId	last = contacts_push_order_last(intent->chatbot_id, intent->external_id);
+
+		if (last != InvalidCommandId && last > intent->statement)
+			continue;
+		if (append == NULL)
+			append = outbox_append_begin();
+		outbox_append_row(append, CStringGetTextDatum(intent->chatbot_id), intent->external_id,
+						  intent->relation, intent->previous_external_id, intent->contact);
+	}
+	if (append)
+		outbox_append_end(append);
+}
+
+/* True if the current user may be told what is said about rows of the table. */
+static bool
+may_read(Oid relation)
+{
+	return pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK &&
+		check_enable_rls(relation, InvalidOid, true) != RLS_ENABLED;
+}
+
+/* One by one, because some cannot be appended. */
+static void
+append_each(List *intents)
+{
+	ListCell   *cell;
+
+	foreach(cell, intents)
+	{
+		Intent	   *intent = lfirst(cell);
+		Failures	failures = {.chatbot_id = intent->chatbot_id,.relation = intent->relation,
+		.by_row = true,.deleted = intent->deleted,.tell_reason = may_read(intent->relation)};
+		char	   *reason;
+
+		CHECK_FOR_INTERRUPTS();
+		if (try_run(append_intents, list_make1(intent), &reason))
+			continue;
+		contacts_push_failures_add(&failures, 1, reason);
+		contacts_push_failures_report(&failures);
+	}
+}
+
+void
+contacts_push_batch_flush(bool all)
+{
+	MemoryContext context;
+	MemoryContext old;
+	List	   *intents;
+	char	   *reason;
+
+	if (frame == NULL || frame->context == NULL ||
+		(!all && list_length(frame->intents) < BATCH_ROWS && frame->bytes < BATCH_BYTES))
+		return;
+	/* a trigger of the outbox may run statements, and these must not find any of this */
+	context = frame->context;
+	intents = frame->intents;
+	frame->context = NULL;
+	frame->intents = NIL;
+	frame->bytes = 0;
+	old = MemoryContextSwitchTo(context);
+	if (!try_run(append_intents, intents, &reason))
+		append_each(intents);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+}
+
+static void
+begin_frame(Frame *new)
+{
+	memset(new, 0, sizeof(Frame));
+	new->outer = frame;
+	frame = new;
+}
+
+/* Lets go of a frame, and of its rows if an error leaves it. */
+static void
+end_frame(Frame *ended)
+{
+	frame = ended->outer;
+	if (ended->context)
+		MemoryContextDelete(ended->context);
+}
+
+static void
+on_executor_finish(QueryDesc *query)
+{
+	Frame		mine;
+
+	begin_frame(&mine);
+	PG_TRY();
+	{
+		if (prev_executor_finish_hook)
+			prev_executor_finish_hook(query);
+		else
+			standard_ExecutorFinish(query);
+		contacts_push_batch_flush(true);
+	}
+	PG_FINALLY();
+	{
+		end_frame(&mine);
+	}
+	PG_END_TRY();
+}
+
+static void
+run_utility(PlannedStmt *statement, const char *source, bool read_only,
+			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+			DestReceiver *dest, QueryCompletion *completion)
+{
+	if (prev_process_utility_hook)
+		prev_process_utility_hook(statement, source, read_only, context, params, environment,
+								  dest, completion);
+	else
+		standard_ProcessUtility(statement, source, read_only, context, params, environment,
+								dest, completion);
+}
+
+static void
+on_utility(PlannedStmt *statement, const char *source, bool read_only,
+		   ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
+		   DestReceiver *dest, QueryCompletion *completion)
+{
+	Frame		mine;
+
+	if (!IsA(statement->utilityStmt, CopyStmt))
+	{
+		run_utility(statement, source, read_only, context, params, environment, dest, completion);
+		return;
+	}
+	begin_frame(&mine);
+	PG_TRY();
+	{
+		run_utility(statement, source, read_only, context, params, environment, dest, completion);
+		contacts_push_batch_flush(true);
+	}
+	PG_FINALLY();
+	{
+		end_frame(&mine);
+	}
+	PG_END_TRY();
+}
+
+void
+contacts_push_batch_install(void)
+{
+	prev_executor_finish_hook = ExecutorFinish_hook;
+	ExecutorFinish_hook = on_executor_finish;
+	prev_process_utility_hook = ProcessUtility_hook;
+	ProcessUtility_hook = on_utility;
+}
