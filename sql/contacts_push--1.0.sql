@@ -703,6 +703,11 @@ CREATE VIEW contacts_push.progress AS
 			greatest(extract(epoch FROM max(r.until) - min(r.since)), 1) AS seconds
 		FROM recent r JOIN key k USING (chatbot_id)
 		GROUP BY k.key
+	), unanswered AS (
+		SELECT r.chatbot_id, min(r.started_at) AS since
+		FROM contacts_push.request r
+		WHERE r.finished_at IS NULL AND r.outcome IS NULL
+		GROUP BY r.chatbot_id
 	), server AS MATERIALIZED (
 		SELECT contacts_push_internal.worker_trouble() AS trouble,
 			current_setting('contacts_push.enabled')::bool AS enabled,
@@ -739,6 +744,9 @@ CREATE VIEW contacts_push.progress AS
 				WHEN p.deferred = p.contacts THEN
 					concat('deferred: next attempt in ',
 						ceil(extract(epoch FROM p.next_attempt_at - v.now)), ' s')
+				WHEN greatest(u.since, r.until) < v.now - '10 s'::interval AND u.since IS NOT NULL THEN
+					concat('waiting for an answer for ',
+						floor(extract(epoch FROM v.now - u.since)), ' s')
 				ELSE 'pushing'
 			END AS state
 		FROM key k
@@ -748,6 +756,7 @@ CREATE VIEW contacts_push.progress AS
 		LEFT JOIN pending p USING (chatbot_id)
 		LEFT JOIN failure f USING (chatbot_id)
 		LEFT JOIN recent r USING (chatbot_id)
+		LEFT JOIN unanswered u USING (chatbot_id)
 		LEFT JOIN rate t USING (key)
 	), share AS (
 		SELECT n.*, trunc(

@@ -38,7 +38,7 @@ is($node->safe_psql('postgres', "SELECT now() - busy_since > interval '9 s' FROM
 # The launcher looks once a minute, and when it is woken.
 ok(wait_until(sub {
 	$node->reload;
-	slurp_file($node->logfile) =~ /LOG:  contacts_push worker for database "postgres" has been busy since/;
+	slurp_file($node->logfile) =~ /LOG:  contacts_push: worker for database "postgres" has been busy since/;
 }), 'so does the log');
 $operator->query_safe('COMMIT');
 $operator->quit;

@@ -95,6 +95,7 @@ $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
 ok(wait_until(sub { outcomes($node, 'down') eq 'created 6' || outcomes($node, 'down') eq 'created 3, present 3' }),
 	'restart: it is tried at once');
 is(progress('state', 'down'), 'idle', 'restart: no word of the earlier back-off');
+ok(wait_until(sub { last_error() eq '||' }), 'restart: nor of its error');
 
 # The key is refused, the chatbot is paused by an operator, and both are over.
 $fake->faults({ match => { chatbot => 'denied' }, action => { status => 401, message => "Invalid\nAPI key" } });
@@ -121,6 +122,14 @@ VALUES ('later', 'x', '{}', 1, now() + interval '1 hour')
 END
 state_like('later', qr/^deferred: next attempt in \d+ s$/, 'deferred');
 $node->safe_psql('postgres', q{SELECT contacts_push.discard('later')});
+
+# An answer that does not come.
+$fake->faults({ match => { chatbot => 'hanging' }, action => { delay_ms => FakeChatbase::HELD } });
+insert_users($node, 'hanging', 'h', 1, 3);
+state_like('hanging', qr/^waiting for an answer for \d\d s$/, 'no answer');
+$fake->faults;
+$fake->release;
+ok(wait_until(sub { outcomes($node, 'hanging') eq 'created 3' }), 'no answer: it comes');
 
 # Two chatbots share the rate of their key: each takes as long as it and what goes
 # between its requests.

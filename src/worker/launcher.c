@@ -275,7 +275,8 @@ tell_of_busy(Database *database)
 		return;
 	database->told_busy_since = report.activity_since;
 	ereport(LOG,
-			(errmsg("contacts_push worker for database \"%s\" has been busy since %s: %s",
+			(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+			 errmsg("contacts_push: worker for database \"%s\" has been busy since %s: %s",
 					NameStr(database->name), timestamptz_to_str(report.activity_since),
 					shared_activity_name(report.activity))));
 }

@@ -28,7 +28,7 @@
 #define LONG_HOLD_US (INT64CONST(10) * 1000 * 1000)
 
 static char *database_name = NULL;
-static bool has_error = false;	/* contacts_push.worker shows one */
+static bool has_error = true;	/* contacts_push.worker may show one, of an earlier worker */
 static bool answered_since = false; /* a usable answer has come after it */
 
 void
