@@ -97,5 +97,22 @@ ok(settled($node), 'no answer: all is settled');
 is(join(' ', map { status_of($node, 'doubt', $_) } qw(first else second)), 'created created conflict',
 	'no answer: the earlier one is created');
 
+# Those with one phone number, however it is written, go one after the other, too; also
+# where another one has the e-mail of the first.
+$fake->faults;
+$node->safe_psql('postgres', <<'END');
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES
+	('phone', 'first', '{"phonenumber": "+1 (555) 0100", "email": "me@example.com"}'),
+	('phone', 'second', '{"phonenumber": "1-555-0100"}'),
+	('phone', 'third', '{"phonenumber": "1.555.0100", "email": "third@example.com"}'),
+	('phone', 'fourth', '{"phonenumber": "none", "email": "Third@example.com"}'),
+	('phone', 'fifth', '{"phonenumber": "none"}')
+END
+ok(settled($node), 'phone: all is settled');
+is(join(' ', map { status_of($node, 'phone', $_) } qw(first second third fourth fifth)), 'created created created conflict created',
+	'phone: all are created but the one with the e-mail of another');
+is(join(' ', map { join '+', @{ $_->{external_ids} } } grep { $_->{chatbot} eq 'phone' } whole_log($fake)),
+	'first+fifth second third fourth', 'phone: no two of them together, and in their order');
+
 $node->stop;
 done_testing();

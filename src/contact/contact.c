@@ -42,6 +42,21 @@ contact_member(JsonbContainer *contact, const char *name)
 	return string_of(&value);
 }
 
+char *
+contact_phone_digits(JsonbContainer *contact)
+{
+	char	   *phone = contact_member(contact, "phonenumber");
+	int			n = 0;
+
+	if (phone == NULL)
+		return NULL;
+	for (const char *p = phone; *p; p++)
+		if (*p >= '0' && *p <= '9')
+			phone[n++] = *p;
+	phone[n] = '\0';
+	return n > 0 ? phone : NULL;
+}
+
 /* "users[3]" and "email" make "users[3].email"; "" and "email" make "email". */
 static char *
 join_path(const char *path, const char *name)

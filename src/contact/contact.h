@@ -30,6 +30,9 @@ extern char *contact_check(JsonbContainer *contact, const char *path,
 /* The member as a palloc'd string of the database's encoding; NULL: no string. */
 extern char *contact_member(JsonbContainer *contact, const char *name);
 
+/* The digits of its phone number, palloc'd; NULL: it has none. */
+extern char *contact_phone_digits(JsonbContainer *contact);
+
 /*
  * Whether the contact's JSON text, in the database's encoding, has at most max bytes.  Makes no
  * such text: it may be thousands of times larger than the contact is (1e100000 has a few

@@ -74,7 +74,8 @@ load(uint64 row, NewContact *new)
 		new->cost = reply_cost(new->json, new->length);
 	email = contact_member(contact, "email");
 	if (email)
-		new->email = str_tolower(email, strlen(email), DEFAULT_COLLATION_OID);
+		new->address[ADDRESS_EMAIL] = str_tolower(email, strlen(email), DEFAULT_COLLATION_OID);
+	new->address[ADDRESS_PHONE] = contact_phone_digits(contact);
 	new->attributes = window_attributes(new->chatbot, contact);
 	return NULL;
 }

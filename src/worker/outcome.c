@@ -35,7 +35,7 @@ outcome_add(Contact *contact, OutcomeKind outcome, int http_status, const char *
 
 	if (outcome == OUTCOME_CREATED || outcome == OUTCOME_PRESENT)
 		owners_note(contact);
-	window_leave_email(contact);
+	window_leave_queues(contact);
 	contact->state = CONTACT_SETTLING;
 	contact->outcome = outcome;
 	contact->http_status = http_status;

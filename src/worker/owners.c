@@ -33,8 +33,8 @@ hash_email(const Contact *contact)
 	uint64		hash = hash_bytes_extended((const unsigned char *) contact->chatbot->id,
 										   strlen(contact->chatbot->id), seed);
 
-	return hash_bytes_extended((const unsigned char *) contact->email,
-							   strlen(contact->email), hash);
+	return hash_bytes_extended((const unsigned char *) contact->address[ADDRESS_EMAIL].text,
+							   strlen(contact->address[ADDRESS_EMAIL].text), hash);
 }
 
 /* Where the owner of this hash is, or is to be put. */
@@ -59,7 +59,7 @@ owners_note(const Contact *contact)
 {
 	uint64		hash;
 
-	if (contact->email == NULL)
+	if (contact->address[ADDRESS_EMAIL].text == NULL)
 		return;
 	if (owners == NULL)
 	{
@@ -77,7 +77,7 @@ owners_find(const Contact *contact)
 	uint64		hash;
 	Datum		value;
 
-	if (contact->email == NULL || owners == NULL)
+	if (contact->address[ADDRESS_EMAIL].text == NULL || owners == NULL)
 		return NULL;
 	hash = hash_email(contact);
 	owner = find_place(hash);

@@ -73,7 +73,7 @@ admit(void *arg, IsolationContact seq, bool *stop)
 		*stop = true;
 		return false;
 	}
-	if (!window_hold_email(contact))
+	if (!window_take_turn(contact))
 		return false;
 	filling->bytes += contact->length + 1;	/* and a comma */
 	filling->cost += contact->cost;
@@ -139,7 +139,7 @@ check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
 	if (!stale || !find_gone(seqs, n, gone))
 		return true;
 	for (int i = 0; i < n; i++)
-		window_release_email(window_find(seqs[i]));
+		window_end_turn(window_find(seqs[i]));
 	if (!isolation_dropped(chatbot->isolation, token, gone))
 		elog(ERROR, "a request that was put together is not known");
 	for (int i = 0; i < n; i++)

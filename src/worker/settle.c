@@ -46,7 +46,7 @@ static void
 wait_again(Contact *contact)
 {
 	contact->state = CONTACT_WAITING;
-	window_release_email(contact);
+	window_end_turn(contact);
 	if (contact->look_again)
 	{
 		contact->look_again = false;

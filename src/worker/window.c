@@ -69,18 +69,21 @@ equal_text_keys(TextKey a, TextKey b)
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* The contacts with one e-mail, in the order of their seqs. */
-typedef struct EmailEntry
+/*
+ * The contacts with one address, in the order of their seqs.  An e-mail has an "@" and a
+ * phone number here does not, so that one table does for both.
+ */
+typedef struct Queue
 {
 	TextKey		key;			/* the text is that of some contact in the queue */
 	char		status;
 	Contact    *first;
 	Contact    *last;
 	Contact    *holder;			/* under way, or about to be; NULL: none */
-} EmailEntry;
+} Queue;
 
-#define SH_PREFIX by_email
-#define SH_ELEMENT_TYPE EmailEntry
+#define SH_PREFIX by_address
+#define SH_ELEMENT_TYPE Queue
 #define SH_KEY_TYPE TextKey
 #define SH_KEY key
 #define SH_HASH_KEY(tb, key) hash_text_key(key)
@@ -116,7 +119,7 @@ typedef struct ChatbotEntry
 static MemoryContext context;
 static by_seq_hash *contacts_by_seq;
 static by_text_hash *contacts_by_id;
-static by_email_hash *queues_by_email;
+static by_address_hash *queues;
 static by_id_hash *chatbots_by_id;
 static List *chatbots = NIL;	/* in the order in which they came */
 static int64 total_bytes = 0;
@@ -128,7 +131,7 @@ window_create(void)
 									ALLOCSET_DEFAULT_SIZES);
 	contacts_by_seq = by_seq_create(context, INITIAL_CONTACTS, NULL);
 	contacts_by_id = by_text_create(context, INITIAL_CONTACTS, NULL);
-	queues_by_email = by_email_create(context, INITIAL_CONTACTS, NULL);
+	queues = by_address_create(context, INITIAL_CONTACTS, NULL);
 	chatbots_by_id = by_id_create(context, INITIAL_CHATBOTS, NULL);
 }
 
@@ -185,49 +188,65 @@ id_key(const Contact *contact)
 	return (TextKey) {contact->chatbot, contact->external_id};
 }
 
-/* The queue of a contact's e-mail; NULL: it has none, or stands in none. */
-static EmailEntry *
-find_queue(const Contact *contact)
+/* The queue of an address that a contact has; NULL: nobody stands in it. */
+static Queue *
+find_queue(const Contact *contact, AddressKind kind)
 {
-	if (contact->email == NULL)
+	if (contact->address[kind].text == NULL)
 		return NULL;
-	return by_email_lookup(queues_by_email, (TextKey) {contact->chatbot, contact->email});
+	return by_address_lookup(queues, (TextKey) {contact->chatbot, contact->address[kind].text});
 }
 
 static void
-join_email(Contact *contact)
+join_queue(Contact *contact, AddressKind kind)
 {
-	EmailEntry *entry;
+	Address    *address = &contact->address[kind];
+	Queue	   *queue;
 	bool		found;
 
-	if (contact->email == NULL)
+	if (address->text == NULL)
 		return;
-	entry = by_email_insert(queues_by_email, (TextKey) {contact->chatbot, contact->email}, &found);
+	queue = by_address_insert(queues, (TextKey) {contact->chatbot, address->text}, &found);
 	if (!found)
-		entry->first = entry->last = entry->holder = NULL;
-	contact->before = entry->last;
-	while (contact->before && contact->before->seq > contact->seq)
-		contact->before = contact->before->before;
-	contact->behind = contact->before ? contact->before->behind : entry->first;
-	*(contact->before ? &contact->before->behind : &entry->first) = contact;
-	*(contact->behind ? &contact->behind->before : &entry->last) = contact;
+		queue->first = queue->last = queue->holder = NULL;
+	address->before = queue->last;
+	while (address->before && address->before->seq > contact->seq)
+		address->before = address->before->address[kind].before;
+	address->behind = address->before ? address->before->address[kind].behind : queue->first;
+	*(address->before ? &address->before->address[kind].behind : &queue->first) = contact;
+	*(address->behind ? &address->behind->address[kind].before : &queue->last) = contact;
+}
+
+static void
+leave_queue(Contact *contact, AddressKind kind)
+{
+	Address    *address = &contact->address[kind];
+	Queue	   *queue = find_queue(contact, kind);
+
+	if (queue == NULL || (address->before == NULL && queue->first != contact))
+		return;
+	*(address->before ? &address->before->address[kind].behind : &queue->first) = address->behind;
+	*(address->behind ? &address->behind->address[kind].before : &queue->last) = address->before;
+	address->before = address->behind = NULL;
+	if (queue->first)
+		queue->key.text = queue->first->address[kind].text;
+	else
+		by_address_delete(queues, queue->key);
+}
+
+static void
+join_queues(Contact *contact)
+{
+	for (int kind = 0; kind < ADDRESSES; kind++)
+		join_queue(contact, kind);
 }
 
 void
-window_leave_email(Contact *contact)
+window_leave_queues(Contact *contact)
 {
-	EmailEntry *entry = find_queue(contact);
-
-	if (entry == NULL || (contact->before == NULL && entry->first != contact))
-		return;
-	window_release_email(contact);
-	*(contact->before ? &contact->before->behind : &entry->first) = contact->behind;
-	*(contact->behind ? &contact->behind->before : &entry->last) = contact->before;
-	contact->before = contact->behind = NULL;
-	if (entry->first)
-		entry->key.text = entry->first->email;
-	else
-		by_email_delete(queues_by_email, entry->key);
+	window_end_turn(contact);
+	for (int kind = 0; kind < ADDRESSES; kind++)
+		leave_queue(contact, kind);
 }
 
 Contact *
@@ -243,7 +262,8 @@ window_add(const NewContact *new)
 	contact->external_id = pstrdup(new->external_id);
 	contact->external_id_utf8 = strcmp(new->external_id, new->external_id_utf8) == 0 ?
 		contact->external_id : pstrdup(new->external_id_utf8);
-	contact->email = window_strdup(new->email);
+	for (int kind = 0; kind < ADDRESSES; kind++)
+		contact->address[kind].text = window_strdup(new->address[kind]);
 	contact->json = new->json ? pnstrdup(new->json, new->length) : NULL;
 	contact->length = new->length;
 	contact->cost = new->cost;
@@ -255,7 +275,7 @@ window_add(const NewContact *new)
 	Assert(!found);
 	by_text_insert(contacts_by_id, id_key(contact), &found)->contact = contact;
 	Assert(!found);
-	join_email(contact);
+	join_queues(contact);
 	contact->chatbot->contacts++;
 	contact->chatbot->bytes += contact->length;
 	total_bytes += contact->length;
@@ -284,7 +304,7 @@ window_hold(Contact *contact)
 {
 	Chatbot    *chatbot = contact->chatbot;
 
-	window_leave_email(contact);
+	window_leave_queues(contact);
 	contact->state = CONTACT_HELD;
 	chatbot->held[chatbot->nheld++] = contact;
 	chatbot->contacts--;
@@ -303,7 +323,7 @@ window_unhold(Contact *contact)
 		chatbot->held[i] = chatbot->held[i + 1];
 	chatbot->contacts++;
 	contact->state = CONTACT_WAITING;
-	join_email(contact);
+	join_queues(contact);
 }
 
 void
@@ -311,7 +331,7 @@ window_remove(Contact *contact)
 {
 	if (contact->state == CONTACT_HELD)
 		window_unhold(contact);
-	window_leave_email(contact);
+	window_leave_queues(contact);
 	by_seq_delete(contacts_by_seq, contact->seq);
 	/* its key points to the contact's text, which is freed below */
 	by_text_delete(contacts_by_id, id_key(contact));
@@ -321,8 +341,9 @@ window_remove(Contact *contact)
 	if (contact->external_id_utf8 != contact->external_id)
 		pfree(contact->external_id_utf8);
 	pfree(contact->external_id);
-	if (contact->email)
-		pfree(contact->email);
+	for (int kind = 0; kind < ADDRESSES; kind++)
+		if (contact->address[kind].text)
+			pfree(contact->address[kind].text);
 	if (contact->json)
 		pfree(contact->json);
 	if (contact->text)
@@ -369,23 +390,31 @@ window_bytes(void)
 }
 
 bool
-window_hold_email(Contact *contact)
+window_take_turn(Contact *contact)
 {
-	EmailEntry *entry = find_queue(contact);
+	Queue	   *queue[ADDRESSES];
 
-	if (entry == NULL)
-		return true;
-	if (entry->first != contact || (entry->holder && entry->holder != contact))
-		return false;
-	entry->holder = contact;
+	for (int kind = 0; kind < ADDRESSES; kind++)
+	{
+		queue[kind] = find_queue(contact, kind);
+		if (queue[kind] && (queue[kind]->first != contact ||
+							(queue[kind]->holder && queue[kind]->holder != contact)))
+			return false;
+	}
+	for (int kind = 0; kind < ADDRESSES; kind++)
+		if (queue[kind])
+			queue[kind]->holder = contact;
 	return true;
 }
 
 void
-window_release_email(Contact *contact)
+window_end_turn(Contact *contact)
 {
-	EmailEntry *entry = find_queue(contact);
+	for (int kind = 0; kind < ADDRESSES; kind++)
+	{
+		Queue	   *queue = find_queue(contact, kind);
 
-	if (entry && entry->holder == contact)
-		entry->holder = NULL;
+		if (queue && queue->holder == contact)
+			queue->holder = NULL;
+	}
 }

@@ -117,6 +117,21 @@ typedef enum OutcomeKind
 	OUTCOME_PUT_OFF				/* not settled: to be tried again later */
 } OutcomeKind;
 
+/* What contacts that are under way at once must not share. */
+typedef enum AddressKind
+{
+	ADDRESS_EMAIL,				/* in lower case */
+	ADDRESS_PHONE				/* its digits */
+} AddressKind;
+#define ADDRESSES (ADDRESS_PHONE + 1)
+
+typedef struct Address
+{
+	char	   *text;			/* NULL: none */
+	struct Contact *before;		/* in the queue of those that have it */
+	struct Contact *behind;
+} Address;
+
 typedef struct Contact
 {
 	int64		seq;
@@ -124,9 +139,7 @@ typedef struct Contact
 	ContactState state;
 	char	   *external_id;
 	char	   *external_id_utf8;
-	char	   *email;			/* in lower case; NULL: none */
-	struct Contact *before;		/* in the queue of those with the same e-mail */
-	struct Contact *behind;
+	Address		address[ADDRESSES];
 	char	   *json;			/* UTF-8 */
 	int			length;
 	int64		cost;			/* of reading it in an answer; see reply_cost() */
@@ -167,7 +180,7 @@ typedef struct NewContact
 	Chatbot    *chatbot;
 	const char *external_id;
 	const char *external_id_utf8;
-	const char *email;			/* or NULL */
+	const char *address[ADDRESSES]; /* or NULL */
 	const char *json;			/* or NULL for a row that is settled unsent */
 	int			length;
 	int64		cost;
@@ -195,14 +208,14 @@ extern int64 window_bytes(void);
 
 /*
  * Of contacts of one chatbot with one e-mail, the one that was enqueued first has it, so
- * they go one after the other in that order, whatever their neighbours: from window_add()
- * to window_leave_email() a contact stands in the queue of its e-mail.  Its turn is told by
- * window_hold_email(): true if it is the first and nobody with that e-mail is under way; then
- * it is, until window_release_email().
+ * they go one after the other in that order, whatever their neighbours; and so do those
+ * with one phone number.  From window_add() to window_leave_queues() a contact stands in the
+ * queue of each.  Its turn is told by window_take_turn(): true if it is the first in both and
+ * nobody of them is under way; then it is, until window_end_turn().
  */
-extern bool window_hold_email(Contact *contact);
-extern void window_release_email(Contact *contact);
-extern void window_leave_email(Contact *contact);
+extern bool window_take_turn(Contact *contact);
+extern void window_end_turn(Contact *contact);
+extern void window_leave_queues(Contact *contact);
 
 /* A copy that lives as long as the window. */
 extern char *window_strdup(const char *string);
