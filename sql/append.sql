@@ -240,6 +240,26 @@ SELECT what, who FROM fired ORDER BY place;
 ALTER TABLE contacts_push.outbox DROP CONSTRAINT allowed;
 SELECT external_id FROM test.take_outbox();
 
+-- What a session keeps does not grow with what it appends.
+CREATE TABLE memory (bytes numeric);
+CREATE PROCEDURE append(n integer) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1 .. n LOOP
+		INSERT INTO users VALUES (100000 + i);
+		DELETE FROM users WHERE id = 100000 + i;
+		COMMIT;
+	END LOOP;
+	INSERT INTO memory SELECT sum(total_bytes) FROM pg_backend_memory_contexts;
+END
+$$;
+CALL append(100);
+CALL append(3000);
+-- 6,000 appends at 50 bytes each would be 300 kB
+SELECT CASE WHEN max(bytes) - min(bytes) < 300000 THEN 'bounded' ELSE (max(bytes) - min(bytes))::text END AS memory FROM memory;
+DROP PROCEDURE append;
+DROP TABLE memory;
+SELECT count(*) FROM test.take_outbox();
+
 -- Nothing is appended in a transaction that is read-only.
 BEGIN READ ONLY;
 SELECT contacts_push.enqueue('bot', '{"external_id": "a"}');
