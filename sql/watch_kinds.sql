@@ -96,6 +96,18 @@ INSERT INTO users VALUES
 	('a@b', '[{"label": "main", "stripe_id": "cus_1"}]', '{"none": null, "empty": {}, "list": [null]}', '{"a": null}'), ('c@d', NULL, NULL, NULL);
 SELECT t.*, contacts_push.validate(contact) FROM test.take_outbox() t;
 DROP TABLE users CASCADE;
+-- Blanks around names, e-mails and phone numbers are trimmed, and what is empty then is left
+-- out; an external_id is what it is, and what is inside of attributes, too.
+CREATE TABLE users (id text PRIMARY KEY, name text, email char(20), phone varchar(20), note text);
+SELECT contacts_push.watch('users', 'bot', custom_attributes => 'jsonb_build_object(''note'', note)');
+INSERT INTO users VALUES
+	(' a ', E' \t Ann  Lee\r\n', 'ann@example.com', '   +1', ' b '),
+	(E'\tb', '', '', ' ', ''), ('  ', E'\n', NULL, NULL, NULL), ('c', ' ä ', ' ', '', NULL),
+	('d', U&'\00a0d\00a0', E'\f\x0b', 'x', NULL);
+SELECT external_id, contact FROM test.take_outbox();
+UPDATE users SET name = name || ' ', phone = '+1' WHERE id = ' a ';
+SELECT external_id, contact FROM test.take_outbox();
+DROP TABLE users CASCADE;
 DROP TYPE plan, pair;
 DROP DOMAIN address;
 

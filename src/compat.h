@@ -14,6 +14,7 @@
 #include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
+#include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/wait_event.h"
 
@@ -75,6 +76,20 @@
 	expand_generated_columns_in_expr((node), (relation), (varno))
 #else
 #define compat_expand_generated(node, relation, varno) ((void) (relation), (node))
+#endif
+
+/* A jsonb value is built in another structure since 19; the last push leaves the result. */
+#if PG_VERSION_NUM >= 190000
+#define CompatJsonbState JsonbInState
+#define compat_push_jsonb(state, token, value) pushJsonbValue((state), (token), (value))
+#else
+typedef struct CompatJsonbState
+{
+	JsonbParseState *parseState;
+	JsonbValue *result;
+} CompatJsonbState;
+#define compat_push_jsonb(state, token, value) \
+	((void) ((state)->result = pushJsonbValue(&(state)->parseState, (token), (value))))
 #endif
 
 /* As PG_FUNCTION_INFO_V1, which exports the function itself since 16 only. */

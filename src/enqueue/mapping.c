@@ -499,14 +499,14 @@ trim(Datum value, JsonbValue *trimmed)
 }
 
 static void
-add_member(JsonbParseState **state, ViewColumn column, JsonbValue *value)
+add_member(CompatJsonbState *state, ViewColumn column, JsonbValue *value)
 {
 	JsonbValue	key = {.type = jbvString};
 
 	key.val.string.val = unconstify(char *, contacts_push_view_columns[column]);
 	key.val.string.len = strlen(key.val.string.val);
-	pushJsonbValue(state, WJB_KEY, &key);
-	pushJsonbValue(state, WJB_VALUE, value);
+	compat_push_jsonb(state, WJB_KEY, &key);
+	compat_push_jsonb(state, WJB_VALUE, value);
 }
 
 /* The ContactInput of the row that the expression context has. */
@@ -515,12 +515,12 @@ build_contact(Mapping *mapping, Datum external_id)
 {
 	Part	   *part = compiled(mapping, PART_CONTENT);
 	MemoryContext old;
-	JsonbParseState *state = NULL;
+	CompatJsonbState state = {0};
 	JsonbValue	value;
 	Datum		datum;
 
 	old = MemoryContextSwitchTo(mapping->econtext->ecxt_per_tuple_memory);
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	compat_push_jsonb(&state, WJB_BEGIN_OBJECT, NULL);
 	value.type = jbvString;
 	value.val.string.val = VARDATA_ANY(DatumGetPointer(external_id));
 	value.val.string.len = VARSIZE_ANY_EXHDR(DatumGetPointer(external_id));
@@ -535,7 +535,8 @@ build_contact(Mapping *mapping, Datum external_id)
 			continue;
 		add_member(&state, column, &value);
 	}
-	datum = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	compat_push_jsonb(&state, WJB_END_OBJECT, NULL);
+	datum = JsonbPGetDatum(JsonbValueToJsonb(state.result));
 	MemoryContextSwitchTo(old);
 	return datum;
 }
