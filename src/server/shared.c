@@ -112,10 +112,18 @@ shared_set_latch(int procno)
 		SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 }
 
+/* No worker that could be woken, and none that is about to be started again. */
+static bool
+is_gone(const Worker *worker)
+{
+	return worker == NULL || (worker->procno < 0 && worker->report.gave_up);
+}
+
 void
 shared_wake_worker(Oid database, int told)
 {
 	Worker	   *worker;
+	bool		gone;
 
 	if (shared == NULL)
 		return;
@@ -125,7 +133,10 @@ shared_wake_worker(Oid database, int told)
 		worker->told |= told;
 	if (worker)
 		shared_set_latch(worker->procno);
+	gone = is_gone(worker);
 	LWLockRelease(shared_lock);
+	if (gone)
+		shared_tell_launcher(database);
 }
 
 /*
@@ -133,7 +144,8 @@ shared_wake_worker(Oid database, int told)
  * makes it safe.  Here: the commit is visible, the flag is set, the clock is read.  The
  * worker: it says until when it sleeps, wakes at that time by itself, and asks for the flag
  * then.  Whoever sets the flag too late for that reads a later time and signals.  A slot
- * that changes hands meanwhile has a worker that is about to read everything.
+ * that changes hands meanwhile has a worker that is about to read everything.  One that
+ * gives up its slot is gone before the launcher looks at the flag.
  */
 void
 shared_tell_rows(Oid database)
@@ -144,21 +156,28 @@ shared_tell_rows(Oid database)
 		return;
 	pg_memory_barrier();
 	worker = shared_find_worker(database);
-	if (worker == NULL)
-		return;
-	pg_atomic_write_u32(&worker->has_rows, 1);
+	if (worker)
+		pg_atomic_write_u32(&worker->has_rows, 1);
 	pg_memory_barrier();
-	if ((int64) pg_atomic_read_u64(&worker->asleep_until) <= clock_us())
+	if (is_gone(worker))
+		shared_tell_launcher(database);
+	else if ((int64) pg_atomic_read_u64(&worker->asleep_until) <= clock_us())
 		shared_set_latch(worker->procno);
 }
 
 void
 shared_tell_launcher(Oid database)
 {
+	bool		told = false;
+
 	if (shared == NULL)
 		return;
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	if (OidIsValid(database) && shared->ninstallations < MAX_INSTALLATIONS)
+	for (int i = 0; i < shared->ninstallations; i++)
+		told |= shared->installations[i] == database;
+	if (told)
+		 /* no more is to be said */ ;
+	else if (OidIsValid(database) && shared->ninstallations < MAX_INSTALLATIONS)
 		shared->installations[shared->ninstallations++] = database;
 	else
 		shared->look_at_all = true;
@@ -229,6 +248,7 @@ shared_attach_worker(Oid database)
 		worker->report.pid = MyProcPid;
 		worker->report.started_at = GetCurrentTimestamp();
 		worker->report.last_activity_at = worker->report.started_at;
+		pg_atomic_write_u32(&worker->has_rows, 0);
 		pg_atomic_write_u64(&worker->asleep_until, 0);
 		worker->procno = compat_my_proc_number();
 		my_worker = worker;
@@ -245,6 +265,27 @@ shared_tell_exit(SharedExit why)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	my_worker->exit = why;
 	LWLockRelease(shared_lock);
+}
+
+bool
+shared_give_up(int64 back_at)
+{
+	bool		wanted = false;
+
+	/* In each pass of each worker: mostly nobody waits. */
+	if (shared->nwaiting == 0)
+		return false;
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (shared->nwaiting > 0 && pg_atomic_read_u32(&my_worker->has_rows) == 0)
+	{
+		wanted = true;
+		shared->nwaiting--;
+		my_worker->exit = SHARED_EXIT_GAVE_UP;
+		my_worker->back_at = back_at;
+		my_worker->report.gave_up = true;
+	}
+	LWLockRelease(shared_lock);
+	return wanted;
 }
 
 void
@@ -342,16 +383,13 @@ uint64
 shared_flush_begin(void)
 {
 	uint64		ticket;
-	Worker	   *worker;
 
 	if (shared == NULL)
 		return 0;
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	ticket = ++shared->flush_drawn;
-	worker = shared_find_worker(MyDatabaseId);
-	if (worker)
-		shared_set_latch(worker->procno);
 	LWLockRelease(shared_lock);
+	shared_wake_worker(MyDatabaseId, false);
 	return ticket;
 }
 

@@ -22,6 +22,7 @@ typedef enum SharedExit
 	SHARED_EXIT_UNTOLD,			/* it did not say: an error or a crash */
 	SHARED_EXIT_NO_EXTENSION,	/* the database does not have the extension */
 	SHARED_EXIT_RESTART,		/* start it again at once */
+	SHARED_EXIT_GAVE_UP,		/* it had nothing to do, and another database waited */
 	SHARED_EXIT_OTHER_RUNS		/* none has: another process works there */
 } SharedExit;
 
@@ -36,6 +37,7 @@ typedef struct SharedReport
 	int			requests_in_flight;
 	int64		requests;		/* finished since the start */
 	int64		contacts;		/* settled since the start */
+	bool		gave_up;		/* ended with SHARED_EXIT_GAVE_UP */
 	uint64		key_hash;		/* of the key that was used last, see budget.h; 0: none */
 
 	/* from here on what outlives the worker: it may be the reason of its end */
@@ -80,6 +82,13 @@ extern void shared_tell_launcher(Oid database);
  */
 extern bool shared_attach_worker(Oid database);
 extern void shared_tell_exit(SharedExit why);
+
+/*
+ * True if a database waits for a worker that no process is left for, and rows were not
+ * told of here: the caller has to end, and will be started again at back_at (clock_us()),
+ * or when somebody wants it.
+ */
+extern bool shared_give_up(int64 back_at);
 extern void shared_report(int in_flight, int64 requests, int64 contacts, uint64 key_hash);
 
 /* The last error, and the chatbot it is about; NULL: all is well again. */

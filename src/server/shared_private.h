@@ -24,6 +24,7 @@ typedef struct Worker
 	Oid			database;		/* InvalidOid: the slot is free */
 	int			procno;			/* of the worker, -1: not attached */
 	SharedExit	exit;
+	int64		back_at;		/* with SHARED_EXIT_GAVE_UP; clock_us() */
 	bool		ended;			/* the slot is kept for the next one, unless it is needed */
 	int			told;			/* SHARED_TOLD_ flags, not taken yet */
 

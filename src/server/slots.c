@@ -157,7 +157,7 @@ slots_reserve(Oid database)
 }
 
 SharedExit
-slots_worker_ended(Oid database)
+slots_worker_ended(Oid database, int64 *back_at)
 {
 	SharedExit	why = SHARED_EXIT_UNTOLD;
 	Worker	   *worker;
@@ -169,6 +169,7 @@ slots_worker_ended(Oid database)
 	else if (worker)
 	{
 		why = worker->exit;
+		*back_at = pg_atomic_read_u32(&worker->has_rows) ? 0 : worker->back_at;
 		worker->ended = true;
 	}
 	LWLockRelease(shared_lock);
@@ -192,9 +193,13 @@ slots_release(Oid database)
 void
 slots_want(int n)
 {
+	bool		more;
+
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	/* Who is asleep has to hear of it; the others look at the end of each pass. */
+	more = n > shared->nwaiting;
 	shared->nwaiting = n;
-	for (int i = 0; n > 0 && i < shared->nworkers; i++)
+	for (int i = 0; more && i < shared->nworkers; i++)
 		shared_set_latch(shared->workers[i].procno);
 	LWLockRelease(shared_lock);
 }

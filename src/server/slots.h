@@ -35,9 +35,10 @@ extern bool slots_reserve(Oid database);
 
 /*
  * What the worker told that has ended, or that one runs, which may be an earlier
- * launcher's.  The slot stays the database's while no other needs it.
+ * launcher's.  With SHARED_EXIT_GAVE_UP *back_at is when it is to be started again, 0: at
+ * once, because rows have come.  The slot stays the database's while no other needs it.
  */
-extern SharedExit slots_worker_ended(Oid database);
+extern SharedExit slots_worker_ended(Oid database, int64 *back_at);
 
 /* Frees the slot, if no worker is attached to it. */
 extern void slots_release(Oid database);

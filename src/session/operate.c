@@ -233,6 +233,8 @@ contacts_push_worker_trouble(PG_FUNCTION_ARGS)
 	else if (report.ends > 1)
 		why = psprintf("it ends again and again, %d times by now, with \"%s\"; see the server log",
 					   report.ends, report.end_error);
+	else if (report.pid == 0 && report.gave_up)
+		why = "another database has its process for a while; see max_worker_processes";
 	else if (report.pid == 0)
 		why = report.ends == 0 ? "it has ended and is being started again; see the server log" :
 			psprintf("it has ended with \"%s\" and is being started again; see the server log",

@@ -45,6 +45,12 @@
 #define FIRST_RESTART_US (INT64CONST(1000) * 1000)
 #define LONGEST_RESTART_US (INT64CONST(60) * 1000 * 1000)
 
+/* Whether a process has become free that is not ours is tried that often. */
+#define SLOT_RETRY_US (INT64CONST(1000) * 1000)
+
+/* The log is told of missing processes once an hour. */
+#define WARN_AGAIN_US (INT64CONST(3600) * 1000 * 1000)
+
 /* The launcher itself is restarted by the postmaster after this, s. */
 #define LAUNCHER_RESTART_S 5
 
@@ -61,6 +67,8 @@ typedef struct Database
 	int			told_pid;		/* the worker that was told to end, 0: none */
 	int64		started_at;
 	int64		start_at;		/* not before, clock_us() */
+	bool		pending;		/* somebody has told of it: rows, most likely */
+	int64		waiting_since;	/* that no process is left for it, clock_us(); 0: none was missing */
 	int			failures;		/* ends without a word, in a row */
 } Database;
 
@@ -173,7 +181,11 @@ look_again_at_all(void)
 
 	hash_seq_init(&status, databases);
 	while ((database = hash_seq_search(&status)) != NULL)
+	{
 		database->wanted = true;
+		if (database->waiting_since == 0 && database->failures == 0)
+			database->start_at = 0;
+	}
 }
 
 static void
@@ -191,8 +203,9 @@ take_installations(void)
 	{
 		Database   *database = find_database(oids[i]);
 
-		database->wanted = true;
-		database->start_at = 0;
+		database->wanted = database->pending = true;
+		if (database->waiting_since == 0)
+			database->start_at = 0;
 	}
 }
 
@@ -214,7 +227,8 @@ adopt_worker(Database *database)
 	return database->adopted;
 }
 
-static void
+/* False if no process is left for it. */
+static bool
 start_worker(Database *database)
 {
 	BackgroundWorker bgworker = {0};
@@ -222,17 +236,14 @@ start_worker(Database *database)
 
 	database->started_at = clock_us();
 	if (adopt_worker(database))
-		return;
+		return true;
 	if (hold > 0)
 	{
 		database->start_at = clock_us() + hold;
-		return;
+		return true;
 	}
 	if (!slots_reserve(database->oid))
-	{
-		put_off(database);
-		return;
-	}
+		return false;
 	bgworker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	bgworker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	bgworker.bgw_restart_time = BGW_NEVER_RESTART;
@@ -245,16 +256,10 @@ start_worker(Database *database)
 	bgworker.bgw_main_arg = ObjectIdGetDatum(database->oid);
 	bgworker.bgw_notify_pid = MyProcPid;
 	if (RegisterDynamicBackgroundWorker(&bgworker, &database->handle))
-		return;
+		return true;
 	database->handle = NULL;
-	if (database->failures == 0)
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("no background worker is free for contacts_push in database \"%s\"",
-						NameStr(database->name)),
-				 errhint("Increase max_worker_processes; the start is tried again.")));
 	slots_release(database->oid);
-	put_off(database);
+	return false;
 }
 
 static bool
@@ -285,6 +290,7 @@ tell_of_busy(Database *database)
 static void
 reap_worker(Database *database)
 {
+	int64		back_at;
 	pid_t		pid;
 
 	if (database->handle)
@@ -295,7 +301,7 @@ reap_worker(Database *database)
 		database->handle = NULL;
 	}
 	database->adopted = false;
-	switch (slots_worker_ended(database->oid))
+	switch (slots_worker_ended(database->oid, &back_at))
 	{
 		case SHARED_EXIT_OTHER_RUNS:
 			database->adopted = true;
@@ -307,6 +313,10 @@ reap_worker(Database *database)
 			break;
 		case SHARED_EXIT_RESTART:
 			database->start_at = 0;
+			break;
+		case SHARED_EXIT_GAVE_UP:
+			database->start_at = back_at;
+			database->pending = back_at == 0;
 			break;
 		case SHARED_EXIT_UNTOLD:
 			/* One that had run for long has not failed for the same reason again. */
@@ -326,17 +336,72 @@ reap_workers(int64 now)
 {
 	HASH_SEQ_STATUS status;
 	Database   *database;
+	bool		ended = false;
 
 	hash_seq_init(&status, databases);
 	while ((database = hash_seq_search(&status)) != NULL)
 	{
-		if (has_worker(database))
-		{
-			tell_of_busy(database);
-			reap_worker(database);
-		}
+		if (!has_worker(database))
+			continue;
+		tell_of_busy(database);
+		reap_worker(database);
+		ended |= !has_worker(database);
+	}
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+	{
+		if (ended && database->waiting_since != 0)
+			database->start_at = 0;
 		if (database->wanted && !has_worker(database) && database->start_at <= now)
 			look_at = 0;
+	}
+}
+
+/* The one to be started next, NULL: none is. */
+static Database *
+next_in_line(int64 now)
+{
+	HASH_SEQ_STATUS status;
+	Database   *database;
+	Database   *first = NULL;
+
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+	{
+		if (!database->wanted || has_worker(database) || database->start_at > now)
+			continue;
+		if (first == NULL || database->pending > first->pending ||
+			(database->pending == first->pending && database->waiting_since != 0 &&
+			 (first->waiting_since == 0 || database->waiting_since < first->waiting_since)))
+			first = database;
+	}
+	return first;
+}
+
+/*
+ * No process was left for one of those whose turn it is.  A process of ours that becomes
+ * free is noticed, another's is not.
+ */
+static void
+wait_for_slots(Database *database, int64 now)
+{
+	static int64 warned_at = 0;
+
+	if (warned_at == 0 || now - warned_at > WARN_AGAIN_US)
+	{
+		warned_at = now;
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("no background worker is free for contacts_push in database \"%s\"",
+						NameStr(database->name)),
+				 errdetail("Databases take turns: those with something to send come first."),
+				 errhint("Increase max_worker_processes.")));
+	}
+	for (; database; database = next_in_line(now))
+	{
+		if (database->waiting_since == 0)
+			database->waiting_since = now;
+		database->start_at = now + SLOT_RETRY_US;
 	}
 }
 
@@ -347,6 +412,7 @@ start_workers(int64 now)
 	HASH_SEQ_STATUS status;
 	Database   *database;
 	int64		next = Max(look_at - now, 0);
+	int			nwaiting = 0;
 
 	hash_seq_init(&status, databases);
 	while ((database = hash_seq_search(&status)) != NULL)
@@ -357,13 +423,25 @@ start_workers(int64 now)
 		{
 			slots_release(database->oid);
 			hash_search(databases, &database->oid, HASH_REMOVE, NULL);
-			continue;
 		}
-		if (database->wanted && database->start_at <= now)
-			start_worker(database);
-		if (database->wanted && !has_worker(database))
-			next = Min(next, Max(database->start_at - now, 0));
 	}
+	while ((database = next_in_line(now)) != NULL && start_worker(database))
+	{
+		database->pending = false;
+		database->waiting_since = 0;
+	}
+	if (database)
+		wait_for_slots(database, now);
+	hash_seq_init(&status, databases);
+	while ((database = hash_seq_search(&status)) != NULL)
+	{
+		if (!database->wanted || has_worker(database))
+			continue;
+		next = Min(next, Max(database->start_at - now, 0));
+		if (database->waiting_since != 0)
+			nwaiting++;
+	}
+	slots_want(nwaiting);
 	return (long) (next / 1000) + 1;
 }
 

@@ -61,6 +61,9 @@
  */
 #define THROTTLED_PASS_MS 20
 
+/* A worker that has nothing to do for that long may make room for another database's, ms. */
+#define SPARE_MS (10 * 1000)
+
 /* At SIGTERM a request that is nearly done may still finish, ms. */
 #define GRACE_MS 1000
 
@@ -493,6 +496,9 @@ run(void)
 				prune_at = clock_us() + SLOW_POLL_MS * INT64CONST(1000);
 			}
 			timeout = pass(tidy);
+			if (worker.nrequests == 0 && timeout >= SPARE_MS &&
+				shared_give_up(clock_us() + timeout * INT64CONST(1000)))
+				proc_exit(0);
 			passed_at = clock_us();
 			due = passed_at + timeout * 1000;
 			MemoryContextSwitchTo(loop_context);
