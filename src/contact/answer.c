@@ -74,6 +74,18 @@ build_index(IdIndex *index, const char *const *ids, int n)
 	}
 }
 
+/* True for a contact id that can be stored as it is. */
+static bool
+can_be_kept(const char *id)
+{
+	char	   *text = strlen(id) <= ANSWER_MAX_ID ? answer_to_server(id) : NULL;
+
+	if (text == NULL)
+		return false;
+	pfree(text);
+	return *id != '\0';
+}
+
 /*
  * The API promises the contacts, not their order.  A contact counts as named
  * only with an id: without one there is nothing that says it was created.
@@ -97,7 +109,7 @@ match_contacts(ReadAnswer *answer, const char *const *external_ids, int n)
 		const ReplyContact *contact = &reply->contacts[i];
 		int			at;
 
-		if (contact->id == NULL || contact->external_id == NULL)
+		if (contact->id == NULL || contact->external_id == NULL || !can_be_kept(contact->id))
 			continue;
 		at = index.slots[find_slot(&index, contact->external_id)] - 1;
 		while (at >= 0 && answer->match[at] >= 0)

@@ -50,4 +50,7 @@ extern char *answer_to_server(const char *utf8);
 /* Longest message of the API that is passed on, bytes. */
 #define ANSWER_MAX_MESSAGE 1024
 
+/* Longest id of a contact that is kept, bytes; the API's have some 25. */
+#define ANSWER_MAX_ID 1024
+
 #endif							/* CONTACTS_PUSH_ANSWER_H */

@@ -216,10 +216,55 @@ shared_note_end(const char *error)
 }
 
 /* The launcher may be another than the one that would be told by the postmaster. */
+static bool
+overlap(const SharedPlace *a, const SharedPlace *b)
+{
+	return a->step == b->step && a->low <= b->high && b->low <= a->high;
+}
+
+/* The worker has ended by an error; the rows that its predecessor had there, too, are suspect. */
+static void
+note_end(Worker *worker)
+{
+	SharedPlace *at = &worker->at;
+	SharedPlace *suspect = &worker->suspect;
+
+	if (at->step == 0)
+		return;
+	if (overlap(at, suspect))
+	{
+		suspect->low = Max(suspect->low, at->low);
+		suspect->high = Min(suspect->high, at->high);
+		worker->suspect_ends++;
+	}
+	else
+	{
+		*suspect = *at;
+		worker->suspect_ends = 1;
+	}
+}
+
+void
+shared_enter(int step, int64 low, int64 high)
+{
+	if (my_worker)
+		my_worker->at = (SharedPlace) {step, low, high};
+}
+
+bool
+shared_is_suspect(int step, int64 low, int64 high)
+{
+	SharedPlace place = {step, low, high};
+
+	return my_worker && my_worker->suspect_ends > 1 && overlap(&place, &my_worker->suspect);
+}
+
 static void
 detach_worker(int code, Datum arg)
 {
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	if (my_worker->exit == SHARED_EXIT_UNTOLD)
+		note_end(my_worker);
 	if (my_end[0])
 	{
 		my_worker->report.ends++;
@@ -245,6 +290,7 @@ shared_attach_worker(Oid database)
 	else if (worker && worker->report.pid == 0)
 	{
 		memset(&worker->report, 0, offsetof(SharedReport, ends));
+		worker->at.step = 0;
 		worker->report.pid = MyProcPid;
 		worker->report.started_at = GetCurrentTimestamp();
 		worker->report.last_activity_at = worker->report.started_at;

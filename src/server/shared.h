@@ -89,6 +89,21 @@ extern void shared_tell_exit(SharedExit why);
  * or when somebody wants it.
  */
 extern bool shared_give_up(int64 back_at);
+
+/*
+ * Notes that the worker is at a step (a number of the caller's; 0: at none) with the
+ * rows of seqs low to high.  If it ends there by an error, and the next one with some of
+ * the same rows, too, then shared_is_suspect() is true of them: they are to be taken one
+ * by one.
+ */
+typedef struct SharedPlace
+{
+	int			step;
+	int64		low;
+	int64		high;
+} SharedPlace;
+extern void shared_enter(int step, int64 low, int64 high);
+extern bool shared_is_suspect(int step, int64 low, int64 high);
 extern void shared_report(int in_flight, int64 requests, int64 contacts, uint64 key_hash);
 
 /* The last error, and the chatbot it is about; NULL: all is well again. */

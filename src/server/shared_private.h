@@ -33,6 +33,9 @@ typedef struct Worker
 	pg_atomic_uint64 asleep_until;	/* clock_us() before which it could not send them */
 	uint64		flush_done;		/* the highest ticket answered for the database */
 	bool		flush_settled;	/* nothing was paused then */
+	SharedPlace at;				/* where it is; of the worker alone */
+	SharedPlace suspect;		/* where workers have ended, and how many in a row */
+	int			suspect_ends;
 	SharedReport report;
 } Worker;
 

@@ -20,6 +20,8 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "storage/lmgr.h"
+#include "server/shared.h"
+#include "server/try.h"
 #include "store/outbox.h"
 #include "store/outbox_append.h"
 #include "store/outbox_sql.h"
@@ -64,8 +66,8 @@ outbox_commit_and_begin(void)
 	SPI_commit();
 }
 
-uint64
-outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
+static uint64
+run_statement(OutboxStatement statement, const Datum *values, const char *nulls)
 {
 	int			result;
 
@@ -91,6 +93,166 @@ outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
 		elog(ERROR, "could not run statement %d: %s", statement,
 			 SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+/* ---- statements about rows, one of which may make them fail ---- */
+
+/* A statement for one row. */
+typedef struct Probe
+{
+	OutboxStatement statement;
+	Datum		values[lengthof(statements[0].types)];
+	const char *nulls;
+	bool		passed;
+} Probe;
+
+/* A row that is set aside. */
+typedef struct Aside
+{
+	Datum		values[2];
+	bool		done;
+} Aside;
+
+/* How many rows the arguments are about. */
+static int
+count_rows(OutboxStatement statement, const Datum *values)
+{
+	if (statements[statement].types[0] == INT8OID)
+		return 1;
+	return ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(values[0])),
+						  ARR_DIMS(DatumGetArrayTypeP(values[0])));
+}
+
+/* The seqs that the arguments are about; they are no NULLs. */
+static const int64 *
+rows_of(OutboxStatement statement, const Datum *values, int64 *single)
+{
+	if (statements[statement].types[0] != INT8OID)
+		return (const int64 *) ARR_DATA_PTR(DatumGetArrayTypeP(values[0]));
+	*single = DatumGetInt64(values[0]);
+	return single;
+}
+
+/* The arguments for some of the rows: the elements of arrays at these places. */
+static void
+choose_rows(OutboxStatement statement, const Datum *values, const int *places, int n,
+			Datum *chosen)
+{
+	for (int i = 0; i < statements[statement].nargs; i++)
+	{
+		Oid			element = get_element_type(statements[statement].types[i]);
+		int16		length;
+		bool		by_value;
+		char		alignment;
+		Datum	   *elements;
+		bool	   *nulls;
+		int			nelements;
+		int			lower = 1;
+
+		chosen[i] = values[i];
+		if (!OidIsValid(element))
+			continue;
+		get_typlenbyvalalign(element, &length, &by_value, &alignment);
+		deconstruct_array(DatumGetArrayTypeP(values[i]), element, length, by_value, alignment,
+						  &elements, &nulls, &nelements);
+		for (int j = 0; j < n; j++)
+		{
+			elements[j] = elements[places[j]];
+			nulls[j] = nulls[places[j]];
+		}
+		chosen[i] = PointerGetDatum(construct_md_array(elements, nulls, 1, &n, &lower, element,
+													   length, by_value, alignment));
+	}
+}
+
+/* Finds out whether the statement can be run for the row; what it does is taken back. */
+static void
+try_row(void *arg)
+{
+	Probe	   *probe = arg;
+
+	run_statement(probe->statement, probe->values, probe->nulls);
+	probe->passed = true;
+	elog(ERROR, "the statement is taken back");
+}
+
+static void
+set_row_aside(void *arg)
+{
+	Aside	   *aside = arg;
+
+	aside->done = run_statement(OUTBOX_SET_ASIDE, aside->values, NULL) > 0;
+}
+
+/* A row that cannot even be set aside stays as it is, and keeps nothing else. */
+static void
+set_aside(int64 seq, const char *why)
+{
+	Aside		aside = {{
+		Int64GetDatum(seq), CStringGetTextDatum(psprintf("it could not be settled: %s", why))
+	}};
+	char	   *reason;
+
+	(void) try_run(set_row_aside, &aside, &reason);
+	ereport(WARNING,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("contacts_push: row %lld of contacts_push.outbox %s: %s", (long long) seq,
+					aside.done ? "is rejected, as it could not be settled" : "cannot be settled",
+					why)));
+}
+
+/* Runs the statement for the rows that it does not fail for, and sets the others aside. */
+static uint64
+run_one_by_one(OutboxStatement statement, const Datum *values, const char *nulls)
+{
+	int			n = count_rows(statement, values);
+	int		   *places = palloc(n * sizeof(int));
+	int			nplaces = 0;
+	Probe		probe = {statement};
+	int64		single;
+	Datum		chosen[lengthof(statements[0].types)];
+
+	probe.nulls = nulls;
+	for (int i = 0; i < n; i++)
+	{
+		char	   *why;
+
+		choose_rows(statement, values, &i, 1, probe.values);
+		probe.passed = false;
+		(void) try_run(try_row, &probe, &why);
+		if (probe.passed)
+			places[nplaces++] = i;
+		else
+			set_aside(rows_of(statement, values, &single)[i], why);
+	}
+	if (nplaces == 0)
+		return 0;
+	choose_rows(statement, values, places, nplaces, chosen);
+	return run_statement(statement, chosen, nulls);
+}
+
+uint64
+outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
+{
+	int			step = statement + 1;
+	int			nrows = statements[statement].by_row ? count_rows(statement, values) : 0;
+	int64		low = PG_INT64_MAX;
+	int64		high = PG_INT64_MIN;
+	int64		single;
+	uint64		n;
+
+	if (nrows == 0)
+		return run_statement(statement, values, nulls);
+	for (int i = 0; i < nrows; i++)
+	{
+		low = Min(low, rows_of(statement, values, &single)[i]);
+		high = Max(high, rows_of(statement, values, &single)[i]);
+	}
+	shared_enter(step, low, high);
+	n = shared_is_suspect(step, low, high) ? run_one_by_one(statement, values, nulls)
+		: run_statement(statement, values, nulls);
+	shared_enter(0, 0, 0);
+	return n;
 }
 
 Datum

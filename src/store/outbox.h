@@ -31,6 +31,7 @@ typedef enum OutboxStatement
 	OUTBOX_EMAIL_OWNER,
 	OUTBOX_STILL_PENDING,
 	OUTBOX_STILL_REFUSED,
+	OUTBOX_SET_ASIDE,
 	OUTBOX_SETTLE_CREATED,
 	OUTBOX_SETTLE_REFUSED,
 	OUTBOX_SETTLE_UNSENT,
@@ -102,6 +103,13 @@ extern void outbox_commit_and_begin(void);
 /* Runs a statement; returns how many rows it returned or changed. */
 extern uint64 outbox_run(OutboxStatement statement, const Datum *values,
 						 const char *nulls);
+
+/*
+ * Where a worker is while it makes what it sends of a row, for shared_enter(); those above
+ * 0 that are lower are outbox_run()'s.
+ */
+#define OUTBOX_STEP_LOAD (OUTBOX_STATEMENTS + 1)
+
 
 /* The result of the last statement: row from 0, column from 1. */
 extern Datum outbox_get(uint64 row, int column, bool *isnull);

@@ -121,6 +121,7 @@ static const struct
 	const char *sql;
 	int			nargs;
 	Oid			types[6];
+	bool		by_row;			/* $1 is a seq or, as all arguments that are arrays, one for each row */
 }			statements[OUTBOX_STATEMENTS] =
 {
 	/* contacts of which the outbox has no intent for chatbot $1 that counts (see MISSING_ROWS) */
@@ -260,12 +261,24 @@ static const struct
 			"p.status = ANY ('{conflict,rejected,failed}')"),
 	1, {INT8ARRAYOID}},
 
+	/*
+	 * $1 is rejected for the reason $2, which is the worker's; whether Chatbase has it is
+	 * not known any more
+	 */
+	[OUTBOX_SET_ASIDE] = {
+		"WITH aside AS (UPDATE contacts_push.outbox o SET status = 'rejected', error = $2,"
+		" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = true"
+		" FROM " LOCKED("(SELECT $1 AS seq) AS v", "p.status = 'pending'") " RETURNING o.chatbot_id)"
+		" INSERT INTO contacts_push_internal.tally (chatbot_id, created, present, conflict, rejected, failed)"
+		" SELECT a.chatbot_id, 0, 0, 0, 1, 0 FROM aside a",
+	2, {INT8OID, TEXTOID}},
+
 	/* $1[i] is created, with the contact id $2[i] */
 	[OUTBOX_SETTLE_CREATED] = {
 		"UPDATE contacts_push.outbox o SET status = 'created', contact = NULL, error = NULL,"
 		" contact_id = v.id, http_status = 200," SETTLED_NOW " FROM "
 		LOCKED("unnest($1, $2) AS v(seq, id)", "p.status = 'pending'") " RETURNING o.seq",
-	2, {INT8ARRAYOID, TEXTARRAYOID}},
+	2, {INT8ARRAYOID, TEXTARRAYOID}, true},
 
 	/*
 	 * $1[i] becomes $2[i] by an answer $3[i] (0: none), for the reason $4[i]; one that
@@ -282,7 +295,7 @@ static const struct
 		LOCKED("unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)",
 			"p.status = 'pending'")
 		" RETURNING o.seq",
-	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
+	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}, true},
 
 	/* $1[i] becomes $2[i] without having been sent, for the reason $3[i] */
 	[OUTBOX_SETTLE_UNSENT] = {
@@ -290,7 +303,7 @@ static const struct
 		" contact = CASE v.status WHEN 'conflict' THEN o.contact END,"
 		" error = v.error, http_status = NULL," SETTLED_NOW " FROM "
 		LOCKED("unnest($1, $2, $3) AS v(seq, status, error)", "p.status = 'pending'"),
-	3, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
+	3, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}, true},
 
 	/* the name of table $1 while it is there and watched for chatbot $2 */
 	[OUTBOX_SOURCE_NAME] = {
@@ -304,13 +317,13 @@ static const struct
 		" unconfirmed = false, settled_at = clock_timestamp()"
 		" FROM " LOCKED("unnest($1) AS v(seq)", "p.status = ANY ('{conflict,rejected,failed}')")
 		" RETURNING l.chatbot_id, l.status::text",
-	1, {INT8ARRAYOID}},
+	1, {INT8ARRAYOID}, true},
 
 	/* $1 went in a request with no usable answer, status $2, for the reason $3 */
 	[OUTBOX_MARK_UNCONFIRMED] = {
 		"UPDATE contacts_push.outbox o SET unconfirmed = true, http_status = $2, error = $3 FROM "
 		LOCKED("unnest($1) AS v(seq)", "p.status = 'pending' AND NOT p.unconfirmed"),
-	3, {INT8ARRAYOID, INT4OID, TEXTOID}},
+	3, {INT8ARRAYOID, INT4OID, TEXTOID}, true},
 
 	/* $1 alone failed: $2 attempts, again in $3 ms, status $4, reason $5 */
 	[OUTBOX_CHARGE] = {
@@ -319,7 +332,7 @@ static const struct
 		" make_interval(secs => $3::float8 / 1000),"
 		" http_status = $4, error = $5 FROM "
 		LOCKED("(SELECT $1 AS seq) AS v", "p.status = 'pending'") " RETURNING o.seq",
-	5, {INT8OID, INT4OID, INT8OID, INT4OID, TEXTOID}},
+	5, {INT8OID, INT4OID, INT8OID, INT4OID, TEXTOID}, true},
 
 	/* a request to chatbot $1 with $2 contacts, seqs $3, is about to leave */
 	[OUTBOX_REQUEST_BEGIN] = {

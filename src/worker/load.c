@@ -14,6 +14,8 @@
 #include "compat.h"
 #include "contact/contact.h"
 #include "server/settings.h"
+#include "server/shared.h"
+#include "server/try.h"
 #include "store/outbox.h"
 #include "utils/formatting.h"
 #include "utils/jsonb.h"
@@ -80,16 +82,39 @@ load(uint64 row, NewContact *new)
 	return NULL;
 }
 
+/* A row that is loaded, and why it cannot be sent. */
+typedef struct Loading
+{
+	uint64		row;
+	NewContact *new;
+	const char *why;
+} Loading;
+
+static void
+try_load(void *arg)
+{
+	Loading    *loading = arg;
+
+	loading->why = load(loading->row, loading->new);
+}
+
 const char *
 load_contact(uint64 row, NewContact *new)
 {
-	const char *why = load(row, new);
+	Loading		loading = {row, new};
+	char	   *reason;
 
-	if (why)
+	shared_enter(OUTBOX_STEP_LOAD, new->seq, new->seq);
+	if (!shared_is_suspect(OUTBOX_STEP_LOAD, new->seq, new->seq))
+		loading.why = load(row, new);
+	else if (!try_run(try_load, &loading, &reason))
+		loading.why = psprintf("it could not be read: %s", reason);
+	shared_enter(0, 0, 0);
+	if (loading.why)
 	{
 		new->json = NULL;
 		new->length = 0;
 		new->external_id_utf8 = new->external_id;
 	}
-	return why;
+	return loading.why;
 }

@@ -14,6 +14,7 @@
 #include "contact/contact.h"
 #include "server/budget.h"
 #include "server/settings.h"
+#include "storage/fd.h"
 #include "store/outbox.h"
 #include "util/clock.h"
 #include "utils/builtins.h"
@@ -399,6 +400,19 @@ send_plan(void)
 	return planned;
 }
 
+/*
+ * Tells the server of the sockets, so that it opens fewer files.  Connections are kept
+ * open, so there stay as many as there were requests under way at once.
+ */
+static void
+announce_sockets(void)
+{
+	static int	announced = 0;
+
+	for (; announced < worker.nrequests; announced++)
+		ReserveExternalFD();
+}
+
 static void
 leave(Request *request)
 {
@@ -426,6 +440,7 @@ leave(Request *request)
 void
 send_planned(void)
 {
+	announce_sockets();
 	for (int i = 0; i < worker.nrequests; i++)
 		if (worker.requests[i]->http == NULL)
 			leave(worker.requests[i]);

@@ -91,8 +91,7 @@ settle_named(Request *request, const ReadAnswer *answer)
 								   answer->reply, answer->match[i], i == 0))
 				chatbot->attributes_changed = true;
 			outcome_add(request->contacts[i], OUTCOME_CREATED, 200,
-						answer_clean(answer->reply->contacts[answer->match[i]].id,
-									 ANSWER_MAX_MESSAGE));
+						answer_to_server(answer->reply->contacts[answer->match[i]].id));
 		}
 }
 
