@@ -24,6 +24,11 @@ SELECT * FROM test.take_outbox();
 UPDATE users SET id = 'z' WHERE id = 'd';
 UPDATE users SET id = id || '2' WHERE id IN ('a', 'b');
 SELECT * FROM test.take_outbox();
+-- The new one knows the old one, and both know their table.
+UPDATE users SET id = 'y', name = 'moved' WHERE id = 'z';
+UPDATE users SET id = 'z' WHERE id = 'y';
+SELECT external_id, previous_external_id, relation::regclass, contact IS NULL AS withdrawn FROM contacts_push.outbox ORDER BY seq;
+TRUNCATE contacts_push.outbox;
 -- Deletions withdraw.
 DELETE FROM users WHERE id = 'z';
 DELETE FROM users WHERE id = 'z';

@@ -95,6 +95,12 @@ typedef struct CacheEntry
 	Mapping    *mapping;
 } CacheEntry;
 
+/*
+ * Mappings kept for a session, of some 20 kB each: a partition has up to three of its own for
+ * each chatbot.
+ */
+#define MAX_MAPPINGS 1000
+
 /* NULL: nothing has been mapped in this session yet. */
 static HTAB *cache = NULL;
 
@@ -154,16 +160,20 @@ free_mapping(Mapping *mapping)
 	MemoryContextDelete(mapping->context);
 }
 
-/* Whatever cannot be used any more, so that the cache does not only grow. */
+/*
+ * Frees what cannot be used any more, so that the cache does not only grow, and whatever is
+ * not in use where there is too much of it.
+ */
 static void
 sweep(void)
 {
+	bool		all = hash_get_num_entries(cache) >= MAX_MAPPINGS;
 	HASH_SEQ_STATUS scan;
 	CacheEntry *entry;
 
 	hash_seq_init(&scan, cache);
 	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (!entry->mapping->valid && !entry->mapping->held)
+		if ((all || !entry->mapping->valid) && !entry->mapping->held)
 		{
 			free_mapping(entry->mapping);
 			hash_search(cache, &entry->key, HASH_REMOVE, NULL);
