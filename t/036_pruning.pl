@@ -94,6 +94,12 @@ enqueue('slow', '{"external_id": "1"}');
 ok(wait_until(sub { $fake->in_flight == 1 && requests('finished_at IS NULL') == 1 }), 'a request is under way');
 my $slow = $node->safe_psql('postgres', 'SELECT id FROM contacts_push.request WHERE finished_at IS NULL');
 
+# A foreign key of somebody's keeps none of it from being deleted, nor the worker from work.
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE somebodys (seq bigint REFERENCES contacts_push.outbox);
+INSERT INTO somebodys SELECT seq FROM contacts_push.outbox WHERE status IN ('superseded', 'withdrawn')
+END
+
 # All that has ended becomes older than a day but one of each kind.
 enqueue('bot', '[{"external_id": "young"}]');
 ok(wait_until(sub { requests("chatbot_id = 'bot' AND started_at > now() - interval '1 hour' AND http_status = 200") > 0 }), 'another request');
