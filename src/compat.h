@@ -39,6 +39,13 @@
 #define compat_guc_malloc(size) malloc(size)
 #endif
 
+/* All settings; *n: how many.  An array of its own since 16. */
+#if PG_VERSION_NUM >= 160000
+#define compat_guc_variables(n) get_guc_variables(n)
+#else
+#define compat_guc_variables(n) (*(n) = GetNumConfigOptions(), get_guc_variables())
+#endif
+
 /* Wait event sets belong to a resource owner since 17; NULL: to the session. */
 #if PG_VERSION_NUM >= 170000
 #define compat_create_wait_event_set(n) CreateWaitEventSet(NULL, (n))

@@ -16,6 +16,7 @@
 #include "server/key_file.h"
 #include "server/settings.h"
 #include "utils/guc.h"
+#include "utils/guc_tables.h"
 #include "utils/memutils.h"
 
 char	   *settings_base_url;
@@ -266,12 +267,74 @@ define_worker_settings(void)
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
+/* Where the value of a setting comes from that a session starts with. */
+typedef struct Origin
+{
+	char		name[NAMEDATALEN];
+	GucSource	source;
+} Origin;
+
+/* Settings of ours, and room for as many that are not known. */
+#define MAX_ORIGINS 64
+
+static char refused[NAMEDATALEN] = "";
+
+/* The origins of our settings; returns how many. */
+static int
+find_origins(Origin *origins)
+{
+	int			nvariables;
+	struct config_generic **variables = compat_guc_variables(&nvariables);
+	int			n = 0;
+
+	for (int i = 0; i < nvariables && n < MAX_ORIGINS; i++)
+		if (strncmp(variables[i]->name, "contacts_push.", 14) == 0)
+		{
+			strlcpy(origins[n].name, variables[i]->name, NAMEDATALEN);
+			origins[n++].source = variables[i]->reset_source;
+		}
+	return n;
+}
+
+/*
+ * Until the library is loaded everybody may give its settings any value, by PGOPTIONS
+ * say.  What may not be set is dropped when they are defined, but by then the server's
+ * own value has been lost, and the default is none that anybody has chosen.
+ */
+static void
+note_refused(const Origin *before, int nbefore)
+{
+	Origin		origins[MAX_ORIGINS];
+	int			n = find_origins(origins);
+
+	for (int i = 0; i < n; i++)
+		for (int j = 0; j < nbefore; j++)
+			if (strcmp(origins[i].name, before[j].name) == 0 &&
+				origins[i].source < before[j].source)
+				strlcpy(refused, origins[i].name, NAMEDATALEN);
+}
+
 void
 settings_define(void)
 {
+	Origin		before[MAX_ORIGINS];
+	int			nbefore = find_origins(before);
+
 	define_connection_settings();
 	define_worker_settings();
 	MarkGUCPrefixReserved("contacts_push");
+	note_refused(before, nbefore);
+}
+
+void
+settings_check_refused(void)
+{
+	if (refused[0])
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to set parameter \"%s\"", refused),
+				 errdetail("The connection, its role or its database has a value for it in place of the server's."),
+				 errhint("Connect again without it, in PGOPTIONS for example.")));
 }
 
 /* The key if it can be sent; else NULL and *why. */

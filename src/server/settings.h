@@ -28,6 +28,12 @@ extern bool settings_enabled;
 /* Defines the settings; called once, from _PG_init(). */
 extern void settings_define(void);
 
+/*
+ * Raises if the session has been given a value that may not be set in it, so that the
+ * server's own is not known.
+ */
+extern void settings_check_refused(void);
+
 /* RestoreGUCState() that leaves the key as it is. */
 extern void settings_restore(void *state);
 

@@ -226,8 +226,10 @@ static char *
 find_key(const char *chatbot_id)
 {
 	char	   *why;
-	char	   *key = settings_find_key(chatbot_id, &why);
+	char	   *key;
 
+	settings_check_refused();
+	key = settings_find_key(chatbot_id, &why);
 	if (key == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
