@@ -261,29 +261,27 @@ cut_ranges(const Ranges *all, Ranges *cut)
 	}
 }
 
-/* Where rows are waiting is known up to a number: of a chatbot, or of all with room. */
+/* What these chatbots have waiting is read up to a number. */
 static void
-forget_waiting(Chatbot *chatbot, int64 number)
+forget_waiting(List *chatbots, int64 number)
 {
 	ListCell   *cell;
 
-	if (chatbot)
-		ranges_remove_up_to(&chatbot->waiting, number);
-	else
-		foreach(cell, window_chatbots())
-			if (claim_has_room(lfirst(cell)))
-				ranges_remove_up_to(&((Chatbot *) lfirst(cell))->waiting, number);
+	foreach(cell, chatbots)
+		ranges_remove_up_to(&((Chatbot *) lfirst(cell))->waiting, number);
 }
 
-/* Reads the next rows of what a chatbot has waiting; NULL: all that have room. */
+/* Reads the next rows of what these chatbots have waiting. */
 static void
-read_waiting(Chatbot *chatbot, const Ranges *waiting)
+read_waiting(List *chatbots, const Ranges *waiting)
 {
+	bool		one = list_length(chatbots) == 1;
 	Datum		values[4] = {
-		(Datum) 0, (Datum) 0, chatbot ? CStringGetTextDatum(chatbot->id) : (Datum) 0,
+		(Datum) 0, (Datum) 0,
+		one ? CStringGetTextDatum(((Chatbot *) linitial(chatbots))->id) : (Datum) 0,
 		Int64GetDatum(ROWS_A_READ)
 	};
-	char		nulls[4] = {' ', ' ', chatbot ? ' ' : 'n', ' '};
+	char		nulls[4] = {' ', ' ', one ? ' ' : 'n', ' '};
 	Ranges		ranges;
 	int64		end;
 	uint64		n;
@@ -295,7 +293,7 @@ read_waiting(Chatbot *chatbot, const Ranges *waiting)
 	if (n == ROWS_A_READ)
 		end = outbox_get_int64(n - 1, OUTBOX_SEQ);
 	/* claim_rows() puts back what has no room after all */
-	forget_waiting(chatbot, end);
+	forget_waiting(chatbots, end);
 	(void) claim_rows(n, false);
 	if (n == 0)
 	{
@@ -306,7 +304,7 @@ read_waiting(Chatbot *chatbot, const Ranges *waiting)
 			end = outbox_get_int64(0, 1) - 1;
 		else
 			end = PG_INT64_MAX;
-		forget_waiting(chatbot, end);
+		forget_waiting(chatbots, end);
 	}
 }
 
@@ -323,9 +321,8 @@ has_waiting(const Chatbot *chatbot)
 static void
 read_all_waiting(void)
 {
-	Chatbot    *few[FEW_CHATBOTS];
+	List	   *with_room = NIL;
 	Ranges		all = {0};
-	int			n = 0;
 	ListCell   *cell;
 
 	foreach(cell, window_chatbots())
@@ -334,16 +331,14 @@ read_all_waiting(void)
 
 		if (!has_waiting(chatbot))
 			continue;
-		if (n < FEW_CHATBOTS)
-			few[n] = chatbot;
-		n++;
+		with_room = lappend(with_room, chatbot);
 		ranges_add_all(&all, &chatbot->waiting);
 	}
-	if (n > FEW_CHATBOTS)
-		read_waiting(NULL, &all);
+	if (list_length(with_room) > FEW_CHATBOTS)
+		read_waiting(with_room, &all);
 	else
-		for (int i = 0; i < n; i++)
-			read_waiting(few[i], &few[i]->waiting);
+		foreach(cell, with_room)
+			read_waiting(list_make1(lfirst(cell)), &((Chatbot *) lfirst(cell))->waiting);
 }
 
 /* ---- the lap ---- */
