@@ -130,7 +130,8 @@ is(count_rows($node, "status = 'pending'"), 2555, 'and it is');
 sql(q{SELECT contacts_push.resume('due')});
 all_settled('resumed');
 sql("UPDATE contacts_push.outbox SET status = 'pending', contact = '{}', external_id = external_id || 'x',"
-	  . " next_attempt_at = now() + interval '2 s' WHERE chatbot_id = 'due' AND external_id LIKE 'refused%'");
+	  . " next_attempt_at = now() + interval '2 s' WHERE chatbot_id = 'due' AND external_id LIKE 'refused%';"
+	  . ' SELECT contacts_push_internal.wake()');
 ok(wait_until(sub { count_rows($node, q{chatbot_id = 'due' AND external_id LIKE 'refused%xx' AND status = 'created'}) == 5 }),
 	'what was written by hand is tried when it is due');
 
