@@ -1,5 +1,5 @@
-# Beside a transaction that stays open the worker does as much for each of the others after
-# thousands of them as it did in the beginning; and finds what it commits in the end.
+# Beside transactions that stay open the worker does as much for each of the others after
+# thousands of them as it did in the beginning; and finds what they commit in the end.
 use strict;
 use warnings;
 
@@ -14,7 +14,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 # Transactions of others, each of which leaves a number that never comes, in parts.
-use constant { A_PART => 3000, PARTS => 3 };
+use constant { A_PART => 1000, PARTS => 3, OPEN => 20 };
 
 my $fake = FakeChatbase->start;
 my $node = new_cluster('writer', $fake, extra => "fsync = off\n");
@@ -42,24 +42,32 @@ $$;
 SQL
 ok(worker_runs($node), 'a worker runs');
 
-my $writer = $node->background_psql('postgres');
-$writer->query_safe(q{BEGIN; INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', 'begin', '{}')});
+my @writers = map { $node->background_psql('postgres') } 1 .. OPEN;
+sub write_open
+{
+	my ($name) = @_;
+	$writers[$_]->query_safe('INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)'
+		  . " VALUES ('bot', '$name$_', '{}')") for 0 .. $#writers;
+	return;
+}
+$_->query_safe('BEGIN') for @writers;
+write_open('begin');
 my @costs;
 for my $part (1 .. PARTS)
 {
 	my $before = ticks();
 	$node->safe_psql('postgres', "CALL write_beside($part, @{[A_PART]})");
 	ok(wait_until(sub { count_rows($node, "external_id LIKE '$part-%' AND status = 'created'") == A_PART }),
-		"part $part is created beside a transaction that is open");
+		"part $part is created beside transactions that are open");
 	push @costs, ticks() - $before;
-	$writer->query_safe("INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', 'open$part', '{}')");
+	write_open("open$part-");
 }
 note "ticks: @costs";
 cmp_ok($costs[-1], '<=', 2 * $costs[0] + 10, 'the last part has cost no more than the first');
-$writer->query_safe('COMMIT');
-$writer->quit;
-ok(settled($node), 'what it has written is found when it ends');
-is(outcomes($node, 'bot'), 'created ' . (A_PART * PARTS + PARTS + 1), 'all of it');
+$_->query_safe('COMMIT') for @writers;
+$_->quit for @writers;
+ok(settled($node), 'what they have written is found when they end');
+is(outcomes($node, 'bot'), 'created ' . (A_PART * PARTS + OPEN * (PARTS + 1)), 'all of it');
 is(held_matches($node, $fake, 'bot'), '', 'as the stand-in holds it');
 
 $node->stop;

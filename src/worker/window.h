@@ -49,7 +49,6 @@ typedef struct Chatbot
 	char	   *id;
 	char	   *id_utf8;
 	Isolation  *isolation;		/* of the contacts in the window */
-	Ranges		waiting;		/* seqs of rows that were passed over */
 	bool		due;			/* rows of another attempt are due and have not been read */
 	TimestampTz due_after;		/* those up to here, and of this time up to due_after_seq, have */
 	int64		due_after_seq;
@@ -86,16 +85,19 @@ typedef struct Chatbot
 
 	/* refusals of single contacts, in a row and in the same words; see refusals.c */
 	int			refusals;
-	struct Contact *held[REFUSALS_IN_A_ROW];	/* those that are not written */
 	int			nheld;
 	char	   *refusal;
 	bool		refuse_all;		/* an operator says that they are meant */
 
 	Tally		tally;
-	Attributes	attributes;
 	bool		attributes_changed; /* contacts_push.chatbot does not say so yet */
 	bool		has_row;		/* in contacts_push.chatbot */
 	uint64		key_hash;		/* of the key that was last looked up; 0: none was */
+
+	/* What is large comes last: each pass looks at what is above, of all chatbots. */
+	Ranges		waiting;		/* seqs of rows that were passed over */
+	struct Contact *held[REFUSALS_IN_A_ROW];	/* refused ones that are not written */
+	Attributes	attributes;
 } Chatbot;
 
 /* Where a contact in the window is. */
