@@ -26,7 +26,7 @@ ok(wait_until(sub { $node->safe_psql('postgres', 'SELECT busy_with IS NULL FROM 
 	'a worker that sleeps is busy with nothing');
 
 # A table that each pass begins with, and that progress does not read, is locked.
-my $operator = $node->background_psql('postgres');
+my $operator = open_session($node);
 $operator->query_safe('BEGIN; LOCK TABLE contacts_push_internal.lineage');
 insert_users($node, 'bot', 'v', 1, 3);
 ok(wait_until(sub { state_of() =~ /^worker busy for \d+ s: \w/ }), 'progress says that the worker does not come on');

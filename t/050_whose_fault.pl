@@ -123,13 +123,17 @@ sub end_of_run
 
 	# the one that is taken comes when the run has begun
 	$fake->faults({ match => { external_id => '^bad' }, action => { status => 400, message => 'Validation failed' } },
-		{ match => { external_id => '^good' }, times => 1, action => { delay_ms => 2000 } });
+		{ match => { external_id => '^good' }, times => 1, action => { delay_ms => FakeChatbase::HELD } });
 	set_conf($node, 'contacts_push.batch_size' => 1, 'contacts_push.max_concurrent_requests' => 2);
+	insert_users($node, 'broken', 'first', 1, 1);
+	ok(settled($node), 'broken: the chatbot has answered once');
 	insert_users($node, 'broken', 'good', 1, 1);
 	insert_users($node, 'broken', 'bad', 1, 10);
-	ok(wait_until(sub { requests_for('broken') == 11 }), 'broken: all are refused but one that is under way');
+	ok(wait_until(sub { requests_for('broken') == 12 }), 'broken: all are refused but one that is under way');
+	is($fake->in_flight, 1, 'broken: which it still is');
+	$fake->release;
 	ok(settled($node), 'broken: settled');
-	is(outcomes($node, 'broken'), 'created 1, rejected 10', 'broken: when it is taken, the refusals are theirs');
+	is(outcomes($node, 'broken'), 'created 2, rejected 10', 'broken: when it is taken, the refusals are theirs');
 	set_conf($node, 'contacts_push.batch_size' => 1000, 'contacts_push.max_concurrent_requests' => 4);
 	return;
 }
