@@ -238,15 +238,17 @@ outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
 	int			nrows = statements[statement].by_row ? count_rows(statement, values) : 0;
 	int64		low = PG_INT64_MAX;
 	int64		high = PG_INT64_MIN;
+	const int64 *rows;
 	int64		single;
 	uint64		n;
 
 	if (nrows == 0)
 		return run_statement(statement, values, nulls);
+	rows = rows_of(statement, values, &single);
 	for (int i = 0; i < nrows; i++)
 	{
-		low = Min(low, rows_of(statement, values, &single)[i]);
-		high = Max(high, rows_of(statement, values, &single)[i]);
+		low = Min(low, rows[i]);
+		high = Max(high, rows[i]);
 	}
 	shared_enter(step, low, high);
 	n = shared_is_suspect(step, low, high) ? run_one_by_one(statement, values, nulls)

@@ -34,6 +34,12 @@
  */
 #define JSONB_GROWTH 8
 
+/*
+ * The text of so small a value is looked at when it is there: with numbers that have a
+ * few bytes and 150,000 digits it may have some megabytes, but no more.
+ */
+#define SMALL_BYTES 1024
+
 static const char *
 too_large(void)
 {
@@ -45,13 +51,14 @@ too_large(void)
 static const char *
 check(Datum value, const char *external_id, JsonbContainer **contact)
 {
+	Size		size = toast_raw_datum_size(value);
 	const char *why;
 
-	if (toast_raw_datum_size(value) / JSONB_GROWTH > (Size) settings_max_request_bytes)
+	if (size / JSONB_GROWTH > (Size) settings_max_request_bytes)
 		return too_large();
 	*contact = &DatumGetJsonbP(value)->root;
 	why = contact_check(*contact, "", external_id);
-	if (why == NULL && !contact_fits(*contact, settings_max_request_bytes))
+	if (why == NULL && size > SMALL_BYTES && !contact_fits(*contact, settings_max_request_bytes))
 		why = too_large();
 	return why;
 }
