@@ -140,5 +140,45 @@ DELETE FROM users WHERE id IN (SELECT 4 FROM added);
 TABLE users ORDER BY id;
 TABLE newest;
 DROP TABLE users CASCADE;
+
+-- A function in a statement that writes the rows of that statement again: an inner one's triggers fire first.
+CREATE TABLE users (id integer PRIMARY KEY, email text);
+SELECT contacts_push.watch('users', 'bot');
+CREATE FUNCTION finish(id integer) RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE users SET email = lower(email) WHERE users.id = finish.id;
+	RETURN id;
+END
+$$;
+CREATE FUNCTION finish_sql(id integer) RETURNS integer LANGUAGE sql AS
+	'UPDATE users SET email = lower(email) WHERE users.id = finish_sql.id RETURNING users.id';
+WITH added AS (INSERT INTO users VALUES (1, 'A@example.com') RETURNING id) SELECT finish(id) FROM added;
+INSERT INTO users VALUES (2, 'B@example.com') RETURNING finish(id);
+INSERT INTO users VALUES (3, 'C@example.com') RETURNING finish_sql(id);
+TABLE users ORDER BY id;
+TABLE newest;
+-- What was rolled back in there leaves what was before: the function's, or the statement's.
+CREATE FUNCTION finish_and_fail(id integer, first text) RETURNS integer LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE users SET email = first WHERE users.id = finish_and_fail.id AND first IS NOT NULL;
+	BEGIN
+		UPDATE users SET email = 'never@example.com' WHERE users.id = finish_and_fail.id;
+		RAISE EXCEPTION 'no';
+	EXCEPTION WHEN raise_exception THEN
+		RETURN id;
+	END;
+END
+$$;
+INSERT INTO users VALUES (4, 'd@example.com') RETURNING finish_and_fail(id, 'first@example.com');
+INSERT INTO users VALUES (5, 'e@example.com') RETURNING finish_and_fail(id, NULL);
+BEGIN;
+SAVEPOINT s;
+INSERT INTO users VALUES (6, 'f@example.com') RETURNING finish_and_fail(id, 'again@example.com');
+RELEASE s;
+COMMIT;
+SELECT * FROM users WHERE id > 3 ORDER BY id;
+TABLE newest;
+DROP TABLE users CASCADE;
+DROP FUNCTION finish, finish_sql, finish_and_fail;
 DROP VIEW newest;
 DROP FUNCTION newest;

@@ -123,6 +123,17 @@ typedef struct CompatJsonbState
 	ExecInsertIndexTuples((relinfo), (slot), (estate), false, false, NULL, NIL)
 #endif
 
+/* ExecutorRun_hook has an argument less since 18. */
+#if PG_VERSION_NUM >= 180000
+#define COMPAT_EXECUTOR_RUN_PARAMETERS \
+	QueryDesc *query, ScanDirection direction, uint64 count
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count
+#else
+#define COMPAT_EXECUTOR_RUN_PARAMETERS \
+	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
+
 /* The module's name and version are visible in pg_get_loaded_modules() since 18. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_MODULE_MAGIC(name_, version_) \

@@ -9,6 +9,7 @@
 
 #include "compat.h"
 #include "enqueue/batch.h"
+#include "enqueue/order.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "server/hooks.h"
@@ -25,6 +26,7 @@ _PG_init(void)
 {
 	settings_define();
 	contacts_push_batch_install();
+	contacts_push_order_install();
 
 	/* Shared memory and workers can be had while the server starts only. */
 	if (!process_shared_preload_libraries_in_progress)

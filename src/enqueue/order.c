@@ -12,6 +12,7 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "enqueue/order.h"
+#include "executor/executor.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -29,14 +30,27 @@ typedef struct Noted
 {
 	Contact		contact;
 	CommandId	statement;		/* the last one that has enqueued it */
-	SubTransactionId subtransaction;	/* that noted it */
 } Noted;
+
+/* What a note has replaced, for when its subtransaction is rolled back. */
+typedef struct Undo
+{
+	struct Undo *older;
+	Noted	   *entry;
+	CommandId	before;			/* InvalidCommandId: there was none */
+	SubTransactionId subtransaction;
+} Undo;
 
 /* In TopTransactionContext; NULL: nothing is noted. */
 static HTAB *noted = NULL;
 
-/* No entry is of a later subtransaction. */
-static SubTransactionId latest = InvalidSubTransactionId;
+/* The latest first, in a context of their own; only what can still be rolled back to. */
+static Undo *undos = NULL;
+static MemoryContext undo_context = NULL;
+
+/* Statements that write and are being run: what calls functions of the user's. */
+static int	writing = 0;
+static ExecutorRun_hook_type prev_executor_run_hook = NULL;
 
 static uint32
 hash_contact(const void *key, Size size)
@@ -58,19 +72,35 @@ compare_contacts(const void *a, const void *b, Size size)
 
 /* Subtransactions are numbered in order, so those inside of one have higher numbers. */
 static void
-forget_subtransaction(SubXactEvent event, SubTransactionId aborted,
-					  SubTransactionId parent, void *arg)
+undo_subtransaction(SubTransactionId aborted)
 {
-	HASH_SEQ_STATUS scan;
-	Noted	   *entry;
+	while (undos && undos->subtransaction >= aborted)
+	{
+		Undo	   *undo = undos;
 
-	if (event != SUBXACT_EVENT_ABORT_SUB || noted == NULL || latest < aborted)
+		if (undo->before != InvalidCommandId)
+			undo->entry->statement = undo->before;
+		else
+			(void) hash_search(noted, &undo->entry->contact, HASH_REMOVE, NULL);
+		undos = undo->older;
+		pfree(undo);
+	}
+}
+
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId ended,
+				   SubTransactionId parent, void *arg)
+{
+	if (undos == NULL)
 		return;
-	hash_seq_init(&scan, noted);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-		if (entry->subtransaction >= aborted)
-			(void) hash_search(noted, &entry->contact, HASH_REMOVE, NULL);
-	latest = aborted - 1;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		undo_subtransaction(ended);
+	else if (event == SUBXACT_EVENT_COMMIT_SUB && parent == TopSubTransactionId)
+	{
+		/* from here on it is all or nothing */
+		undos = NULL;
+		MemoryContextReset(undo_context);
+	}
 }
 
 /* The memory goes with the transaction. */
@@ -78,7 +108,11 @@ static void
 forget_transaction(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+	{
 		noted = NULL;
+		undos = NULL;
+		undo_context = NULL;
+	}
 }
 
 static void
@@ -90,9 +124,11 @@ create_table(void)
 	if (!registered)
 	{
 		RegisterXactCallback(forget_transaction, NULL);
-		RegisterSubXactCallback(forget_subtransaction, NULL);
+		RegisterSubXactCallback(end_subtransaction, NULL);
 		registered = true;
 	}
+	undo_context = AllocSetContextCreate(TopTransactionContext, "contacts_push order undo",
+										 ALLOCSET_SMALL_SIZES);
 	control.keysize = sizeof(Contact);
 	control.entrysize = sizeof(Noted);
 	control.hash = hash_contact;
@@ -115,7 +151,7 @@ contacts_push_order_statement(void)
 bool
 contacts_push_order_is_nested(void)
 {
-	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1;
+	return writing > 0 || DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1;
 }
 
 /* Finds or makes the entry of a contact; NULL: there is none. */
@@ -149,16 +185,25 @@ void
 contacts_push_order_note(const char *chatbot_id, Datum external_id, CommandId statement)
 {
 	Noted	   *entry;
+	Undo	   *undo;
 	bool		found;
 
 	if (noted == NULL)
 		create_table();
+	undo = MemoryContextAlloc(undo_context, sizeof(Undo));
 	entry = search(chatbot_id, external_id, HASH_ENTER, &found);
 	/* one that began later has had its say, and keeps it */
-	if (found && entry->statement > statement)
+	if (found && entry->statement >= statement)
+	{
+		pfree(undo);
 		return;
+	}
+	undo->older = undos;
+	undo->entry = entry;
+	undo->before = found ? entry->statement : InvalidCommandId;
+	undo->subtransaction = GetCurrentSubTransactionId();
+	undos = undo;
 	entry->statement = statement;
-	entry->subtransaction = latest = GetCurrentSubTransactionId();
 }
 
 CommandId
@@ -171,4 +216,37 @@ contacts_push_order_last(const char *chatbot_id, Datum external_id)
 		return InvalidCommandId;
 	entry = search(chatbot_id, external_id, HASH_FIND, &found);
 	return entry ? entry->statement : InvalidCommandId;
+}
+
+/*
+ * Counts statements that write while they run: their own triggers fire when that is over,
+ * those of statements in functions that they call, before.
+ */
+static void
+on_executor_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
+{
+	ExecutorRun_hook_type run = prev_executor_run_hook ? prev_executor_run_hook : standard_ExecutorRun;
+
+	if (query->operation == CMD_SELECT && !query->plannedstmt->hasModifyingCTE)
+	{
+		run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+		return;
+	}
+	writing++;
+	PG_TRY();
+	{
+		run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
+	}
+	PG_FINALLY();
+	{
+		writing--;
+	}
+	PG_END_TRY();
+}
+
+void
+contacts_push_order_install(void)
+{
+	prev_executor_run_hook = ExecutorRun_hook;
+	ExecutorRun_hook = on_executor_run;
 }

@@ -44,7 +44,7 @@ typedef struct Firing
 	Datum		chatbot;		/* the same, text */
 	Mapping    *mapping;		/* held; NULL: there is none */
 	CommandId	statement;		/* see order.h */
-	bool		nested;			/* a trigger runs that statement */
+	bool		nested;			/* inside of another statement */
 	bool		held_back;		/* what is enqueued goes into a batch */
 	Failures	failures;
 	OutboxAppend *append;		/* of what is tried; NULL: no row yet */
