@@ -9,7 +9,7 @@ CREATE ROLE regress_contacts_push_owner;
 CREATE ROLE regress_contacts_push_app;
 GRANT USAGE ON SCHEMA contacts_push, contacts_push_internal TO regress_contacts_push_owner;
 GRANT EXECUTE ON ROUTINE contacts_push.watch, contacts_push.unwatch, contacts_push.backfill,
-    contacts_push.missing, contacts_push_internal.enqueue_rows TO regress_contacts_push_owner;
+    contacts_push.missing TO regress_contacts_push_owner;
 CREATE SCHEMA shop AUTHORIZATION regress_contacts_push_owner;
 GRANT USAGE ON SCHEMA shop TO regress_contacts_push_app;
 
@@ -290,6 +290,12 @@ SET SESSION AUTHORIZATION regress_contacts_push_owner;
 SELECT contacts_push.watch('public.private', 'bot', external_id => 'secret');
 SELECT contacts_push.watch('contacts_push.chatbot', 'bot');
 SELECT contacts_push.watch('pg_catalog.pg_authid', 'bot');
+-- A trigger made by hand would push to a chatbot that watch() refuses.
+CREATE TABLE shop.mine (id integer PRIMARY KEY, email text);
+CREATE VIEW shop.mine_to_push AS SELECT id AS external_id, email FROM shop.mine;
+CREATE TRIGGER by_hand AFTER INSERT ON shop.mine FOR EACH ROW EXECUTE FUNCTION contacts_push_internal.enqueue_rows('bot', 'shop.mine_to_push');
+SELECT contacts_push.watch('shop.mine', 'my own bot');
+SELECT current_user = session_user AS as_before;
 SELECT * FROM contacts_push.outbox;
 SELECT contacts_push.pause('bot');
 SELECT contacts_push.retry();
