@@ -179,6 +179,16 @@ COMMIT;
 SELECT * FROM users WHERE id > 3 ORDER BY id;
 TABLE newest;
 DROP TABLE users CASCADE;
-DROP FUNCTION finish, finish_sql, finish_and_fail;
+-- The one names the partitioned table, the other a partition, either way round.
+CREATE TABLE users (id integer PRIMARY KEY, email text) PARTITION BY RANGE (id);
+CREATE TABLE users_1 PARTITION OF users FOR VALUES FROM (1) TO (10);
+SELECT contacts_push.watch('users', 'bot');
+CREATE FUNCTION finish_part(id integer) RETURNS integer LANGUAGE sql AS
+	'UPDATE users_1 SET email = lower(email) WHERE users_1.id = finish_part.id RETURNING users_1.id';
+INSERT INTO users VALUES (1, 'A@example.com') RETURNING finish_part(id);
+INSERT INTO users_1 VALUES (2, 'B@example.com') RETURNING finish(id);
+TABLE newest;
+DROP TABLE users CASCADE;
+DROP FUNCTION finish, finish_sql, finish_and_fail, finish_part;
 DROP VIEW newest;
 DROP FUNCTION newest;

@@ -13,6 +13,7 @@
 #include "compat.h"
 #include "enqueue/order.h"
 #include "executor/executor.h"
+#include "nodes/parsenodes.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -48,8 +49,14 @@ static HTAB *noted = NULL;
 static Undo *undos = NULL;
 static MemoryContext undo_context = NULL;
 
-/* Statements that write and are being run: what calls functions of the user's. */
-static int	writing = 0;
+/* A statement that writes and is being run: it may call functions of the user's. */
+typedef struct Running
+{
+	struct Running *outer;
+	List	   *relations;		/* its range table */
+} Running;
+
+static Running *running = NULL;
 static ExecutorRun_hook_type prev_executor_run_hook = NULL;
 
 static uint32
@@ -149,9 +156,21 @@ contacts_push_order_statement(void)
 }
 
 bool
-contacts_push_order_is_nested(void)
+contacts_push_order_is_nested(Oid relation, Oid table)
 {
-	return writing > 0 || DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1;
+	for (Running *statement = running; statement; statement = statement->outer)
+	{
+		ListCell   *cell;
+
+		foreach(cell, statement->relations)
+		{
+			Oid			named = lfirst_node(RangeTblEntry, cell)->relid;
+
+			if (named == relation || named == table)
+				return true;
+		}
+	}
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1;
 }
 
 /* Finds or makes the entry of a contact; NULL: there is none. */
@@ -219,27 +238,28 @@ contacts_push_order_last(const char *chatbot_id, Datum external_id)
 }
 
 /*
- * Counts statements that write while they run: their own triggers fire when that is over,
+ * Keeps statements that write while they run: their own triggers fire when that is over,
  * those of statements in functions that they call, before.
  */
 static void
 on_executor_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
 {
 	ExecutorRun_hook_type run = prev_executor_run_hook ? prev_executor_run_hook : standard_ExecutorRun;
+	Running		mine = {running, query->plannedstmt->rtable};
 
 	if (query->operation == CMD_SELECT && !query->plannedstmt->hasModifyingCTE)
 	{
 		run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
 		return;
 	}
-	writing++;
+	running = &mine;
 	PG_TRY();
 	{
 		run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
 	}
 	PG_FINALLY();
 	{
-		writing--;
+		running = mine.outer;
 	}
 	PG_END_TRY();
 }

@@ -18,8 +18,11 @@ extern void contacts_push_order_install(void);
 /* The statement whose triggers are firing; larger for one that began later. */
 extern CommandId contacts_push_order_statement(void);
 
-/* True if a trigger runs that statement, or a function that another one which writes calls. */
-extern bool contacts_push_order_is_nested(void);
+/*
+ * True if a trigger runs that statement, or a function that is called in another one which
+ * writes and names the relation or the watched table that it is a partition of.
+ */
+extern bool contacts_push_order_is_nested(Oid relation, Oid table);
 
 /* The statement has enqueued or withdrawn this contact (text). */
 extern void contacts_push_order_note(const char *chatbot_id, Datum external_id,

@@ -350,7 +350,6 @@ fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 	firing.chatbot_id = trigger->tg_trigger->tgargs[0];
 	firing.chatbot = CStringGetTextDatum(firing.chatbot_id);
 	firing.statement = contacts_push_order_statement();
-	firing.nested = contacts_push_order_is_nested();
 	failures->chatbot_id = firing.chatbot_id;
 	failures->relation = RelationGetRelid(trigger->tg_relation);
 	failures->by_row = TRIGGER_FIRED_FOR_ROW(trigger->tg_event);
@@ -368,8 +367,11 @@ fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 												   trigger->tg_newslot);
 		if (firing.mapping && change != MAPPING_SAME)
 		{
+			Oid			table = contacts_push_mapping_table(firing.mapping);
+
+			firing.nested = contacts_push_order_is_nested(failures->relation, table);
 			fire(&firing, change);
-			failures->relation = contacts_push_mapping_table(firing.mapping);
+			failures->relation = table;
 			if (failures->rows > 0)
 				failures->tell_reason = contacts_push_mapping_is_readable(firing.mapping);
 		}
