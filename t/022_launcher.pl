@@ -215,12 +215,12 @@ insert_users($node, 'locked', 'l', 1, 5);
 ok(wait_until(sub { $fake->in_flight == 1 }), 'a request is under way');
 $session = open_session($node);
 $session->query_safe('BEGIN; LOCK contacts_push.outbox, contacts_push.request');
+$fake->faults();
 $fake->release;
 is($node->safe_psql('postgres', "SELECT pg_terminate_backend($pid, " . PATIENCE . ' * 1000)'), 't',
 	'SIGTERM ends it in spite of a lock');
 $session->query_safe('ROLLBACK');
 $session->quit;
-$fake->faults();
 ok($node->poll_query_until('postgres',
 		q{SELECT count(*) = 5 FROM contacts_push.outbox WHERE chatbot_id = 'locked' AND status IN ('created', 'present')}),
 	'and nothing is lost');
