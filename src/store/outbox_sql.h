@@ -190,16 +190,19 @@ static const struct
 	/*
 	 * of the first $3 rows in the ranges $1[i] to $2[i], by range and by the chatbot for
 	 * which they are pending, NULL those that are not: the lowest and the highest, how
-	 * many, whether some were never sent, and whether that was $4 seconds ago
+	 * many, whether some were never sent, whether that was $4 seconds ago, and whether some
+	 * of those that are pending are withdrawals
 	 */
 	[OUTBOX_LOOK] = {
 		"SELECT s.chatbot_id, min(s.seq), max(s.seq), count(*), bool_or(s.unsent),"
-		" bool_or(s.unsent AND s.settled_at < now() - make_interval(secs => $4))"
+		" bool_or(s.unsent AND s.settled_at < now() - make_interval(secs => $4)),"
+		" bool_or(s.withdrawal)"
 		" FROM (SELECT r.place, o.* FROM unnest($1, $2) WITH ORDINALITY AS r(low, high, place)"
 		" CROSS JOIN LATERAL (SELECT p.seq,"
 		" CASE WHEN p.status = 'pending' AND (p.next_attempt_at <= now()) IS NOT FALSE"
 		" THEN p.chatbot_id END AS chatbot_id,"
-		" p.status = ANY ('{superseded,skipped,withdrawn}') AS unsent, p.settled_at"
+		" p.status = ANY ('{superseded,skipped,withdrawn}') AS unsent, p.settled_at,"
+		" p.contact IS NULL AS withdrawal"
 		" FROM contacts_push.outbox p WHERE p.seq >= r.low AND p.seq <= r.high"
 		" ORDER BY p.seq OFFSET 0) AS o LIMIT $3) AS s"
 		" GROUP BY s.place, s.chatbot_id",
@@ -253,6 +256,15 @@ static const struct
 	/* which of $1 are pending */
 	[OUTBOX_STILL_PENDING] = {
 		"SELECT o.seq FROM " LOOKED_UP("unnest($1) AS v(seq)", "p.status = 'pending'"),
+	1, {INT8ARRAYOID}},
+
+	/* which of $1 are pending, and their contacts not to be withdrawn by the newest intent */
+	[OUTBOX_STILL_TO_SEND] = {
+		"SELECT o.seq FROM " LOOKED_UP("unnest($1) AS v(seq)", "p.status = 'pending'"
+			" AND (SELECT max(w.seq) FILTER (WHERE w.contact IS NULL)"
+			" > max(w.seq) FILTER (WHERE w.contact IS NOT NULL) FROM contacts_push.outbox w"
+			" WHERE w.chatbot_id = p.chatbot_id AND w.external_id = p.external_id"
+			" AND w.status = 'pending') IS NOT TRUE"),
 	1, {INT8ARRAYOID}},
 
 	/* which of $1 are refused */

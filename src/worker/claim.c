@@ -164,6 +164,7 @@ take_row(uint64 i, bool looked_at)
 	Chatbot    *chatbot;
 	char	   *external_id;
 	bool		withdrawal;
+	bool		is_taken_up;
 
 	/* A later attempt is found when it is due, a row in the window is known. */
 	if (!outbox_get_bool(i, OUTBOX_IS_PENDING) || outbox_get_bool(i, OUTBOX_IS_LATER) ||
@@ -174,16 +175,16 @@ take_row(uint64 i, bool looked_at)
 		!outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED))
 		recover_note(seq);
 	chatbot = window_chatbot(outbox_get_text(i, OUTBOX_CHATBOT_ID));
-	if (!claim_has_room(chatbot))
+	external_id = outbox_get_text(i, OUTBOX_EXTERNAL_ID);
+	/* The row of a contact that is in the window may have been deleted since. */
+	is_taken_up = window_find_contact(chatbot, external_id) != NULL;
+	if (!is_taken_up && !claim_has_room(chatbot))
 	{
 		ranges_add(&chatbot->waiting, seq, seq);
 		return false;
 	}
-	external_id = outbox_get_text(i, OUTBOX_EXTERNAL_ID);
 	(void) outbox_get(i, OUTBOX_CONTACT, &withdrawal);
-	/* The row of a contact that is in the window may have been deleted since. */
-	if (window_find_contact(chatbot, external_id) ||
-		(!looked_at && (withdrawal || outbox_get_bool(i, OUTBOX_HAS_OTHERS))))
+	if (is_taken_up || (!looked_at && (withdrawal || outbox_get_bool(i, OUTBOX_HAS_OTHERS))))
 		intents_note(chatbot, external_id);
 	else
 		load_row(i, chatbot, external_id);

@@ -123,8 +123,13 @@ look_at(const Ranges *ranges, Look *look)
 		char	   *chatbot_id = outbox_get_text(i, 1);
 
 		if (chatbot_id)
-			ranges_add(&window_chatbot(chatbot_id)->waiting,
-					   outbox_get_int64(i, 2), outbox_get_int64(i, 3));
+		{
+			Chatbot    *chatbot = window_chatbot(chatbot_id);
+
+			ranges_add(&chatbot->waiting, outbox_get_int64(i, 2), outbox_get_int64(i, 3));
+			if (outbox_get_bool(i, 7))
+				chatbot->withdrawal_at = clock_us();
+		}
 		highest = Max(highest, outbox_get_int64(i, 3));
 		look->rows += outbox_get_int64(i, 4);
 		look->unsent |= outbox_get_bool(i, 5);

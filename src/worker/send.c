@@ -110,24 +110,25 @@ send_end_backoffs(void)
 	}
 }
 
-/* Those among the contacts whose rows are not pending any more; false: none. */
+/* Those among the contacts that are not to be sent any more; false: none. */
 static bool
 find_gone(const IsolationContact *seqs, int n, bool *gone)
 {
 	Datum		value = outbox_int8_array(seqs, n);
-	uint64		left;
+	int64		began = clock_us();
+	uint64		left = outbox_run(OUTBOX_STILL_TO_SEND, &value, NULL);
 
-	left = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
 	for (uint64 i = 0; i < left; i++)
 		window_find(outbox_get_int64(i, 1))->checked_at = clock_us();
 	for (int i = 0; i < n; i++)
-		gone[i] = clock_us() - window_find(seqs[i])->checked_at > CHECK_AGAIN_US;
+		gone[i] = window_find(seqs[i])->checked_at < began;
 	return left < (uint64) n;
 }
 
 /*
  * After a back-off or a pause, rows that were taken up before it may have been
- * deleted or settled by hand: they are not sent.  True if the request is as it was.
+ * deleted or settled by hand, or withdrawn by rows that are not read yet: they are not
+ * sent.  True if the request is as it was.
  */
 static bool
 check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
@@ -136,7 +137,12 @@ check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
 	bool		stale = false;
 
 	for (int i = 0; i < n; i++)
-		stale |= clock_us() - window_find(seqs[i])->checked_at > CHECK_AGAIN_US;
+	{
+		int64		checked_at = window_find(seqs[i])->checked_at;
+
+		stale |= checked_at <= chatbot->withdrawal_at ||
+			clock_us() - checked_at > CHECK_AGAIN_US;
+	}
 	if (!stale || !find_gone(seqs, n, gone))
 		return true;
 	for (int i = 0; i < n; i++)
@@ -149,9 +155,9 @@ check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
 
 		if (gone[i])
 		{
-			if (contact->look_again && contact->unconfirmed)
+			if (contact->unconfirmed)
 				intents_note_sent(chatbot, contact->external_id);
-			else if (contact->look_again)
+			else
 				intents_note(chatbot, contact->external_id);
 			charges_forget(contact);
 			window_remove(contact);

@@ -53,6 +53,7 @@ typedef struct Chatbot
 	TimestampTz due_after;		/* those up to here, and of this time up to due_after_seq, have */
 	int64		due_after_seq;
 	int64		next_due_at;	/* clock_us() when others will be; INT64_MAX: none */
+	int64		withdrawal_at;	/* clock_us() when one was last seen that was not read */
 	int			contacts;		/* in the window, but for those held */
 	int64		bytes;			/* of their JSON */
 	int			requests;		/* under way */
