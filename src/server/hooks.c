@@ -99,16 +99,16 @@ wants_to_be_alone(Node *statement)
 	return NULL;
 }
 
-/* The database of which the statement changes whether it is to have a worker, or NULL. */
-static const char *
+/* The database of which the statement changes whether it is to have a worker; else InvalidOid. */
+static Oid
 changes_who_is_served(Node *statement)
 {
 	AlterDatabaseStmt *alter = (AlterDatabaseStmt *) statement;
 
 	if (IsA(statement, AlterDatabaseStmt) &&
 		(get_option(alter->options, "is_template") || get_option(alter->options, "allow_connections")))
-		return alter->dbname;
-	return NULL;
+		return get_database_oid(alter->dbname, true);
+	return InvalidOid;
 }
 
 /* False where the command will be refused; then the worker is left alone. */
@@ -126,6 +126,8 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 		   QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
 	const char *name = wants_to_be_alone(statement->utilityStmt);
+	/* Asked for now: a statement that ends the transaction may be freed when it is done. */
+	Oid			served = changes_who_is_served(statement->utilityStmt);
 
 	if (name)
 	{
@@ -140,9 +142,8 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 	else
 		standard_ProcessUtility(statement, source, read_only, context, params,
 								environment, dest, completion);
-	name = changes_who_is_served(statement->utilityStmt);
-	if (name)
-		wake_launcher_at_commit(get_database_oid(name, true));
+	if (OidIsValid(served))
+		wake_launcher_at_commit(served);
 }
 
 void
