@@ -292,8 +292,9 @@ decide(Decisions *decisions, const Key *key, Intent *intents, int n)
 	if (newest == NULL)
 		return;
 	doubtful |= contact && contact->unconfirmed;
-	/* One that waits under another row, which was deleted by hand if it is not an older one. */
-	if (contact && (contact->seq != newest->seq || open))
+	/* It waits under another row (deleted by hand if not older), or was not in doubt so far. */
+	if (contact &&
+		(contact->seq != newest->seq || open || (doubtful && !contact->unconfirmed)))
 		drop(contact);
 	if (open && !exists && !newest->withdrawal)
 	{
@@ -532,6 +533,19 @@ supersede_again(void)
 	list_free_deep(again);
 }
 
+/* What somebody holds locked is kept in mind. */
+static void
+write_doubtful(List *doubtful)
+{
+	int64	   *seqs = seqs_of(doubtful);
+	int			n = list_length(doubtful);
+
+	if (settle_mark_unconfirmed(seqs, n, 0, "an earlier version of it was sent, and may have been created") == (uint64) n)
+		return;
+	for (int i = 0; i < n; i++)
+		recover_note(seqs[i]);
+}
+
 void
 intents_look(void)
 {
@@ -548,8 +562,7 @@ intents_look(void)
 	if (decisions.superseded)
 		write_superseded(decisions.superseded);
 	if (decisions.doubtful)
-		(void) settle_mark_unconfirmed(seqs_of(decisions.doubtful), list_length(decisions.doubtful),
-									   0, "an earlier version of it was sent, and may have been created");
+		write_doubtful(decisions.doubtful);
 	if (decisions.load)
 		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load), true);
 	free_keys(looked_at);
