@@ -189,10 +189,11 @@ keep_file(const char *path, char **why)
 {
 	MemoryContext old;
 	struct stat st;
-	char	   *rest = read_file(path, &st, why);
+	char	   *content = read_file(path, &st, why);
+	char	   *rest;
 	char	   *line;
 
-	if (rest == NULL)
+	if (content == NULL)
 		return false;
 	forget();
 	kept.context = AllocSetContextCreate(TopMemoryContext, "contacts_push key file",
@@ -200,7 +201,9 @@ keep_file(const char *path, char **why)
 	old = MemoryContextSwitchTo(kept.context);
 	kept.path = pstrdup(path);
 	kept.keys = keys_create(kept.context, 16, NULL);
-	rest = pstrdup(rest);
+	rest = pstrdup(content);
+	/* A file that has just changed is read for each of many chatbots. */
+	pfree(content);
 	while ((line = strsep(&rest, "\r\n")) != NULL)
 	{
 		line += strspn(line, " \t");
