@@ -1,6 +1,6 @@
 /*
  * settings.c
- *		The settings contacts_push.*, and the file of API keys.
+ *		The settings contacts_push.*, and the API key of a chatbot.
  *
  * The hooks in here run in every process and outside of transactions:
  * no catalog access, no ereport above LOG, no palloc for what outlives the call.

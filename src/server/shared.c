@@ -196,6 +196,7 @@ shared_hold_left(Oid database)
 	return Max(until - clock_us(), 0);
 }
 
+/* Copies as much of a text as there is room for, cut between two characters. */
 static void
 copy_text(char *to, const char *from, int size)
 {
@@ -215,7 +216,6 @@ shared_note_end(const char *error)
 	copy_text(my_end, error, SHARED_ERROR_BYTES);
 }
 
-/* The launcher may be another than the one that would be told by the postmaster. */
 static bool
 overlap(const SharedPlace *a, const SharedPlace *b)
 {
@@ -259,6 +259,7 @@ shared_is_suspect(int step, int64 low, int64 high)
 	return my_worker && my_worker->suspect_ends > 1 && overlap(&place, &my_worker->suspect);
 }
 
+/* The launcher may be another than the one that would be told by the postmaster. */
 static void
 detach_worker(int code, Datum arg)
 {
@@ -435,7 +436,7 @@ shared_flush_begin(void)
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	ticket = ++shared->flush_drawn;
 	LWLockRelease(shared_lock);
-	shared_wake_worker(MyDatabaseId, false);
+	shared_wake_worker(MyDatabaseId, 0);
 	return ticket;
 }
 

@@ -188,8 +188,6 @@ slots_release(Oid database)
 	LWLockRelease(shared_lock);
 }
 
-/* Copies as much of a text as there is room for, cut between two characters. */
-
 void
 slots_want(int n)
 {

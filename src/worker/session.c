@@ -31,8 +31,8 @@ flush_commits(void)
 /*
  * The worker's statements must mean the same whatever is configured.  A queue's
  * statistics are always stale, and every statement is one that an index serves in its
- * order, so the planner is left no choice (see outbox_sql.h).  Triggers of others do not fire, as they do not for the apply of
- * logical replication.
+ * order, so the planner is left no choice (see outbox_sql.h).  Triggers of others do not
+ * fire, as they do not for the apply of logical replication.
  */
 static void
 settle_session(void)

@@ -262,8 +262,9 @@ add_state(void *arg)
 
 /*
  * Gives chatbots a row in contacts_push.chatbot: all at once, or if that fails one by
- * one; and the worker the row in which it writes down how far it is.  Somebody may be adding the same in a transaction that stays open: that is not
- * waited for, and tried again later.
+ * one; and the worker the row in which it writes down how far it is.  Somebody may be
+ * adding the same in a transaction that stays open: that is not waited for, and tried again
+ * later.
  */
 static void
 add_missing(bool state_may_be_missing)
