@@ -19,6 +19,7 @@
 #include "access/xact.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "enqueue/failures.h"
 #include "enqueue/mapping.h"
@@ -142,12 +143,15 @@ map_chunk(Chunk *chunk)
 	PG_END_TRY();
 }
 
+/* A copy: the relation's own goes when a change of the table is noticed. */
 static const Trigger *
 find_trigger(Relation table, Oid trigger)
 {
-	for (int i = 0; i < table->trigdesc->numtriggers; i++)
-		if (table->trigdesc->triggers[i].tgoid == trigger)
-			return &table->trigdesc->triggers[i];
+	TriggerDesc *all = CopyTriggerDesc(table->trigdesc);
+
+	for (int i = 0; all && i < all->numtriggers; i++)
+		if (all->triggers[i].tgoid == trigger)
+			return &all->triggers[i];
 	return NULL;
 }
 

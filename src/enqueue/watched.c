@@ -6,6 +6,7 @@
 
 #include "access/relation.h"
 #include "catalog/pg_class.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "enqueue/view.h"
 #include "enqueue/watched.h"
@@ -27,10 +28,12 @@ contacts_push_watched_triggers(Relation table, const char *chatbot_id, Oid view)
 {
 	Oid			function = contacts_push_watched_function();
 	List	   *triggers = NIL;
+	/* The relation's own goes when a change of the table is noticed, in any look at a catalog. */
+	TriggerDesc *all = CopyTriggerDesc(table->trigdesc);
 
-	for (int i = 0; table->trigdesc && i < table->trigdesc->numtriggers; i++)
+	for (int i = 0; all && i < all->numtriggers; i++)
 	{
-		const Trigger *trigger = &table->trigdesc->triggers[i];
+		const Trigger *trigger = &all->triggers[i];
 		WatchedTrigger *watched;
 
 		if (trigger->tgfoid != function || trigger->tgisclone || trigger->tgnargs != 2 ||

@@ -226,10 +226,8 @@ wakes_worker(const Trigger *trigger)
 
 /* True if there are triggers to be fired that somebody else has put on the table. */
 static bool
-has_triggers(Relation relation)
+has_triggers(const TriggerDesc *triggers)
 {
-	TriggerDesc *triggers = relation->trigdesc;
-
 	for (int i = 0; triggers && i < triggers->numtriggers; i++)
 		if (TRIGGER_FOR_INSERT(triggers->triggers[i].tgtype) &&
 			!wakes_worker(&triggers->triggers[i]))
@@ -261,8 +259,9 @@ make_shape(Relation relation, const char *const *columns, int ncolumns)
 	shape->estate = CreateExecutorState();
 	shape->relinfo = makeNode(ResultRelInfo);
 	InitResultRelInfo(shape->relinfo, relation, 0, NULL, 0);
+	/* a copy: the relation's own goes when a change is noticed */
+	shape->has_triggers = has_triggers(shape->relinfo->ri_TrigDesc);
 	shape->relinfo->ri_TrigDesc = NULL;
-	shape->has_triggers = has_triggers(relation);
 	ExecOpenIndices(shape->relinfo, false);
 	shape->indexes = palloc(shape->relinfo->ri_NumIndices * sizeof(Oid));
 	for (int i = 0; i < shape->relinfo->ri_NumIndices; i++)
