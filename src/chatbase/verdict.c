@@ -13,12 +13,16 @@
 /*
  * Words of a refusal that is about what the plan allows, whatever the contacts
  * are.  The API page shows no example; these are what such messages have in
- * common ("You have exceeded your plan's contact limit, please upgrade").
+ * common ("You have exceeded your plan's contact limit, please upgrade").  The last two
+ * count together only.
  */
 static const char *const quota_words[] = {
 	"exceed", "exceeded", "exceeding", "exceeds", "limit", "limits", "limited",
-	"quota", "quotas", "upgrade"
+	"quota", "quotas", "upgrade", "maximum", "reached"
 };
+#define QUOTA_WORDS (LENGTH(quota_words))
+#define MAXIMUM (QUOTA_WORDS - 2)
+#define REACHED (QUOTA_WORDS - 1)
 
 /*
  * Words for a part of a contact (ContactInput's members, and what is said of
@@ -59,15 +63,15 @@ is_word(const char *word, size_t len, const char *expected)
 	return expected[len] == '\0';
 }
 
-static bool
-is_one_of(const char *word, size_t len, const char *const *words, size_t n)
+/* Which of n words it is; n: none. */
+static size_t
+index_of(const char *word, size_t len, const char *const *words, size_t n)
 {
-	for (size_t i = 0; i < n; i++)
-	{
-		if (is_word(word, len, words[i]))
-			return true;
-	}
-	return false;
+	size_t		i = 0;
+
+	while (i < n && !is_word(word, len, words[i]))
+		i++;
+	return i;
 }
 
 /* True for what follows "users" in users[3] and users.3. */
@@ -113,40 +117,37 @@ stands_in(const char *json, const char *word, size_t len)
 	return false;
 }
 
-/* The rule that verdict.h states at verdict_judge(). */
+/*
+ * The rule that verdict.h states at verdict_judge().  What was sent is searched once for
+ * each word: an answer may repeat thousands of them.
+ */
 static bool
 speaks_of_quota(const char *message, const char *sent)
 {
+	bool		found[QUOTA_WORDS + 1] = {false};	/* the last: any other word */
 	bool		quota = false;
-	bool		maximum = false;
-	bool		reached = false;
 	size_t		len;
 
 	for (const char *p = message; *p != '\0'; p += len)
 	{
-		bool		is_maximum;
-		bool		is_reached;
-		bool		is_quota;
-
 		len = word_length(p);
 		if (len == 0)
 		{
 			len = 1;
 			continue;
 		}
-		if (is_one_of(p, len, part_words, LENGTH(part_words)) ||
+		if (index_of(p, len, part_words, LENGTH(part_words)) < LENGTH(part_words) ||
 			(is_word(p, len, "users") && is_index(p + len)))
 			return false;
-		is_quota = is_one_of(p, len, quota_words, LENGTH(quota_words));
-		is_maximum = is_word(p, len, "maximum");
-		is_reached = is_word(p, len, "reached");
-		if ((is_quota || is_maximum || is_reached) && sent && stands_in(sent, p, len))
-			continue;
-		quota |= is_quota;
-		maximum |= is_maximum;
-		reached |= is_reached;
+		found[index_of(p, len, quota_words, QUOTA_WORDS)] = true;
 	}
-	return quota || (maximum && reached);
+	for (size_t i = 0; i < QUOTA_WORDS; i++)
+	{
+		if (found[i] && sent && stands_in(sent, quota_words[i], strlen(quota_words[i])))
+			found[i] = false;
+		quota |= found[i] && i < MAXIMUM;
+	}
+	return quota || (found[MAXIMUM] && found[REACHED]);
 }
 
 /* A refusal of the request: a contact's fault, unless the plan is at its end. */

@@ -191,6 +191,25 @@ test_repeated_words(void)
 	}
 }
 
+/* An answer that repeats a contact with such a word many times, at the end of a large request. */
+static void
+test_many_words(void)
+{
+	enum {WORDS = 200000, SENT = 4000000};
+	static char message[WORDS * 6 + 1];
+	static char sent[SENT + 1];
+	Answer		answer = {.kind = ANSWER_COMPLETE, .status = 400, .is_json = true,
+	.message = message, .sent = sent, .now = NEW_YEAR};
+
+	for (int i = 0; i < WORDS; i++)
+		memcpy(message + i * 6, "limit ", 6);
+	memset(sent, '-', SENT);
+	memcpy(sent + SENT - 5, "Limit", 5);
+	ok(verdict_judge(&answer).verdict == VERDICT_CONTACT, "a word that is repeated many times");
+	sent[SENT - 1] = 's';
+	ok(verdict_judge(&answer).verdict == VERDICT_QUOTA, "and one that was not sent");
+}
+
 static void
 test_names(void)
 {
@@ -331,6 +350,7 @@ main(void)
 	test_table();
 	test_quota();
 	test_repeated_words();
+	test_many_words();
 	test_names();
 	test_waits();
 	return done_testing();
