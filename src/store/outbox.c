@@ -29,6 +29,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -211,8 +212,12 @@ run_one_by_one(OutboxStatement statement, const Datum *values, const char *nulls
 	Probe		probe = {statement};
 	int64		single;
 	Datum		chosen[lengthof(statements[0].types)];
+	MemoryContext old = CurrentMemoryContext;
+	MemoryContext row = AllocSetContextCreate(old, "contacts_push row", ALLOCSET_DEFAULT_SIZES);
 
 	probe.nulls = nulls;
+	/* The arguments for each row take as much memory as those for all. */
+	MemoryContextSwitchTo(row);
 	for (int i = 0; i < n; i++)
 	{
 		char	   *why;
@@ -224,7 +229,10 @@ run_one_by_one(OutboxStatement statement, const Datum *values, const char *nulls
 			places[nplaces++] = i;
 		else
 			set_aside(rows_of(statement, values, &single)[i], why);
+		MemoryContextReset(row);
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(row);
 	if (nplaces == 0)
 		return 0;
 	choose_rows(statement, values, places, nplaces, chosen);
