@@ -117,8 +117,33 @@ END
 $$;
 TABLE newest;
 
+-- Whom a trigger changes before the cascade takes or changes him; and who is put back in a cascade.
+CREATE FUNCTION closing() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	UPDATE members SET name = name || ', closing' WHERE team = OLD.id;
+	RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END
+$$;
+CREATE TRIGGER closing BEFORE DELETE OR UPDATE ON teams FOR EACH ROW EXECUTE FUNCTION closing();
+DELETE FROM teams WHERE id = 2;
+TABLE newest;
+ALTER TABLE members DROP CONSTRAINT members_team_fkey, ADD FOREIGN KEY (team) REFERENCES teams ON UPDATE CASCADE ON DELETE CASCADE;
+SELECT contacts_push.unwatch('members');
+SELECT contacts_push.watch('members', 'bot', external_id => $$'m' || id$$, name => $$name || ' of ' || team$$);
+INSERT INTO teams VALUES (3);
+INSERT INTO members VALUES (3, 3, 'Three');
+UPDATE teams SET id = 4;
+TABLE members;
+TABLE newest;
+INSERT INTO teams VALUES (5);
+CREATE FUNCTION back() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO members VALUES (OLD.id, 5, 'back'); RETURN NULL; END$$;
+CREATE TRIGGER back AFTER DELETE ON members FOR EACH ROW EXECUTE FUNCTION back();
+DELETE FROM teams WHERE id = 4;
+TABLE members;
+TABLE newest;
+
 DROP TABLE users, members, teams CASCADE;
-DROP FUNCTION again;
+DROP FUNCTION again, closing, back;
 
 -- A MERGE that deletes a row and gives its key to another, and one that moves keys about.
 CREATE TABLE users (id integer PRIMARY KEY, email text);

@@ -14,6 +14,7 @@
 #include "enqueue/order.h"
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
+#include "parser/parsetree.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -57,6 +58,21 @@ typedef struct Running
 } Running;
 
 static Running *running = NULL;
+
+/*
+ * What a foreign key has changed in a table.  Triggers of such changes fire with those of the
+ * statement that has led to them, and under its snapshot.
+ */
+typedef struct Cascade
+{
+	Oid			relation;
+	int			depth;			/* of triggers */
+	Running    *inside;
+	CommandId	statement;		/* the last one */
+} Cascade;
+
+/* In TopTransactionContext. */
+static List *cascades = NIL;
 static ExecutorRun_hook_type prev_executor_run_hook = NULL;
 
 static uint32
@@ -119,6 +135,7 @@ forget_transaction(XactEvent event, void *arg)
 		noted = NULL;
 		undos = NULL;
 		undo_context = NULL;
+		cascades = NIL;
 	}
 }
 
@@ -145,14 +162,68 @@ create_table(void)
 						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
 }
 
+static int
+trigger_depth(void)
+{
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
+/* The entry of a relation where its triggers are to fire; NULL: there is none. */
+static Cascade *
+find_cascade(Oid relation, int depth)
+{
+	ListCell   *cell;
+
+	foreach(cell, cascades)
+	{
+		Cascade    *cascade = lfirst(cell);
+
+		if (cascade->relation == relation && cascade->depth == depth && cascade->inside == running)
+			return cascade;
+	}
+	return NULL;
+}
+
+/* Before anything is noted in the transaction, no order can matter. */
+static void
+note_cascade(QueryDesc *query)
+{
+	int			depth = trigger_depth();
+	ListCell   *cell;
+
+	if (noted == NULL)
+		return;
+	foreach(cell, query->plannedstmt->resultRelations)
+	{
+		Oid			relation = rt_fetch(lfirst_int(cell), query->plannedstmt->rtable)->relid;
+		Cascade    *cascade = find_cascade(relation, depth);
+
+		if (cascade == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+
+			cascade = palloc(sizeof(Cascade));
+			cascade->relation = relation;
+			cascade->depth = depth;
+			cascade->inside = running;
+			cascades = lappend(cascades, cascade);
+			MemoryContextSwitchTo(old);
+		}
+		cascade->statement = query->snapshot->curcid;
+	}
+}
+
 /*
  * After triggers fire under their statement's snapshot, which says what number its
- * changes have.
+ * changes have, but for those of cascades.
  */
 CommandId
-contacts_push_order_statement(void)
+contacts_push_order_statement(Oid relation)
 {
-	return GetActiveSnapshot()->curcid;
+	CommandId	statement = GetActiveSnapshot()->curcid;
+	Cascade    *cascade = cascades ? find_cascade(relation, trigger_depth()) : NULL;
+
+	return cascade ? Max(statement, cascade->statement) : statement;
 }
 
 bool
@@ -170,7 +241,7 @@ contacts_push_order_is_nested(Oid relation, Oid table)
 				return true;
 		}
 	}
-	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0)) > 1;
+	return trigger_depth() > 1;
 }
 
 /* Finds or makes the entry of a contact; NULL: there is none. */
@@ -252,6 +323,8 @@ on_executor_run(COMPAT_EXECUTOR_RUN_PARAMETERS)
 		run(COMPAT_EXECUTOR_RUN_ARGUMENTS);
 		return;
 	}
+	if (query->estate->es_top_eflags & EXEC_FLAG_SKIP_TRIGGERS)
+		note_cascade(query);
 	running = &mine;
 	PG_TRY();
 	{

@@ -15,8 +15,8 @@
 /* Installs the hook by which statements inside of others are known. */
 extern void contacts_push_order_install(void);
 
-/* The statement whose triggers are firing; larger for one that began later. */
-extern CommandId contacts_push_order_statement(void);
+/* The statement whose triggers are firing for the relation; larger for one that began later. */
+extern CommandId contacts_push_order_statement(Oid relation);
 
 /*
  * True if a trigger runs that statement, or a function that is called in another one which

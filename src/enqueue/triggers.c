@@ -349,7 +349,7 @@ fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 
 	firing.chatbot_id = trigger->tg_trigger->tgargs[0];
 	firing.chatbot = CStringGetTextDatum(firing.chatbot_id);
-	firing.statement = contacts_push_order_statement();
+	firing.statement = contacts_push_order_statement(RelationGetRelid(trigger->tg_relation));
 	failures->chatbot_id = firing.chatbot_id;
 	failures->relation = RelationGetRelid(trigger->tg_relation);
 	failures->by_row = TRIGGER_FIRED_FOR_ROW(trigger->tg_event);
