@@ -132,7 +132,11 @@ shared_wake_worker(Oid database, int told)
 	if (worker && told)
 		worker->told |= told;
 	if (worker)
+	{
+		/* One that is about to give up its process hears of it all the same. */
+		pg_atomic_write_u32(&worker->has_rows, 1);
 		shared_set_latch(worker->procno);
+	}
 	gone = is_gone(worker);
 	LWLockRelease(shared_lock);
 	if (gone)

@@ -118,7 +118,7 @@ extern void shared_note_end(const char *error);
  */
 extern void shared_sleep_until(int64 until);
 
-/* True if rows were committed since the last call. */
+/* True if rows were committed, or somebody has called, since the last call. */
 extern bool shared_take_rows(void);
 
 /* What it was told since the last call. */

@@ -29,7 +29,7 @@ typedef struct Worker
 	int			told;			/* SHARED_TOLD_ flags, not taken yet */
 
 	/* read and written without the lock, see shared_tell_rows() */
-	pg_atomic_uint32 has_rows;	/* rows were committed since it last asked */
+	pg_atomic_uint32 has_rows;	/* rows were committed, or it was called, since it last asked */
 	pg_atomic_uint64 asleep_until;	/* clock_us() before which it could not send them */
 	uint64		flush_done;		/* the highest ticket answered for the database */
 	bool		flush_settled;	/* nothing was paused then */
