@@ -539,8 +539,9 @@ write_doubtful(List *doubtful)
 {
 	int64	   *seqs = seqs_of(doubtful);
 	int			n = list_length(doubtful);
+	const char *why = "an earlier version of it was sent, and may have been created";
 
-	if (settle_mark_unconfirmed(seqs, n, 0, "an earlier version of it was sent, and may have been created") == (uint64) n)
+	if (settle_mark_unconfirmed(seqs, n, 0, why) == (uint64) n)
 		return;
 	for (int i = 0; i < n; i++)
 		recover_note(seqs[i]);
