@@ -10,7 +10,7 @@
 # FAKE_CHATBASE_URL (of one that runs).
 
 # Files of TAP tests that run at a time.
-tap_jobs=$((4 * $(nproc)))
+tap_jobs=$((6 * $(nproc)))
 
 # How much is shown of what a failed part, or a failed file of TAP tests, has
 # printed, and of that file's log; the whole is in tmp_check/.

@@ -1,6 +1,8 @@
 # contacts_push.progress reads the pending rows and none of the settled ones: the pages it
 # touches are counted, which is the same on every machine.  How long it takes with ten
 # million settled rows is measured by bench/run progress.
+#
+# Takes long: it waits until the worker has written down where rows are.
 use strict;
 use warnings;
 

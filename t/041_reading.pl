@@ -1,5 +1,7 @@
 # Rows are found wherever they stand: above the sequence, below the worker's mark, due for
 # another attempt; and what is new does not wait for what is old to be looked at.
+#
+# Takes long: hundreds of thousands of rows, which the worker looks at by itself once a minute.
 use strict;
 use warnings;
 

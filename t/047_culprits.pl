@@ -1,5 +1,7 @@
 # A row that ends the worker whenever it is touched: after the second time rows are taken
 # one by one, and that one is set aside with the error.
+#
+# Takes long: a worker that fails is started again after a back-off.
 use strict;
 use warnings;
 
