@@ -104,9 +104,15 @@ budget_take_call(uint64 key_hash)
 }
 
 void
-budget_release(uint64 key_hash)
+budget_release_all(void)
 {
-	pacing_release(lock_budget(key_hash), clock_us());
+	int64		now = clock_us();
+
+	if (lock)
+		LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < BUDGETS_MAX; i++)
+		if (budgets[i].key_hash != 0)
+			pacing_release(&budgets[i].pacing, now);
 	unlock_budget();
 }
 

@@ -35,8 +35,8 @@ extern uint64 budget_key_hash(const char *key);
  */
 extern int64 budget_take_call(uint64 key_hash);
 
-/* Ends the wait that a 429 has imposed. */
-extern void budget_release(uint64 key_hash);
+/* Ends the waits that 429s have imposed, of all keys. */
+extern void budget_release_all(void);
 
 extern void budget_return(uint64 key_hash);
 

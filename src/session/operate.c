@@ -127,10 +127,15 @@ contacts_push_validate(PG_FUNCTION_ARGS)
 	PG_RETURN_TEXT_P(cstring_to_text(why));
 }
 
-/* contacts_push_internal.wake(resumed boolean, discarded boolean) */
+/*
+ * contacts_push_internal.wake(resumed boolean, discarded boolean).  A key's wait ends here and
+ * not in the worker, which may not run, or not know the chatbot yet.
+ */
 Datum
 contacts_push_wake(PG_FUNCTION_ARGS)
 {
+	if (PG_GETARG_BOOL(0))
+		budget_release_all();
 	wake_worker_at_commit((PG_GETARG_BOOL(0) ? SHARED_TOLD_RESUMED : 0) |
 						  (PG_GETARG_BOOL(1) ? SHARED_TOLD_DISCARDED : 0));
 	PG_RETURN_VOID();

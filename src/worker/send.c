@@ -100,13 +100,9 @@ send_end_backoffs(void)
 	foreach(cell, window_chatbots())
 	{
 		Chatbot    *chatbot = lfirst(cell);
-		char	   *why;
-		char	   *key = settings_find_key(chatbot->id, &why);
 
 		chatbot->backoff.until = 0;
 		chatbot->backoff_unwritten |= chatbot->backoff.failures > 0;
-		if (key)
-			budget_release(budget_key_hash(key));
 	}
 }
 

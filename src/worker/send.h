@@ -22,7 +22,7 @@ extern bool send_is_throttled(void);
 /* Milliseconds until a chatbot or a budget allows a request again; -1: no need. */
 extern int64 send_timeout_ms(void);
 
-/* Has every chatbot that is backing off, or whose key waits after a 429, tried at once. */
+/* Has every chatbot that is backing off tried at once. */
 extern void send_end_backoffs(void);
 
 /* Forgets an answered request. */
