@@ -16,14 +16,14 @@
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "worker/answers.h"
 #include "worker/charges.h"
 #include "worker/claim.h"
-#include "worker/intents.h"
 #include "worker/load.h"
-#include "worker/outcome.h"
 #include "worker/pause.h"
+#include "worker/queues.h"
 #include "worker/recover.h"
-#include "worker/settle.h"
+#include "worker/writes.h"
 
 /*
  * JSON kept in memory.  Beyond it each chatbot may have one contact, so that none waits
@@ -136,7 +136,7 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 	why = load_contact(i, &new);
 	if (why)
 	{
-		outcome_add(window_add(&new), OUTCOME_REJECTED, 0, why);
+		writes_add(window_add(&new), OUTCOME_REJECTED, 0, why);
 		return;
 	}
 	contact = window_add(&new);
@@ -185,7 +185,7 @@ take_row(uint64 i, bool looked_at)
 	}
 	(void) outbox_get(i, OUTBOX_CONTACT, &withdrawal);
 	if (is_taken_up || (!looked_at && (withdrawal || outbox_get_bool(i, OUTBOX_HAS_OTHERS))))
-		intents_note(chatbot, external_id);
+		queue_look(chatbot, external_id, false);
 	else
 		load_row(i, chatbot, external_id);
 	return true;
@@ -250,7 +250,7 @@ claim_rows(uint64 n, bool looked_at)
 	MemoryContextDelete(row);
 	hand_over_unconfirmed();
 	/* The next worker has to know it, too. */
-	if (settle_mark_unconfirmed(doubtful, ndoubtful, 0,
+	if (answers_mark_unconfirmed(doubtful, ndoubtful, 0,
 								"it may have been sent from elsewhere, or by an earlier worker") == (uint64) ndoubtful)
 		for (int i = 0; i < ndoubtful; i++)
 			recover_forget(doubtful[i]);
@@ -263,4 +263,14 @@ claim_by_seq(const int64 *seqs, int n, bool looked_at)
 	Datum		value = outbox_int8_array(seqs, n);
 
 	(void) claim_rows(outbox_run(OUTBOX_READ_BY_SEQ, &value, NULL), looked_at);
+}
+
+void
+claim_load(void)
+{
+	int64	   *seqs;
+	int			n = queue_take_loads(&seqs);
+
+	if (n > 0)
+		claim_by_seq(seqs, n, true);
 }

@@ -26,6 +26,9 @@ extern uint64 claim_rows(uint64 n, bool looked_at);
  */
 extern void claim_by_seq(const int64 *seqs, int n, bool looked_at);
 
+/* Takes up the rows of queue_load(). */
+extern void claim_load(void);
+
 /* Rows that somebody else holds locked: read again in a while. */
 extern void claim_locked(Chatbot *chatbot, int64 seq);
 

@@ -3,8 +3,8 @@
  *		What the several intents of one contact mean.
  *
  * A row of the outbox is one intent; the worker looks at the contact,
- * not at the row.  Nothing is sent from here: rows are settled unsent, or handed
- * to claim.c to be taken up.
+ * not at the row.  Nothing is sent from here: rows are settled unsent, or queued
+ * to be taken up.
  */
 #include "postgres.h"
 
@@ -16,20 +16,13 @@
 #include "worker/charges.h"
 #include "worker/claim.h"
 #include "worker/intents.h"
+#include "worker/queues.h"
 #include "worker/recover.h"
-#include "worker/settle.h"
+#include "worker/answers.h"
 
 /* Why a withdrawal may have come too late. */
 #define MAYBE_THERE \
 	"withdrawn before it was known what became of a request with it: Chatbase may have it"
-
-/* A contact whose several intents are to be looked at. */
-typedef struct Key
-{
-	Chatbot    *chatbot;
-	char	   *external_id;
-	bool		sent;			/* maybe, under a row that is gone */
-} Key;
 
 /* One intent of a contact, as OUTBOX_INTENTS returns it. */
 typedef struct Intent
@@ -47,7 +40,6 @@ typedef struct Intent
 /* What looking at intents has led to; written after all have been looked at. */
 typedef struct Decisions
 {
-	List	   *load;			/* of int64 *: seqs to be taken up */
 	List	   *unsent;			/* of Unsent * */
 	List	   *superseded;		/* of int64 *: refused rows */
 	List	   *doubtful;		/* of int64 *: rows that are unconfirmed from the start */
@@ -66,8 +58,6 @@ typedef struct Unsent
 	const char *error;			/* NULL: none */
 } Unsent;
 
-static List *keys = NIL;		/* of Key *, noted and not looked at; in worker.context */
-
 static List *unsuperseded = NIL;	/* of int64 *, refused rows; in worker.context */
 
 static int64 *
@@ -77,47 +67,6 @@ copy_seq(int64 seq)
 
 	*copy = seq;
 	return copy;
-}
-
-static void
-note(Chatbot *chatbot, const char *external_id, bool sent)
-{
-	MemoryContext old = MemoryContextSwitchTo(worker.context);
-	Key		   *key = palloc(sizeof(Key));
-
-	key->chatbot = chatbot;
-	key->external_id = pstrdup(external_id);
-	key->sent = sent;
-	keys = lappend(keys, key);
-	MemoryContextSwitchTo(old);
-}
-
-void
-intents_note(Chatbot *chatbot, const char *external_id)
-{
-	note(chatbot, external_id, false);
-}
-
-void
-intents_note_sent(Chatbot *chatbot, const char *external_id)
-{
-	note(chatbot, external_id, true);
-}
-
-bool
-intents_are_noted(void)
-{
-	return keys != NIL;
-}
-
-static void
-free_keys(List *list)
-{
-	ListCell   *cell;
-
-	foreach(cell, list)
-		pfree(((Key *) lfirst(cell))->external_id);
-	list_free_deep(list);
 }
 
 /* Takes a contact that waits out of the window. */
@@ -155,10 +104,8 @@ intents_drop_gone(void)
 
 		if (contact->checked_at >= began)
 			continue;
-		if (contact->look_again && contact->unconfirmed)
-			intents_note_sent(contact->chatbot, contact->external_id);
-		else if (contact->look_again)
-			intents_note(contact->chatbot, contact->external_id);
+		if (contact->look_again)
+			queue_look(contact->chatbot, contact->external_id, contact->unconfirmed);
 		drop(contact);
 	}
 }
@@ -249,17 +196,17 @@ leave_out_foreign(Decisions *decisions, Chatbot *chatbot, Intent *intents, int n
  * comes first, unless the newest is a withdrawal: nobody is sent who is gone.
  */
 static void
-decide(Decisions *decisions, const Key *key, Intent *intents, int n)
+decide(Decisions *decisions, const Look *look, Intent *intents, int n)
 {
-	Chatbot    *chatbot = key->chatbot;
-	Contact    *contact = window_find_contact(chatbot, key->external_id);
+	Chatbot    *chatbot = look->chatbot;
+	Contact    *contact = window_find_contact(chatbot, look->external_id);
 	const Intent *newest = NULL;
 	const Intent *open = NULL;
 	int64		newest_refused = 0;
 	bool		exists = false;
-	bool		doubtful = key->sent;	/* an earlier version may exist */
+	bool		doubtful = look->sent;	/* an earlier version may exist */
 
-	if (contact && contact->state != CONTACT_WAITING)
+	if (contact && contact->state != CONTACT_QUEUED)
 	{
 		look_again(contact);
 		return;
@@ -283,7 +230,7 @@ decide(Decisions *decisions, const Key *key, Intent *intents, int n)
 			open == NULL)
 			open = &intents[i];
 	}
-	contact = window_find_contact(chatbot, key->external_id);
+	contact = window_find_contact(chatbot, look->external_id);
 	if (contact && contact->unconfirmed && !(newest && newest->withdrawal))
 	{
 		look_again(contact);
@@ -299,7 +246,7 @@ decide(Decisions *decisions, const Key *key, Intent *intents, int n)
 	if (open && !exists && !newest->withdrawal)
 	{
 		/* Nobody knows yet whether it exists: that is found out first. */
-		decisions->load = lappend(decisions->load, copy_seq(open->seq));
+		queue_load(open->seq);
 		return;
 	}
 	for (int i = 0; i < n; i++)
@@ -320,38 +267,11 @@ decide(Decisions *decisions, const Key *key, Intent *intents, int n)
 		else
 		{
 			if (window_find(newest->seq) == NULL)
-				decisions->load = lappend(decisions->load, copy_seq(newest->seq));
+				queue_load(newest->seq);
 			if (doubtful)
 				decisions->doubtful = lappend(decisions->doubtful, copy_seq(newest->seq));
 		}
 	}
-}
-
-static int
-compare_keys(const ListCell *a, const ListCell *b)
-{
-	const Key  *left = lfirst(a);
-	const Key  *right = lfirst(b);
-
-	if (left->chatbot != right->chatbot)
-		return left->chatbot < right->chatbot ? -1 : 1;
-	return strcmp(left->external_id, right->external_id);
-}
-
-/* Each key once: a contact may have thousands of intents, and all of them are looked at. */
-static List *
-unique_keys(List *noted)
-{
-	List	   *unique = NIL;
-	ListCell   *cell;
-
-	list_sort(noted, compare_keys);
-	foreach(cell, noted)
-		if (unique == NIL || compare_keys(list_tail(unique), cell) != 0)
-			unique = lappend(unique, lfirst(cell));
-		else
-			((Key *) llast(unique))->sent |= ((Key *) lfirst(cell))->sent;
-	return unique;
 }
 
 /* Row i of OUTBOX_INTENTS. */
@@ -372,38 +292,38 @@ read_intent(uint64 i, Intent *intent)
 	intent->source = DatumGetObjectId(outbox_get(i, 6, &isnull));
 }
 
-/* The intents of each key, as many statements as it takes: one. */
+/* The intents of each contact, as many statements as it takes: one. */
 static void
-decide_keys(Decisions *decisions, List *looked_at)
+decide_looks(Decisions *decisions, List *looks)
 {
-	int			nkeys = list_length(looked_at);
-	char	  **chatbots = palloc(nkeys * sizeof(char *));
-	char	  **ids = palloc(nkeys * sizeof(char *));
+	int			nlooks = list_length(looks);
+	char	  **chatbots = palloc(nlooks * sizeof(char *));
+	char	  **ids = palloc(nlooks * sizeof(char *));
 	Datum		values[2];
 	Intent	   *intents;
 	uint64		n;
 
-	for (int i = 0; i < nkeys; i++)
+	for (int i = 0; i < nlooks; i++)
 	{
-		Key		   *key = list_nth(looked_at, i);
+		Look	   *look = list_nth(looks, i);
 
-		chatbots[i] = key->chatbot->id;
-		ids[i] = key->external_id;
+		chatbots[i] = look->chatbot->id;
+		ids[i] = look->external_id;
 	}
-	values[0] = outbox_text_array(chatbots, nkeys);
-	values[1] = outbox_text_array(ids, nkeys);
+	values[0] = outbox_text_array(chatbots, nlooks);
+	values[1] = outbox_text_array(ids, nlooks);
 	n = outbox_run(OUTBOX_INTENTS, values, NULL);
 	intents = palloc(Max(n, 1) * sizeof(Intent));
 	for (uint64 i = 0; i < n; i++)
 		read_intent(i, &intents[i]);
 	for (uint64 from = 0; from < n;)
 	{
-		Key		   *key = list_nth(looked_at, intents[from].place - 1);
+		Look	   *look = list_nth(looks, intents[from].place - 1);
 		uint64		to = from;
 
 		while (to < n && intents[to].place == intents[from].place)
 			to++;
-		decide(decisions, key, &intents[from], to - from);
+		decide(decisions, look, &intents[from], to - from);
 		from = to;
 	}
 }
@@ -541,30 +461,27 @@ write_doubtful(List *doubtful)
 	int			n = list_length(doubtful);
 	const char *why = "an earlier version of it was sent, and may have been created";
 
-	if (settle_mark_unconfirmed(seqs, n, 0, why) == (uint64) n)
+	if (answers_mark_unconfirmed(seqs, n, 0, why) == (uint64) n)
 		return;
 	for (int i = 0; i < n; i++)
 		recover_note(seqs[i]);
 }
 
 void
-intents_look(void)
+intents_decide(void)
 {
 	Decisions	decisions = {0};
-	List	   *looked_at = keys;
+	List	   *looks = queue_take_looks();
 
 	supersede_again();
-	if (looked_at == NIL)
+	if (looks == NIL)
 		return;
-	keys = NIL;
-	decide_keys(&decisions, unique_keys(looked_at));
+	decide_looks(&decisions, looks);
 	if (decisions.unsent)
 		write_unsent(decisions.unsent);
 	if (decisions.superseded)
 		write_superseded(decisions.superseded);
 	if (decisions.doubtful)
 		write_doubtful(decisions.doubtful);
-	if (decisions.load)
-		claim_by_seq(seqs_of(decisions.load), list_length(decisions.load), true);
-	free_keys(looked_at);
+	queue_free_looks(looks);
 }

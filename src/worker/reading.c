@@ -22,8 +22,8 @@
 #include "worker/claim.h"
 #include "worker/due.h"
 #include "worker/gaps.h"
-#include "worker/intents.h"
 #include "worker/pause.h"
+#include "worker/queues.h"
 #include "worker/reading.h"
 
 /* Rows read by one statement: more would keep answers waiting too long. */
@@ -95,18 +95,18 @@ range_arrays(const Ranges *ranges, Datum *values)
 	values[1] = outbox_int8_array(high, ranges->n);
 }
 
-/* What a look has found. */
-typedef struct Look
+/* What looking at ranges has found. */
+typedef struct Found
 {
 	int64		rows;
 	int64		end;			/* everything up to here was looked at */
 	bool		unsent;			/* some rows were not sent, */
 	bool		over;			/* and that is longer ago than they are kept */
-} Look;
+} Found;
 
 /* Has every chatbot with something pending in the ranges read it there; ROWS_A_LOOK at most. */
 static void
-look_at(const Ranges *ranges, Look *look)
+look_at(const Ranges *ranges, Found *look)
 {
 	Datum		values[4] = {
 		(Datum) 0, (Datum) 0, Int64GetDatum(ROWS_A_LOOK),
@@ -183,7 +183,7 @@ look_at_tail(void)
 {
 	int64		high = Min(last_drawn(), first_ahead - 1);
 	Ranges		ranges = {0};
-	Look		look;
+	Found		look;
 
 	look_ahead = false;
 	if (high <= mark)
@@ -235,7 +235,7 @@ static bool
 look_again(void)
 {
 	Ranges		appeared;
-	Look		look;
+	Found		look;
 
 	if (gaps_check(&appeared))
 		ranges_add_all(&again, &appeared);
@@ -394,7 +394,7 @@ run_lap(void)
 {
 	int64		start = clock_us();
 	Ranges		ranges = {0};
-	Look		look;
+	Found		look;
 
 	if (!lap.under_way && !lap.for_flush && next_lap_at() > start)
 		return;
@@ -446,7 +446,6 @@ reading_claim(void)
 	read_ahead();
 	more |= look_again();
 	run_lap();
-	intents_look();
 	foreach(cell, window_chatbots())
 		more |= has_waiting(lfirst(cell));
 	return more || !ahead_read || lap.under_way;
@@ -486,7 +485,7 @@ reading_all_settled(void)
 
 	if (!settings_enabled || !tail_read || !ahead_read || again.n > 0 ||
 		!lap.first_done || lap.for_flush || due_next_at() == 0 ||
-		claim_locked_retry_at() != PG_INT64_MAX || intents_are_noted())
+		claim_locked_retry_at() != PG_INT64_MAX || queue_has_looks())
 		return false;
 	foreach(cell, window_chatbots())
 	{

@@ -19,7 +19,7 @@
 #include "worker/claim.h"
 #include "worker/recover.h"
 #include "worker/request_log.h"
-#include "worker/settle.h"
+#include "worker/answers.h"
 
 /* A dump's tables are restored within that, one after the other. */
 #define RESTORE_US (INT64CONST(3600) * 1000 * 1000)
@@ -88,7 +88,7 @@ recover_requests(void)
 		for (to = from + 1; to < n && ids[to] == ids[from];)
 			to++;
 		nseqs = seqs[from] > 0 ? to - from : 0;
-		settle_mark_unconfirmed(&seqs[from], nseqs, 0, why);
+		answers_mark_unconfirmed(&seqs[from], nseqs, 0, why);
 		if (!answered[from])
 			request_log_finish(ids[from], 0, "interrupted",
 							   "the worker ended before the answer was recorded", -1, false);

@@ -5,15 +5,15 @@
  * REFUSALS_IN_A_ROW of them speak of a fault of the chatbot and not of so many contacts.
  * Until it is known which of the two it is, the refusals of a run are held and not written:
  * their rows stay pending, so that a crash forgets the run and not the contacts.  What
- * follows for the chatbot is decided in settle.c.
+ * follows for the chatbot is decided in answers.c.
  */
 #include "postgres.h"
 
 #include "compat.h"
-#include "worker/intents.h"
-#include "worker/outcome.h"
 #include "worker/pause.h"
+#include "worker/queues.h"
 #include "worker/refusals.h"
+#include "worker/writes.h"
 
 /* Of contacts that are held: a refusal with another status ends a run. */
 #define HELD_STATUS 400
@@ -33,7 +33,7 @@ reject_held(Chatbot *chatbot)
 		Contact    *contact = chatbot->held[0];
 
 		window_unhold(contact);
-		outcome_add(contact, OUTCOME_REJECTED, HELD_STATUS, chatbot->refusal);
+		writes_add(contact, OUTCOME_REJECTED, HELD_STATUS, chatbot->refusal);
 	}
 }
 
@@ -71,7 +71,7 @@ return_held(Chatbot *chatbot)
 		if (contact->look_again)
 		{
 			contact->look_again = false;
-			intents_note(chatbot, contact->external_id);
+			queue_look(chatbot, contact->external_id, false);
 		}
 	}
 }
@@ -84,7 +84,7 @@ refusals_take(Contact *contact, int http_status, const char *message)
 	if (chatbot->refuse_all || http_status != HELD_STATUS)
 	{
 		refusals_end(chatbot);
-		outcome_add(contact, OUTCOME_REJECTED, http_status, message);
+		writes_add(contact, OUTCOME_REJECTED, http_status, message);
 		return true;
 	}
 	if (chatbot->refusal == NULL || strcmp(chatbot->refusal, message) != 0)

@@ -20,8 +20,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker/charges.h"
-#include "worker/intents.h"
 #include "worker/pause.h"
+#include "worker/queues.h"
 #include "worker/send.h"
 #include "worker/witness.h"
 
@@ -152,9 +152,9 @@ check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
 		if (gone[i])
 		{
 			if (contact->unconfirmed)
-				intents_note_sent(chatbot, contact->external_id);
+				queue_look(chatbot, contact->external_id, true);
 			else
-				intents_note(chatbot, contact->external_id);
+				queue_look(chatbot, contact->external_id, false);
 			charges_forget(contact);
 			window_remove(contact);
 		}
@@ -198,7 +198,7 @@ next_request(Chatbot *chatbot)
 	for (int i = 0; i < n; i++)
 	{
 		request->contacts[i] = window_find(seqs[i]);
-		request->contacts[i]->state = CONTACT_UNDER_WAY;
+		request->contacts[i]->state = CONTACT_IN_FLIGHT;
 	}
 	initStringInfo(&request->body);
 	fill_body(request);

@@ -258,7 +258,7 @@ window_add(const NewContact *new)
 
 	contact->seq = new->seq;
 	contact->chatbot = new->chatbot;
-	contact->state = CONTACT_WAITING;
+	contact->state = CONTACT_QUEUED;
 	contact->external_id = pstrdup(new->external_id);
 	contact->external_id_utf8 = strcmp(new->external_id, new->external_id_utf8) == 0 ?
 		contact->external_id : pstrdup(new->external_id_utf8);
@@ -322,7 +322,7 @@ window_unhold(Contact *contact)
 	for (; i < chatbot->nheld; i++)
 		chatbot->held[i] = chatbot->held[i + 1];
 	chatbot->contacts++;
-	contact->state = CONTACT_WAITING;
+	contact->state = CONTACT_QUEUED;
 	join_queues(contact);
 }
 
@@ -361,7 +361,7 @@ window_waiting(int64 **seqs)
 	*seqs = palloc(Max(contacts_by_seq->members, 1) * sizeof(int64));
 	by_seq_start_iterate(contacts_by_seq, &iterator);
 	while ((entry = by_seq_iterate(contacts_by_seq, &iterator)) != NULL)
-		if (entry->contact->state == CONTACT_WAITING)
+		if (entry->contact->state == CONTACT_QUEUED)
 			(*seqs)[n++] = entry->seq;
 	return n;
 }

@@ -104,10 +104,10 @@ typedef struct Chatbot
 /* Where a contact in the window is. */
 typedef enum ContactState
 {
-	CONTACT_WAITING,			/* inside of its chatbot's isolation */
-	CONTACT_UNDER_WAY,			/* the same, in a request */
+	CONTACT_QUEUED,			/* inside of its chatbot's isolation */
+	CONTACT_IN_FLIGHT,			/* the same, in a request */
 	CONTACT_HELD,				/* has left it, refused; in its chatbot's held */
-	CONTACT_SETTLING			/* has left it; its outcome is to be written */
+	CONTACT_WRITING			/* has left it; its outcome is to be written */
 } ContactState;
 
 typedef enum OutcomeKind
@@ -153,7 +153,7 @@ typedef struct Contact
 	int64		checked_at;		/* clock_us() when its row was last seen pending */
 	int64		tried_at;		/* chatbot->answers when it failed alone; -1: has not */
 
-	/* while CONTACT_SETTLING */
+	/* while CONTACT_WRITING */
 	int64		request_id;		/* that was answered; 0: it was not sent */
 	bool		written;
 	bool		is_behind;		/* its row is pending after all; it stays here */
@@ -201,7 +201,7 @@ extern void window_remove(Contact *contact);
 extern void window_hold(Contact *contact);
 extern void window_unhold(Contact *contact);
 
-/* The seqs of all that are CONTACT_WAITING, palloc'd; returns how many. */
+/* The seqs of all that are CONTACT_QUEUED, palloc'd; returns how many. */
 extern int	window_waiting(int64 **seqs);
 
 /* The lowest and highest seq in the window; false if it is empty. */

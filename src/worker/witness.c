@@ -16,7 +16,7 @@
 #include "contact/contact.h"
 #include "util/clock.h"
 #include "utils/json.h"
-#include "worker/settle.h"
+#include "worker/answers.h"
 #include "worker/witness.h"
 
 /* Longer than the longest default back-off (5 minutes): each answer renews it. */
@@ -76,13 +76,13 @@ witness_answered(Request *request, const HttpResult *result, const ReadAnswer *a
 			chatbot->witness_seen_at = clock_us();
 			break;
 		case VERDICT_QUOTA:
-			settle_pause(request, PAUSE_QUOTA, result, answer);
+			answers_pause(request, PAUSE_QUOTA, result, answer);
 			break;
 		case VERDICT_KEY:
-			settle_pause(request, PAUSE_KEY, result, answer);
+			answers_pause(request, PAUSE_KEY, result, answer);
 			break;
 		case VERDICT_CHATBOT:
-			settle_pause(request, PAUSE_CHATBOT, result, answer);
+			answers_pause(request, PAUSE_CHATBOT, result, answer);
 			break;
 		case VERDICT_RATE:
 		case VERDICT_SERVER:

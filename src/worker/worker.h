@@ -1,11 +1,6 @@
 /*
  * worker.h
- *		The parts of a database's worker, and what they share.
- *
- * One pass of the worker is one transaction: settle.c takes in the answers
- * that have come, outcome.c writes what became of their contacts, claim.c takes up what
- * is pending, send.c decides on the next requests and writes their intents; after the
- * commit the requests leave.
+ *		What the stages of a database's worker share; see README.md.
  */
 #ifndef CONTACTS_PUSH_WORKER_H
 #define CONTACTS_PUSH_WORKER_H

@@ -1,9 +1,9 @@
 /*
- * outcome.c
+ * writes.c
  *		Writing down what became of contacts.
  *
  * Outcomes are collected here until the pass writes them, many in one
- * statement.  What an outcome is, is decided in settle.c.
+ * statement.  What an outcome is, is decided in answers.c.
  */
 #include "postgres.h"
 
@@ -14,29 +14,29 @@
 #include "utils/memutils.h"
 #include "worker/charges.h"
 #include "worker/due.h"
-#include "worker/intents.h"
-#include "worker/outcome.h"
 #include "worker/owners.h"
+#include "worker/queues.h"
+#include "worker/writes.h"
 
 /* Contacts whose outcome is to be written. */
 static List *settling = NIL;	/* of Contact *, in worker.context */
 static bool behind = false;
 
 bool
-outcome_is_behind(void)
+writes_are_behind(void)
 {
 	return behind;
 }
 
 void
-outcome_add(Contact *contact, OutcomeKind outcome, int http_status, const char *text)
+writes_add(Contact *contact, OutcomeKind outcome, int http_status, const char *text)
 {
 	MemoryContext old;
 
 	if (outcome == OUTCOME_CREATED || outcome == OUTCOME_PRESENT)
 		owners_note(contact);
 	window_leave_queues(contact);
-	contact->state = CONTACT_SETTLING;
+	contact->state = CONTACT_WRITING;
 	contact->outcome = outcome;
 	contact->http_status = http_status;
 	contact->text = window_strdup(text);
@@ -211,9 +211,9 @@ let_go(Batch *batch, uint64 written)
 		if (contact->written)
 			count(contact);
 		if (contact->look_again && !contact->written && may_exist(contact))
-			intents_note_sent(contact->chatbot, contact->external_id);
+			queue_look(contact->chatbot, contact->external_id, true);
 		else if (contact->look_again)
-			intents_note(contact->chatbot, contact->external_id);
+			queue_look(contact->chatbot, contact->external_id, false);
 		if (contact->outcome != OUTCOME_PUT_OFF)
 			charges_forget(contact);
 		window_remove(contact);
@@ -320,7 +320,7 @@ write_backoff(Chatbot *chatbot)
 }
 
 void
-outcome_write(void)
+writes_flush(void)
 {
 	List	   *now = settling;
 	Batch		created;

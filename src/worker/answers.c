@@ -1,5 +1,5 @@
 /*
- * settle.c
+ * answers.c
  *		From answers to outcomes.
  *
  * verdict.c says whose fault an answer is; what follows from it for the
@@ -16,17 +16,17 @@
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "worker/answers.h"
 #include "worker/charges.h"
-#include "worker/intents.h"
-#include "worker/outcome.h"
 #include "worker/owners.h"
 #include "worker/pause.h"
+#include "worker/queues.h"
 #include "worker/refusals.h"
 #include "worker/request_log.h"
 #include "worker/send.h"
-#include "worker/settle.h"
 #include "worker/trouble.h"
 #include "worker/witness.h"
+#include "worker/writes.h"
 
 /* First back-off of a chatbot or a contact in trouble; it doubles. */
 #define FIRST_BACKOFF_US (INT64CONST(1000) * 1000)
@@ -45,12 +45,12 @@ in_words(const HttpResult *result, const ReadAnswer *answer)
 static void
 wait_again(Contact *contact)
 {
-	contact->state = CONTACT_WAITING;
+	contact->state = CONTACT_QUEUED;
 	window_end_turn(contact);
 	if (contact->look_again)
 	{
 		contact->look_again = false;
-		intents_note(contact->chatbot, contact->external_id);
+		queue_look(contact->chatbot, contact->external_id, false);
 	}
 }
 
@@ -90,7 +90,7 @@ settle_named(Request *request, const ReadAnswer *answer)
 			if (attributes_compare(&chatbot->attributes, request->contacts[i]->attributes,
 								   answer->reply, answer->match[i], i == 0))
 				chatbot->attributes_changed = true;
-			outcome_add(request->contacts[i], OUTCOME_CREATED, 200,
+			writes_add(request->contacts[i], OUTCOME_CREATED, 200,
 						answer_to_server(answer->reply->contacts[answer->match[i]].id));
 		}
 }
@@ -135,14 +135,14 @@ mark_rest(Request *request, int http_status, const char *why)
 	{
 		Contact    *contact = request->contacts[i];
 
-		if (contact->state == CONTACT_SETTLING)
+		if (contact->state == CONTACT_WRITING)
 			continue;
 		wait_again(contact);
 		if (!contact->unconfirmed)
 			seqs[n++] = contact->seq;
 		contact->unconfirmed = true;
 	}
-	return settle_mark_unconfirmed(seqs, n, http_status, why) == (uint64) n;
+	return answers_mark_unconfirmed(seqs, n, http_status, why) == (uint64) n;
 }
 
 /*
@@ -191,7 +191,7 @@ on_partial(Request *request, const ReadAnswer *answer)
 }
 
 bool
-settle_is_behind(void)
+answers_are_behind(void)
 {
 	return request_log_is_behind();
 }
@@ -232,11 +232,11 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 	{
 		refusals_end(chatbot);
 		if (contact->unconfirmed)
-			outcome_add(contact, OUTCOME_PRESENT, 409,
+			writes_add(contact, OUTCOME_PRESENT, 409,
 						psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
 								 answer->message));
 		else
-			outcome_add(contact, OUTCOME_CONFLICT, 409, words_for_conflict(contact, answer));
+			writes_add(contact, OUTCOME_CONFLICT, 409, words_for_conflict(contact, answer));
 	}
 	check_answered(isolation_dirty(chatbot->isolation, request->token, -1));
 	clear_trouble(request);
@@ -295,7 +295,7 @@ put_off(Contact *contact, int http_status, const char *why)
 	pacing_fail(&backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000), -1,
 				pg_prng_double(&pg_global_prng_state), 0);
 	contact->delay_ms = backoff.until / 1000;
-	outcome_add(contact, OUTCOME_PUT_OFF, http_status, why);
+	writes_add(contact, OUTCOME_PUT_OFF, http_status, why);
 }
 
 static void
@@ -307,7 +307,7 @@ charge_contact(Contact *contact, int http_status, const char *why)
 		put_off(contact, http_status, why);
 		return;
 	}
-	outcome_add(contact, OUTCOME_FAILED, http_status, why);
+	writes_add(contact, OUTCOME_FAILED, http_status, why);
 }
 
 /* True if nothing else is there to show whether the chatbot answers. */
@@ -364,7 +364,7 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 }
 
 void
-settle_pause(Request *request, PauseKind kind, const HttpResult *result,
+answers_pause(Request *request, PauseKind kind, const HttpResult *result,
 		  const ReadAnswer *answer)
 {
 	pause_begin(request->chatbot, kind, request->left_at, in_words(result, answer));
@@ -375,7 +375,7 @@ on_paused(Request *request, PauseKind kind, const HttpResult *result,
 		  const ReadAnswer *answer)
 {
 	give_back(request);
-	settle_pause(request, kind, result, answer);
+	answers_pause(request, kind, result, answer);
 }
 
 /*
@@ -457,7 +457,7 @@ act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
 }
 
 uint64
-settle_mark_unconfirmed(const int64 *seqs, int n, int http_status, const char *why)
+answers_mark_unconfirmed(const int64 *seqs, int n, int http_status, const char *why)
 {
 	Datum		values[3] = {
 		outbox_int8_array(seqs, n), Int32GetDatum(http_status), CStringGetTextDatum(why)
@@ -509,7 +509,7 @@ find_request(const HttpRequest *http)
 }
 
 bool
-settle_answers(void)
+answers_take(void)
 {
 	HttpRequest *http;
 	bool		any = false;

@@ -1,0 +1,107 @@
+/*
+ * queues.c
+ *		What a stage of the pass leaves to a later one.
+ */
+#include "postgres.h"
+
+#include "compat.h"
+#include "utils/memutils.h"
+#include "worker/queues.h"
+
+static List *to_look = NIL;		/* of Look * */
+static int64 *to_load = NULL;
+static int	nto_load = 0;
+static int	max_to_load = 0;
+
+void
+queue_look(Chatbot *chatbot, const char *external_id, bool sent)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	Look	   *look = palloc(sizeof(Look));
+
+	look->chatbot = chatbot;
+	look->external_id = pstrdup(external_id);
+	look->sent = sent;
+	to_look = lappend(to_look, look);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+queue_has_looks(void)
+{
+	return to_look != NIL;
+}
+
+static int
+compare_looks(const ListCell *a, const ListCell *b)
+{
+	const Look *left = lfirst(a);
+	const Look *right = lfirst(b);
+
+	if (left->chatbot != right->chatbot)
+		return left->chatbot < right->chatbot ? -1 : 1;
+	return strcmp(left->external_id, right->external_id);
+}
+
+static void
+free_look(Look *look)
+{
+	pfree(look->external_id);
+	pfree(look);
+}
+
+/* A contact may have thousands of intents, each of which has it queued. */
+List *
+queue_take_looks(void)
+{
+	List	   *looks = to_look;
+	int			n = 0;
+	ListCell   *cell;
+
+	to_look = NIL;
+	list_sort(looks, compare_looks);
+	foreach(cell, looks)
+	{
+		if (n > 0 && compare_looks(list_nth_cell(looks, n - 1), cell) == 0)
+		{
+			((Look *) list_nth(looks, n - 1))->sent |= ((Look *) lfirst(cell))->sent;
+			free_look(lfirst(cell));
+		}
+		else
+			lfirst(list_nth_cell(looks, n++)) = lfirst(cell);
+	}
+	return list_truncate(looks, n);
+}
+
+void
+queue_free_looks(List *looks)
+{
+	ListCell   *cell;
+
+	foreach(cell, looks)
+		free_look(lfirst(cell));
+	list_free(looks);
+}
+
+void
+queue_load(int64 seq)
+{
+	if (nto_load == max_to_load)
+	{
+		max_to_load = Max(2 * max_to_load, 64);
+		to_load = to_load ? repalloc(to_load, max_to_load * sizeof(int64)) :
+			MemoryContextAlloc(worker.context, max_to_load * sizeof(int64));
+	}
+	to_load[nto_load++] = seq;
+}
+
+int
+queue_take_loads(int64 **seqs)
+{
+	int			n = nto_load;
+
+	*seqs = palloc(Max(n, 1) * sizeof(int64));
+	memcpy(*seqs, to_load, n * sizeof(int64));
+	nto_load = 0;
+	return n;
+}
