@@ -43,15 +43,16 @@ typedef struct Input
 
 typedef struct Request
 {
-	int			token;
+	IsolationRequest *sent;
 	int			n;
-	IsolationContact contacts[MAX_REQUEST];
+	IsolationNode *contacts[MAX_REQUEST];
 } Request;
 
 /* One run over an input. */
 typedef struct Run
 {
 	Isolation  *isolation;
+	IsolationNode *contacts;
 	const bool *bad;
 	unsigned char *outcomes;	/* how often a contact got one */
 	Request    *requests;
@@ -147,6 +148,12 @@ fail(const char *what)
 	exit(1);
 }
 
+static int
+number(const Run *run, const IsolationNode *contact)
+{
+	return (int) (contact - run->contacts);
+}
+
 /* The answer is what the input says; outcomes are noted. */
 static void
 answer(Run *run, Request *request)
@@ -154,15 +161,16 @@ answer(Run *run, Request *request)
 	bool		dirty = false;
 
 	for (int i = 0; i < request->n; i++)
-		dirty |= run->bad[request->contacts[i]];
+		dirty |= run->bad[number(run, request->contacts[i])];
 	if (!dirty || request->n == 1)
 	{
 		for (int i = 0; i < request->n; i++)
-			run->outcomes[request->contacts[i]]++;
+			run->outcomes[number(run, request->contacts[i])]++;
 	}
-	if (!(dirty ? isolation_dirty(run->isolation, request->token, -1) :
-		  isolation_clean(run->isolation, request->token)))
-		fail("an answer was not taken");
+	if (dirty)
+		isolation_dirty(run->isolation, request->sent, -1);
+	else
+		isolation_clean(run->isolation, request->sent);
 	run->answered++;
 }
 
@@ -173,12 +181,9 @@ start(Run *run)
 	Request    *request = &run->requests[run->under_way];
 
 	while (run->added < CONTACTS && isolation_inside(run->isolation) < WINDOW)
-	{
-		if (!isolation_add(run->isolation, run->added++))
-			fail("out of memory");
-	}
+		isolation_add(run->isolation, &run->contacts[run->added++]);
 	request->n = isolation_next(run->isolation, MAX_REQUEST, NULL, NULL,
-								request->contacts, &request->token);
+								request->contacts, &request->sent);
 	if (request->n < 0)
 		fail("out of memory");
 	if (request->n == 0)
@@ -194,9 +199,10 @@ run_input(const bool *bad, int streams, uint64_t seed)
 	Run			run = {.bad = bad,.random = seed};
 
 	run.isolation = isolation_create();
+	run.contacts = calloc(CONTACTS, sizeof(IsolationNode));
 	run.outcomes = calloc(CONTACTS, 1);
 	run.requests = calloc(MAX_STREAMS, sizeof(Request));
-	if (!run.isolation || !run.outcomes || !run.requests)
+	if (!run.isolation || !run.contacts || !run.outcomes || !run.requests)
 		fail("out of memory");
 	for (;;)
 	{
@@ -218,6 +224,7 @@ run_input(const bool *bad, int streams, uint64_t seed)
 			fail("a contact has not exactly one outcome");
 	}
 	isolation_free(run.isolation);
+	free(run.contacts);
 	free(run.outcomes);
 	free(run.requests);
 	return run.answered;

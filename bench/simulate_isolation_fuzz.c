@@ -37,6 +37,7 @@ typedef struct ModelGroup
 
 typedef struct ModelContact
 {
+	IsolationNode node;
 	bool		inside;
 	bool		under_way;
 	bool		settled;
@@ -48,10 +49,10 @@ typedef struct ModelContact
 
 typedef struct ModelRequest
 {
-	int			token;
+	IsolationRequest *sent;
 	int			n;
 	int			group;
-	IsolationContact contacts[MAX_REQUEST];
+	IsolationNode *nodes[MAX_REQUEST];
 } ModelRequest;
 
 typedef struct Model
@@ -147,35 +148,42 @@ pick_outside(Model *model)
 	return key;
 }
 
+static ModelContact *
+contact_of(IsolationNode *node)
+{
+	return isolation_container(ModelContact, node, node);
+}
+
 static void
 add(Model *model)
 {
 	int			key = pick_outside(model);
 
-	if (key < 0 || !isolation_add(model->isolation, key))
+	if (key < 0)
 		return;
+	isolation_add(model->isolation, &model->contacts[key].node);
 	model->contacts[key].inside = true;
 	model->contacts[key].group = 0;
 }
 
 /* The server takes all or none. */
 static bool
-server_takes(Model *model, const IsolationContact *contacts, int n)
+server_takes(IsolationNode *const *nodes, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		if (model->contacts[contacts[i]].bad || model->contacts[contacts[i]].created)
+		if (contact_of(nodes[i])->bad || contact_of(nodes[i])->created)
 			return false;
 	}
 	for (int i = 0; i < n; i++)
-		model->contacts[contacts[i]].created = true;
+		contact_of(nodes[i])->created = true;
 	return true;
 }
 
 static void
 add_unconfirmed(Model *model)
 {
-	IsolationContact contacts[40];
+	IsolationNode *nodes[40];
 	int			most = 1 + random_below(&model->random, 40);
 	int			n = 0;
 	int			group;
@@ -186,22 +194,22 @@ add_unconfirmed(Model *model)
 
 		if (key >= 0)
 		{
-			contacts[n++] = key;
+			nodes[n++] = &model->contacts[key].node;
 			model->contacts[key].inside = true;
 		}
 	}
-	if (!isolation_add_unconfirmed(model->isolation, contacts, n))
+	if (!isolation_add_unconfirmed(model->isolation, nodes, n))
 	{
 		for (int i = 0; i < n; i++)
-			model->contacts[contacts[i]].inside = false;
+			contact_of(nodes[i])->inside = false;
 		return;
 	}
 	group = new_group(model);
 	for (int i = 0; i < n; i++)
-		model->contacts[contacts[i]].group = group;
+		contact_of(nodes[i])->group = group;
 	model->groups[group].waiting = n;
 	if (chance(model, 0.5))
-		(void) server_takes(model, contacts, n);
+		(void) server_takes(nodes, n);
 }
 
 static void
@@ -211,7 +219,7 @@ remove_one(Model *model)
 	ModelContact *contact = &model->contacts[key];
 	bool		waits = contact->inside && !contact->under_way;
 
-	if (isolation_remove(model->isolation, key) != waits)
+	if (isolation_remove(model->isolation, &contact->node) != waits)
 		broken("isolation_remove() is wrong");
 	if (!waits)
 		return;
@@ -220,10 +228,10 @@ remove_one(Model *model)
 }
 
 static bool
-admit(void *arg, IsolationContact key, bool *stop)
+admit(void *arg, IsolationNode *node, bool *stop)
 {
 	Model	   *model = arg;
-	ModelContact *contact = &model->contacts[key];
+	ModelContact *contact = contact_of(node);
 
 	if (!contact->inside || contact->under_way || contact->admitted)
 		broken("a contact is offered that cannot go");
@@ -257,7 +265,7 @@ check_request(Model *model, ModelRequest *request, int max)
 		broken("a request is too large");
 	for (int i = 0; i < request->n; i++)
 	{
-		ModelContact *contact = &model->contacts[request->contacts[i]];
+		ModelContact *contact = contact_of(request->nodes[i]);
 
 		if (!contact->admitted)
 			broken("a contact goes that was not admitted");
@@ -291,13 +299,13 @@ next(Model *model)
 		return;
 	model->refused = false;
 	request->n = isolation_next(model->isolation, max, admit, model,
-								request->contacts, &request->token);
+								request->nodes, &request->sent);
 	if (request->n == 0 && model->under_way == 0 && !model->refused &&
 		isolation_waiting(model->isolation) > 0)
 		broken("contacts wait and none goes");
 	if (request->n <= 0)
 		return;
-	request->group = model->contacts[request->contacts[0]].group;
+	request->group = contact_of(request->nodes[0])->group;
 	check_request(model, request, max);
 	model->under_way++;
 	if (request->group || !unconfirmed || model->refused)
@@ -323,7 +331,7 @@ become_unconfirmed(Model *model, const ModelRequest *request)
 
 	for (int i = 0; i < request->n; i++)
 	{
-		ModelContact *contact = &model->contacts[request->contacts[i]];
+		ModelContact *contact = contact_of(request->nodes[i]);
 
 		if (contact->inside)
 		{
@@ -338,10 +346,9 @@ answer_clean(Model *model, const ModelRequest *request)
 {
 	ModelGroup *group = &model->groups[request->group];
 
-	if (!isolation_clean(model->isolation, request->token))
-		broken("an answer was not taken");
+	isolation_clean(model->isolation, request->sent);
 	for (int i = 0; i < request->n; i++)
-		settle(&model->contacts[request->contacts[i]]);
+		settle(contact_of(request->nodes[i]));
 	if (group->phase == SCOUTING)
 		group->phase = TOGETHER;
 }
@@ -352,17 +359,16 @@ answer_dirty(Model *model, const ModelRequest *request)
 	ModelGroup *group = &model->groups[request->group];
 	int			culprit = random_below(&model->random, request->n + 2) - 1;
 
-	if (!isolation_dirty(model->isolation, request->token, culprit))
-		broken("an answer was not taken");
+	isolation_dirty(model->isolation, request->sent, culprit);
 	if (request->n == 1)
 	{
-		settle(&model->contacts[request->contacts[0]]);
+		settle(contact_of(request->nodes[0]));
 		if (group->phase == SCOUTING)
 			group->phase = SINGLY;
 	}
 	/* a dirty set is like any other, whatever it came from */
 	for (int i = 0; i < request->n; i++)
-		model->contacts[request->contacts[i]].group = 0;
+		contact_of(request->nodes[i])->group = 0;
 }
 
 /* 200 with some of the contacts, perhaps all, perhaps none. */
@@ -374,12 +380,11 @@ answer_partial(Model *model, const ModelRequest *request)
 
 	for (int i = 0; i < request->n; i++)
 		n += created[i] = chance(model, request->n == 1 ? 0.5 : 0.8);
-	if (!isolation_partial(model->isolation, request->token, created))
-		broken("an answer was not taken");
+	isolation_partial(model->isolation, request->sent, created);
 	for (int i = 0; i < request->n; i++)
 	{
 		if (created[i])
-			settle(&model->contacts[request->contacts[i]]);
+			settle(contact_of(request->nodes[i]));
 	}
 	if (n < request->n)
 		become_unconfirmed(model, request);
@@ -396,13 +401,14 @@ answer_returned(Model *model, const ModelRequest *request, bool dropped)
 	{
 		drop[i] = dropped && chance(model, 0.3);
 		if (drop[i])
-			model->contacts[request->contacts[i]].inside = false;
+			contact_of(request->nodes[i])->inside = false;
 		else
 			model->groups[request->group].waiting++;
 	}
-	if (!(dropped ? isolation_dropped(model->isolation, request->token, drop) :
-		  isolation_returned(model->isolation, request->token)))
-		broken("an answer was not taken");
+	if (dropped)
+		isolation_dropped(model->isolation, request->sent, drop);
+	else
+		isolation_returned(model->isolation, request->sent);
 }
 
 /* What the server says, if it says something. */
@@ -410,7 +416,7 @@ static void
 answer_truly(Model *model, const ModelRequest *request)
 {
 	bool		clean = model->lies ? chance(model, 0.5) :
-		server_takes(model, request->contacts, request->n);
+		server_takes(request->nodes, request->n);
 
 	if (clean)
 		answer_clean(model, request);
@@ -428,24 +434,21 @@ answer(Model *model, double trouble)
 
 	model->requests[i] = model->requests[--model->under_way];
 	for (int j = 0; j < request.n; j++)
-		model->contacts[request.contacts[j]].under_way = false;
+		contact_of(request.nodes[j])->under_way = false;
 	model->groups[request.group].under_way -= request.n;
 	if (!chance(model, trouble))
 		answer_truly(model, &request);
 	else if (chance(model, 0.4))
 	{
 		if (chance(model, 0.5))
-			(void) server_takes(model, request.contacts, request.n);
-		if (!isolation_unanswered(model->isolation, request.token))
-			broken("an answer was not taken");
+			(void) server_takes(request.nodes, request.n);
+		isolation_unanswered(model->isolation, request.sent);
 		become_unconfirmed(model, &request);
 	}
-	else if (chance(model, 0.4) && server_takes(model, request.contacts, request.n))
+	else if (chance(model, 0.4) && server_takes(request.nodes, request.n))
 		answer_partial(model, &request);
 	else
 		answer_returned(model, &request, chance(model, 0.5));
-	if (isolation_returned(model->isolation, request.token))
-		broken("a token is taken twice");
 }
 
 static void

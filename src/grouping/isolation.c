@@ -53,7 +53,10 @@ isolation_create(void)
 
 	if (isolation)
 	{
-		isolation->fresh.kind = GROUP_FRESH;
+		group_init(&isolation->fresh, GROUP_FRESH);
+		list_init(&isolation->dirty);
+		list_init(&isolation->unconfirmed);
+		list_init(&isolation->requests);
 		isolation_rate_init(&isolation->rate);
 	}
 	return isolation;
@@ -64,25 +67,22 @@ isolation_free(Isolation *isolation)
 {
 	if (!isolation)
 		return;
-	group_free_members(&isolation->fresh);
 	queue_free(&isolation->dirty);
 	queue_free(&isolation->unconfirmed);
-	queue_free(&isolation->resting);
 	queue_free(&isolation->requests);
-	free(isolation->inside.slot);
 	free(isolation);
 }
 
 int
 isolation_inside(const Isolation *isolation)
 {
-	return isolation->inside.count;
+	return isolation->inside;
 }
 
 int
 isolation_waiting(const Isolation *isolation)
 {
-	return isolation->inside.count - isolation->under_way;
+	return isolation->inside - isolation->under_way;
 }
 
 double
@@ -91,94 +91,51 @@ isolation_rate(const Isolation *isolation)
 	return isolation_rate_mean(&isolation->rate);
 }
 
-/* The contact is in no group yet and not inside; a slot for it is reserved. */
 static void
-enter(Isolation *isolation, Member *member, IsolationContact contact, Group *group)
+enter(Isolation *isolation, IsolationNode *node, Group *group)
 {
-	member->contact = contact;
-	member->arrival = isolation->arrivals++;
-	directory_put(&isolation->inside, member);
-	group_append(group, member);
+	node->arrival = isolation->arrivals++;
+	isolation->inside++;
+	group_append(group, node);
 }
 
 static void
-leave(Isolation *isolation, Member *member)
+leave(Isolation *isolation, IsolationNode *node)
 {
-	group_unlink(member);
-	directory_drop(&isolation->inside, member);
-	free(member);
+	isolation->inside--;
+	group_remove(node);
 }
 
 void
 isolation_place(Isolation *isolation, Group *group, bool front)
 {
-	bool		blocked;
+	IsolationLink *queue = group->kind == GROUP_DIRTY ? &isolation->dirty :
+		&isolation->unconfirmed;
 
 	if (group->kind == GROUP_FRESH)
 		return;
-	queue_unlink(group);
+	list_remove(&group->link);
 	if (group->count == 0 && group->under_way == 0)
-	{
 		free(group);
-		return;
-	}
-	blocked = group->under_way > 0 &&
-		(group->kind == GROUP_DIRTY || group->kind == GROUP_SCOUTING);
-	if (group->count == 0 || blocked)
-		queue_put(&isolation->resting, group, front);
-	else if (group->kind == GROUP_DIRTY)
-		queue_put(&isolation->dirty, group, front);
 	else
-		queue_put(&isolation->unconfirmed, group, front);
+		list_insert(front ? queue->next : queue, &group->link);
+}
+
+void
+isolation_add(Isolation *isolation, IsolationNode *node)
+{
+	enter(isolation, node, &isolation->fresh);
 }
 
 bool
-isolation_add(Isolation *isolation, IsolationContact contact)
+isolation_add_unconfirmed(Isolation *isolation, IsolationNode *const *nodes, int n)
 {
-	Member	   *member;
+	Group	   *group = group_create(GROUP_SCOUTING);
 
-	if (directory_find(&isolation->inside, contact))
-		return true;
-	if (!directory_reserve(&isolation->inside, 1))
+	if (!group)
 		return false;
-	member = malloc(sizeof(Member));
-	if (!member)
-		return false;
-	enter(isolation, member, contact, &isolation->fresh);
-	return true;
-}
-
-bool
-isolation_add_unconfirmed(Isolation *isolation,
-						  const IsolationContact *contacts, int n)
-{
-	Group	   *group;
-
-	if (n <= 0)
-		return true;
-	group = calloc(1, sizeof(Group));
-	if (!group || !directory_reserve(&isolation->inside, n))
-	{
-		free(group);
-		return false;
-	}
-	group->kind = GROUP_SCOUTING;
 	for (int i = 0; i < n; i++)
-	{
-		Member	   *member;
-
-		if (directory_find(&isolation->inside, contacts[i]))
-			continue;
-		member = malloc(sizeof(Member));
-		if (!member)
-		{
-			while (group->head)
-				leave(isolation, group->head);
-			free(group);
-			return false;
-		}
-		enter(isolation, member, contacts[i], group);
-	}
+		enter(isolation, nodes[i], group);
 	isolation_place(isolation, group, false);
 	return true;
 }
@@ -202,15 +159,13 @@ weaken(Isolation *isolation, Group *dirty)
 }
 
 bool
-isolation_remove(Isolation *isolation, IsolationContact contact)
+isolation_remove(Isolation *isolation, IsolationNode *node)
 {
-	Member	   *member = directory_find(&isolation->inside, contact);
-	Group	   *group;
+	Group	   *group = node->group;
 
-	if (!member || member->group->kind == GROUP_REQUEST)
+	if (!group || group->kind == GROUP_REQUEST)
 		return false;
-	group = member->group;
-	leave(isolation, member);
+	leave(isolation, node);
 	/* the bad one may have been this */
 	if (group->kind == GROUP_DIRTY)
 		weaken(isolation, group);
@@ -219,41 +174,27 @@ isolation_remove(Isolation *isolation, IsolationContact contact)
 	return true;
 }
 
-/* NULL if there is none: the token was answered before. */
-static Group *
-find_request(const Isolation *isolation, int token)
-{
-	Group	   *request = isolation->requests.head;
-
-	while (request && request->token != token)
-		request = request->next;
-	return request;
-}
-
 /*
  * Ends a request: it is under way no more, and belongs to the caller, with its
- * contacts.  Its origin is still to be placed.  NULL: there is no such token.
+ * contacts.  Its origin is returned, and still to be placed.
  */
 static Group *
-arrive(Isolation *isolation, int token)
+arrive(Isolation *isolation, Group *request)
 {
-	Group	   *request = find_request(isolation, token);
-
-	if (!request)
-		return NULL;
-	queue_unlink(request);
+	list_remove(&request->link);
 	isolation->under_way -= request->count;
 	if (request->count > 1)
 		isolation->tests_under_way--;
 	request->origin->under_way--;
 	request->origin->part = NULL;
-	return request;
+	return request->origin;
 }
 
 /*
- * Learns the rate from the answer to a request that has ended.  Nothing is learnt
- * where a contact may be refused because a request before has created it, and from
- * the culprit that an answer has named: that it is bad was to be expected.
+ * Learns the rate from the answer to a request, or to the n of its contacts that were
+ * clean.  Nothing is learnt where a contact may be refused because a request before
+ * has created it, and from the culprit that an answer has named: that it is bad was to
+ * be expected.
  */
 static void
 learn(Isolation *isolation, const Group *request, int n, bool clean)
@@ -266,41 +207,31 @@ learn(Isolation *isolation, const Group *request, int n, bool clean)
 		return;
 	if (origin->kind == GROUP_DIRTY)
 		known = origin->count + request->count;
-	if (clean)
-		isolation_rate_clean(&isolation->rate, n, known);
-	else
-		isolation_rate_dirty(&isolation->rate, n, known);
+	isolation_rate_learn(&isolation->rate, n, known, clean);
 }
 
-bool
-isolation_clean(Isolation *isolation, int token)
+void
+isolation_clean(Isolation *isolation, Group *request)
 {
-	Group	   *request = arrive(isolation, token);
-	Group	   *origin;
+	Group	   *origin = arrive(isolation, request);
 
-	if (!request)
-		return false;
-	origin = request->origin;
 	learn(isolation, request, request->count, true);
 	isolation->answered++;
 	isolation->settled += request->count;
-	while (request->head)
-		leave(isolation, request->head);
+	while (request->count > 0)
+		leave(isolation, node_of(request->nodes.next));
 	free(request);
 	if (origin->kind == GROUP_SCOUTING)
 		origin->kind = GROUP_TOGETHER;
 	isolation_place(isolation, origin, origin->kind != GROUP_SINGLY);
-	return true;
 }
 
 /* A request of one was dirty: that one is bad. */
 static void
-dirty_alone(Isolation *isolation, Group *request)
+dirty_alone(Isolation *isolation, Group *request, Group *origin)
 {
-	Group	   *origin = request->origin;
-
 	isolation->settled++;
-	leave(isolation, request->head);
+	leave(isolation, node_of(request->nodes.next));
 	free(request);
 	if (origin->kind == GROUP_DIRTY)
 	{
@@ -315,18 +246,17 @@ dirty_alone(Isolation *isolation, Group *request)
 /* A group was dirty: it is a dirty set now, and of what it was part of nothing
  * is known. */
 static void
-dirty_group(Isolation *isolation, Group *request, int culprit)
+dirty_group(Isolation *isolation, Group *request, Group *origin, int culprit)
 {
-	Group	   *origin = request->origin;
-
 	if (culprit >= 0 && culprit < request->count)
 	{
-		request->first = request->head;
+		IsolationLink *at = request->nodes.next;
+
 		while (culprit-- > 0)
-			request->first = request->first->next;
+			at = at->next;
+		request->first = node_of(at);
 	}
 	request->kind = GROUP_DIRTY;
-	request->origin = NULL;
 	isolation_place(isolation, request, false);
 	if (origin->kind == GROUP_DIRTY)
 		weaken(isolation, origin);
@@ -334,34 +264,28 @@ dirty_group(Isolation *isolation, Group *request, int culprit)
 		isolation_place(isolation, origin, true);
 }
 
-bool
-isolation_dirty(Isolation *isolation, int token, int culprit)
+void
+isolation_dirty(Isolation *isolation, Group *request, int culprit)
 {
-	Group	   *request = arrive(isolation, token);
+	Group	   *origin = arrive(isolation, request);
 
-	if (!request)
-		return false;
 	learn(isolation, request, request->count, false);
 	isolation->answered++;
 	if (request->count == 1)
-		dirty_alone(isolation, request);
+		dirty_alone(isolation, request, origin);
 	else
-		dirty_group(isolation, request, culprit);
-	return true;
+		dirty_group(isolation, request, origin, culprit);
 }
 
 /*
- * The contacts of an ended request, if any, become an unconfirmed group.  It is
- * the last in the queue but for the group whose scout it was: the same scout goes
+ * The contacts of a request that has ended, if any, become an unconfirmed group.  It
+ * is the last in the queue but for the group whose scout it was: the same scout goes
  * again before another does, and an outage makes few groups of one.
  */
 static void
-become_unconfirmed(Isolation *isolation, Group *request)
+become_unconfirmed(Isolation *isolation, Group *request, Group *origin)
 {
-	Group	   *origin = request->origin;
-
 	request->kind = GROUP_SCOUTING;
-	request->origin = NULL;
 	request->first = NULL;
 	isolation_place(isolation, request, false);
 	if (origin->kind == GROUP_DIRTY)
@@ -370,98 +294,82 @@ become_unconfirmed(Isolation *isolation, Group *request)
 		isolation_place(isolation, origin, origin->kind == GROUP_TOGETHER);
 }
 
-bool
-isolation_unanswered(Isolation *isolation, int token)
+void
+isolation_unanswered(Isolation *isolation, Group *request)
 {
-	Group	   *request = arrive(isolation, token);
-
-	if (!request)
-		return false;
-	become_unconfirmed(isolation, request);
-	return true;
+	become_unconfirmed(isolation, request, arrive(isolation, request));
 }
 
 /* Those of a request with gone[i] leave. */
 static void
 leave_some(Isolation *isolation, Group *request, const bool *gone)
 {
-	Member	   *next;
-	int			i = 0;
+	IsolationLink *at = request->nodes.next;
 
-	for (Member *member = request->head; member; member = next, i++)
+	for (int i = 0; at != &request->nodes; i++)
 	{
-		next = member->next;
+		IsolationNode *node = node_of(at);
+
+		at = at->next;
 		if (gone[i])
-			leave(isolation, member);
+			leave(isolation, node);
 	}
 }
 
-bool
-isolation_partial(Isolation *isolation, int token, const bool *created)
+void
+isolation_partial(Isolation *isolation, Group *request, const bool *created)
 {
-	Group	   *request = find_request(isolation, token);
 	int			good = 0;
+	Group	   *origin;
 
-	if (!request)
-		return false;
 	for (int i = 0; i < request->count; i++)
 		good += created[i];
 	if (good == request->count)
-		return isolation_clean(isolation, token);
+	{
+		isolation_clean(isolation, request);
+		return;
+	}
+	origin = arrive(isolation, request);
 	if (good > 0)
 		learn(isolation, request, good, true);
 	isolation->settled += good;
-	(void) arrive(isolation, token);
 	leave_some(isolation, request, created);
-	become_unconfirmed(isolation, request);
-	return true;
+	become_unconfirmed(isolation, request, origin);
 }
 
 /* The contacts of an ended request go back to where they came from. */
 static void
-give_back(Isolation *isolation, Group *request)
+give_back(Isolation *isolation, Group *request, Group *origin)
 {
-	Group	   *origin = request->origin;
-	Member	   *first = request->first;
+	IsolationNode *first = request->first;
 
 	group_merge(origin, request);
-	if (origin->kind == GROUP_DIRTY)
-		origin->first = first ? first : origin->first;
 	free(request);
+	if (first && origin->kind == GROUP_DIRTY)
+		origin->first = first;
 	isolation_place(isolation, origin, true);
 }
 
-bool
-isolation_returned(Isolation *isolation, int token)
+void
+isolation_returned(Isolation *isolation, Group *request)
 {
-	Group	   *request = arrive(isolation, token);
-
-	if (!request)
-		return false;
 	/* was it the unconfirmed contacts' turn, it still is */
 	isolation->since += request->since;
-	give_back(isolation, request);
-	return true;
+	give_back(isolation, request, arrive(isolation, request));
 }
 
-bool
-isolation_dropped(Isolation *isolation, int token, const bool *drop)
+void
+isolation_dropped(Isolation *isolation, Group *request, const bool *drop)
 {
-	Group	   *request = arrive(isolation, token);
-	Group	   *origin;
-	int			before;
+	Group	   *origin = arrive(isolation, request);
+	int			before = request->count;
 
-	if (!request)
-		return false;
-	origin = request->origin;
-	before = request->count;
 	leave_some(isolation, request, drop);
 	/* the bad one may have been among those that left */
 	if (request->count < before && origin->kind == GROUP_DIRTY)
 	{
 		weaken(isolation, origin);
-		request->origin = &isolation->fresh;
+		origin = &isolation->fresh;
 	}
-	give_back(isolation, request);
-	return true;
+	give_back(isolation, request, origin);
 }

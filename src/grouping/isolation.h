@@ -10,12 +10,35 @@
 #define CONTACTS_PUSH_ISOLATION_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct Isolation Isolation;
 
-/* What the caller calls a contact: any value, unique among those inside. */
-typedef int64_t IsolationContact;
+/* A request under way, until its answer is given. */
+typedef struct IsolationGroup IsolationRequest;
+
+typedef struct IsolationLink
+{
+	struct IsolationLink *prev;
+	struct IsolationLink *next;
+} IsolationLink;
+
+/*
+ * A contact: embedded in whatever it is to the caller, zeroed before it is first
+ * added, and not moved or freed while it is inside.  Its members are private, but
+ * for whether group is NULL.
+ */
+typedef struct IsolationNode
+{
+	IsolationLink link;			/* in its group */
+	struct IsolationGroup *group;	/* NULL: it is not inside */
+	uint64_t	arrival;
+} IsolationNode;
+
+/* The struct that a node is embedded in. */
+#define isolation_container(type, member, pointer) \
+	((type *) ((char *) (pointer) - offsetof(type, member)))
 
 /*
  * Asked of each candidate for a request that is being put together, in the order
@@ -25,32 +48,29 @@ typedef int64_t IsolationContact;
  * refused may be asked about again in the same call.  It must not call back into
  * the Isolation.
  */
-typedef bool (*IsolationAdmit) (void *arg, IsolationContact contact, bool *stop);
+typedef bool (*IsolationAdmit) (void *arg, IsolationNode *node, bool *stop);
 
 /* NULL when out of memory. */
 extern Isolation *isolation_create(void);
 
-/* With all that is inside, under way or not.  NULL is fine. */
+/* Leaves the contacts that are inside alone; they stay the caller's.  NULL is fine. */
 extern void isolation_free(Isolation *isolation);
 
-/*
- * A contact of which nothing is known; one that is inside already stays as it is.
- * False: out of memory, nothing changed.
- */
-extern bool isolation_add(Isolation *isolation, IsolationContact contact);
+/* A contact that is not inside, and of which nothing is known. */
+extern void isolation_add(Isolation *isolation, IsolationNode *node);
 
 /*
- * Contacts that went together in one request without a usable answer; those that
- * are inside already are left out.  False: out of memory, nothing changed.
+ * Contacts that are not inside, and went together in one request without a usable
+ * answer.  False: out of memory, nothing changed.
  */
 extern bool isolation_add_unconfirmed(Isolation *isolation,
-									  const IsolationContact *contacts, int n);
+									  IsolationNode *const *nodes, int n);
 
 /*
  * Takes out a contact that is not under way.  False: it is, or is not inside.  If a
  * dirty set had it, nothing is known of the set's other contacts any more.
  */
-extern bool isolation_remove(Isolation *isolation, IsolationContact contact);
+extern bool isolation_remove(Isolation *isolation, IsolationNode *node);
 
 /* Contacts inside, and those of them that are not under way. */
 extern int	isolation_inside(const Isolation *isolation);
@@ -58,7 +78,7 @@ extern int	isolation_waiting(const Isolation *isolation);
 
 /*
  * Puts the next request together: at most max contacts (1 to 1000) into
- * contacts[], and a token for its answer.  Returns how many; 0 when nothing can
+ * nodes[], and *request for its answer.  Returns how many; 0 when nothing can
  * go now (nothing waits, what waits depends on an answer, or admit refused all of
  * it or so much that the search was given up); -1 out of memory, nothing changed.
  * A turn of unconfirmed contacts, every fourth at least, is every other if max is
@@ -66,16 +86,15 @@ extern int	isolation_waiting(const Isolation *isolation);
  */
 extern int	isolation_next(Isolation *isolation, int max,
 						   IsolationAdmit admit, void *arg,
-						   IsolationContact *contacts, int *token);
+						   IsolationNode **nodes, IsolationRequest **request);
 
 /*
- * The answer to the request with this token; each token is answered once.  False:
- * it is not under way, nothing changed.  Answers need no memory, and so cannot
- * fail.
+ * The answer to a request, which is under way no more and gone then.  Answers need no
+ * memory, and so cannot fail.  Contacts that leave are not touched any more.
  *
  * clean: all are created; they leave.
  * dirty: at least one is bad.  A request of one: it is bad, and leaves.  culprit:
- *		an index into its contacts[] that the answer named, to be tried first and
+ *		an index into its nodes[] that the answer named, to be tried first and
  *		alone; -1, or none of its indexes: none.
  * partial: those with created[i] leave; the rest becomes unconfirmed, as one group.
  * unanswered: no usable answer; they become an unconfirmed group.
@@ -84,12 +103,14 @@ extern int	isolation_next(Isolation *isolation, int max,
  *		the others are returned.  If a part of a dirty set is left by any, nothing is
  *		known of the set's other contacts any more.
  */
-extern bool isolation_clean(Isolation *isolation, int token);
-extern bool isolation_dirty(Isolation *isolation, int token, int culprit);
-extern bool isolation_partial(Isolation *isolation, int token, const bool *created);
-extern bool isolation_unanswered(Isolation *isolation, int token);
-extern bool isolation_returned(Isolation *isolation, int token);
-extern bool isolation_dropped(Isolation *isolation, int token, const bool *drop);
+extern void isolation_clean(Isolation *isolation, IsolationRequest *request);
+extern void isolation_dirty(Isolation *isolation, IsolationRequest *request, int culprit);
+extern void isolation_partial(Isolation *isolation, IsolationRequest *request,
+							  const bool *created);
+extern void isolation_unanswered(Isolation *isolation, IsolationRequest *request);
+extern void isolation_returned(Isolation *isolation, IsolationRequest *request);
+extern void isolation_dropped(Isolation *isolation, IsolationRequest *request,
+							  const bool *drop);
 
 /* The rate of bad contacts as learnt so far, between 0 and 1. */
 extern double isolation_rate(const Isolation *isolation);

@@ -6,7 +6,6 @@
  * free: whose turn it is, how many may go, and which the caller admits.  What an
  * answer means must not enter here.
  */
-#include <limits.h>
 #include <stdlib.h>
 
 #include "grouping/isolation_private.h"
@@ -54,9 +53,9 @@ typedef struct Draft
 static bool
 may_test(const Isolation *isolation)
 {
-	int64_t		contacts = isolation->settled + isolation->inside.count;
+	int64_t		contacts = isolation->settled + isolation->inside;
 	int64_t		requests = isolation->answered + isolation->tests_under_way + 1 +
-		isolation->inside.count;
+		isolation->inside;
 
 	return 100 * requests <= (100 + EXTRA_PERCENT) * contacts + 100 * EXTRA_REQUESTS;
 }
@@ -81,11 +80,11 @@ group_size(const Isolation *isolation, const Draft *draft)
 
 /* Asks the caller whether a contact may go now. */
 static bool
-admitted(Draft *draft, const Member *member)
+admitted(Draft *draft, IsolationNode *node)
 {
 	bool		stop = false;
 	bool		admit = !draft->admit ||
-		draft->admit(draft->arg, member->contact, &stop);
+		draft->admit(draft->arg, node, &stop);
 
 	if (stop)
 		draft->stopped = true;
@@ -94,40 +93,34 @@ admitted(Draft *draft, const Member *member)
 	return admit && !stop;
 }
 
+/* Moves a contact into the request; if it was to be tried first, it still is. */
+static void
+take_along(Draft *draft, IsolationNode *node)
+{
+	if (node->group->first == node)
+		draft->request->first = node;
+	group_remove(node);
+	group_append(draft->request, node);
+}
+
 /* Moves up to want contacts of a group into the request.  True: there are some. */
 static bool
 gather(Draft *draft, Group *group, int want)
 {
-	Member	   *next;
+	IsolationLink *at = group->nodes.next;
 
 	if (want > draft->max)
 		want = draft->max;
-	for (Member *member = group->head; member; member = next)
+	while (at != &group->nodes && draft->request->count < want && !draft->stopped &&
+		   draft->refusals > 0)
 	{
-		if (draft->request->count == want || draft->stopped || draft->refusals == 0)
-			break;
-		next = member->next;
-		if (admitted(draft, member))
-		{
-			group_unlink(member);
-			group_append(draft->request, member);
-		}
+		IsolationNode *node = node_of(at);
+
+		at = at->next;
+		if (admitted(draft, node))
+			take_along(draft, node);
 	}
 	return draft->request->count > 0;
-}
-
-/* Moves the contact that is to be tried first into the request, if it may go. */
-static bool
-gather_first(Draft *draft, Group *group)
-{
-	Member	   *first = group->first;
-
-	if (!first || draft->stopped || !admitted(draft, first))
-		return false;
-	group_unlink(first);
-	group_append(draft->request, first);
-	draft->request->first = first;
-	return true;
 }
 
 static void
@@ -138,13 +131,27 @@ allow_refusals(Draft *draft)
 		draft->refusals = LEAST_REFUSALS;
 }
 
+/* Of a dirty set one part is under way at most, of an unconfirmed group one scout. */
+static bool
+is_blocked(const Group *group)
+{
+	return group->under_way > 0 &&
+		(group->kind == GROUP_DIRTY || group->kind == GROUP_SCOUTING);
+}
+
 /* Each take_ returns the group that the request's contacts were taken from. */
 static Group *
 take_unconfirmed(Isolation *isolation, Draft *draft)
 {
+	IsolationLink *queue = &isolation->unconfirmed;
+
 	allow_refusals(draft);
-	for (Group *group = isolation->unconfirmed.head; group; group = group->next)
+	for (IsolationLink *at = queue->next; at != queue; at = at->next)
 	{
+		Group	   *group = group_of(at);
+
+		if (is_blocked(group))
+			continue;
 		if (gather(draft, group, group->kind == GROUP_TOGETHER ? draft->max : 1))
 			return group;
 		if (draft->stopped || draft->refusals == 0)
@@ -156,20 +163,22 @@ take_unconfirmed(Isolation *isolation, Draft *draft)
 static Group *
 take_dirty(Isolation *isolation, Draft *draft)
 {
-	allow_refusals(draft);
-	for (Group *group = isolation->dirty.head; group; group = group->next)
-	{
-		Member	   *first = group->first;
+	IsolationLink *queue = &isolation->dirty;
 
-		if (gather_first(draft, group))
-			return group;
-		if (gather(draft, group, part_size(isolation, draft, group)))
+	allow_refusals(draft);
+	for (IsolationLink *at = queue->next; at != queue; at = at->next)
+	{
+		Group	   *group = group_of(at);
+
+		if (is_blocked(group))
+			continue;
+		if (group->first && admitted(draft, group->first))
 		{
-			/* refused a moment ago, but not now */
-			if (first && first->group == draft->request)
-				draft->request->first = first;
+			take_along(draft, group->first);
 			return group;
 		}
+		if (gather(draft, group, part_size(isolation, draft, group)))
+			return group;
 		if (draft->stopped || draft->refusals == 0)
 			break;
 	}
@@ -219,8 +228,6 @@ static void
 depart(Isolation *isolation, Group *request, Group *origin)
 {
 	request->origin = origin;
-	request->token = isolation->next_token;
-	isolation->next_token = request->token == INT_MAX ? 0 : request->token + 1;
 	if (is_unconfirmed(origin))
 	{
 		request->since = isolation->since;
@@ -231,7 +238,7 @@ depart(Isolation *isolation, Group *request, Group *origin)
 	isolation->under_way += request->count;
 	if (request->count > 1)
 		isolation->tests_under_way++;
-	queue_put(&isolation->requests, request, false);
+	list_insert(&isolation->requests, &request->link);
 
 	origin->under_way++;
 	if (origin->kind == GROUP_DIRTY)
@@ -242,7 +249,7 @@ depart(Isolation *isolation, Group *request, Group *origin)
 
 int
 isolation_next(Isolation *isolation, int max, IsolationAdmit admit, void *arg,
-			   IsolationContact *contacts, int *token)
+			   IsolationNode **nodes, IsolationRequest **request)
 {
 	Draft		draft = {.max = max,.admit = admit,.arg = arg};
 	Group	   *origin;
@@ -250,10 +257,9 @@ isolation_next(Isolation *isolation, int max, IsolationAdmit admit, void *arg,
 
 	if (isolation_waiting(isolation) == 0 || max < 1)
 		return 0;
-	draft.request = calloc(1, sizeof(Group));
+	draft.request = group_create(GROUP_REQUEST);
 	if (!draft.request)
 		return -1;
-	draft.request->kind = GROUP_REQUEST;
 	origin = take(isolation, &draft);
 	if (!origin)
 	{
@@ -261,8 +267,8 @@ isolation_next(Isolation *isolation, int max, IsolationAdmit admit, void *arg,
 		return 0;
 	}
 	depart(isolation, draft.request, origin);
-	for (Member *member = draft.request->head; member; member = member->next)
-		contacts[n++] = member->contact;
-	*token = draft.request->token;
+	for (IsolationLink *at = draft.request->nodes.next; n < draft.request->count; at = at->next)
+		nodes[n++] = node_of(at);
+	*request = draft.request;
 	return n;
 }

@@ -104,33 +104,28 @@ isolation_rate_init(IsolationRate *rate)
 
 /*
  * The probability of an answer at a rate, above 0 where the answer is possible.
- * What is certain teaches nothing: 1.
+ * Where the answer is certain, it teaches nothing: 1.
  */
 static double
-clean_likelihood(double p, int n, int known)
+likelihood(double p, int n, int known, bool clean)
 {
-	if (known <= n)
-		return power(1.0 - p, n);
-	return power(1.0 - p, n) * (1.0 - power(1.0 - p, known - n)) /
-		(1.0 - power(1.0 - p, known));
-}
+	double		q = 1.0 - p;
+	double		chance = clean ? power(q, n) : 1.0 - power(q, n);
 
-static double
-dirty_likelihood(double p, int n, int known)
-{
-	if (known == 0)
-		return 1.0 - power(1.0 - p, n);
-	return (1.0 - power(1.0 - p, n)) / (1.0 - power(1.0 - p, known));
+	if (clean && known > n)
+		chance *= 1.0 - power(q, known - n);
+	if (clean ? known > n : known > 0)
+		chance /= 1.0 - power(q, known);
+	return chance;
 }
 
 /*
- * The update by an answer.  The jump comes first, so that no weight is 0 when it is
- * multiplied, and the sum cannot become 0: for requests of up to 1000, a clean
- * answer has at least 0.0009 at the lowest rate, a dirty one 0.9 at the highest.
+ * The jump comes first, so that no weight is 0 when it is multiplied, and the sum
+ * cannot become 0: for requests of up to 1000, a clean answer has at least 0.0009 at
+ * the lowest rate, a dirty one 0.9 at the highest.
  */
-static void
-learn(IsolationRate *rate, double (*likelihood) (double p, int n, int known),
-	  int n, int known)
+void
+isolation_rate_learn(IsolationRate *rate, int n, int known, bool clean)
 {
 	double		prior[ISOLATION_RATES];
 	double		odds = LOWEST_ODDS;
@@ -140,21 +135,9 @@ learn(IsolationRate *rate, double (*likelihood) (double p, int n, int known),
 	{
 		double		weight = (1.0 - JUMP) * rate->weight[i] + JUMP * prior[i];
 
-		rate->weight[i] = weight * likelihood(odds / (1.0 + odds), n, known);
+		rate->weight[i] = weight * likelihood(odds / (1.0 + odds), n, known, clean);
 	}
 	normalise(rate->weight);
-}
-
-void
-isolation_rate_clean(IsolationRate *rate, int n, int known)
-{
-	learn(rate, clean_likelihood, n, known);
-}
-
-void
-isolation_rate_dirty(IsolationRate *rate, int n, int known)
-{
-	learn(rate, dirty_likelihood, n, known);
 }
 
 double

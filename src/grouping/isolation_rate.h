@@ -9,6 +9,8 @@
 #ifndef CONTACTS_PUSH_ISOLATION_RATE_H
 #define CONTACTS_PUSH_ISOLATION_RATE_H
 
+#include <stdbool.h>
+
 /*
  * Number of rates considered.  34 of them, each 1.5 times the odds of the one
  * before, reach from where a group of 1000 is clean for certain to where it
@@ -28,8 +30,7 @@ extern void isolation_rate_init(IsolationRate *rate);
  * A request with n contacts (n >= 1) was clean, or dirty.  known: how many contacts,
  * these included, were known to hold a bad one; 0: nothing was known.
  */
-extern void isolation_rate_clean(IsolationRate *rate, int n, int known);
-extern void isolation_rate_dirty(IsolationRate *rate, int n, int known);
+extern void isolation_rate_learn(IsolationRate *rate, int n, int known, bool clean);
 
 /* The expected rate, above 0 and below 1. */
 extern double isolation_rate_mean(const IsolationRate *rate);

@@ -1,17 +1,15 @@
 /*
  * isolation_set.c
- *		The contacts inside an Isolation and the groups they are in.
+ *		The contacts inside an Isolation, the groups they are in, and the queues
+ *		these are in.
  *
- * Each contact is one allocation that moves between doubly linked lists, so that
- * any of them can be taken out of the middle, and memory follows what is inside.
- * Containers only: no rule about requests may enter here.
+ * All are doubly linked lists, so that any contact can be taken out of the middle
+ * of its group and any group out of its queue.  What a group means must not enter
+ * here.
  */
 #include <stdlib.h>
 
-#include "grouping/isolation_set.h"
-
-/* Small enough to be nothing, large enough not to grow at once. */
-#define LEAST_SLOTS		64
+#include "grouping/isolation_private.h"
 
 /*
  * Contacts that come back look for their place among those that arrived before
@@ -20,218 +18,99 @@
  */
 #define MERGE_STEPS		4000
 
-/* Where the search for a contact begins: Fibonacci hashing (Knuth, 6.4). */
-static int
-home_slot(const Directory *directory, IsolationContact contact)
+void
+list_init(IsolationLink *list)
 {
-	uint64_t	hash = (uint64_t) contact * UINT64_C(0x9E3779B97F4A7C15);
-
-	return (int) ((hash >> 32) & (uint64_t) (directory->size - 1));
-}
-
-/* The slot of the contact, or the empty one where it belongs. */
-static int
-search_slot(const Directory *directory, IsolationContact contact)
-{
-	int			i = home_slot(directory, contact);
-
-	while (directory->slot[i] && directory->slot[i]->contact != contact)
-		i = (i + 1) & (directory->size - 1);
-	return i;
-}
-
-Member *
-directory_find(const Directory *directory, IsolationContact contact)
-{
-	if (directory->size == 0)
-		return NULL;
-	return directory->slot[search_slot(directory, contact)];
-}
-
-/* False: out of memory, nothing changed. */
-static bool
-resize(Directory *directory, int size)
-{
-	Directory	resized = {.size = size,.count = directory->count};
-
-	resized.slot = calloc((size_t) size, sizeof(Member *));
-	if (!resized.slot)
-		return false;
-	for (int i = 0; i < directory->size; i++)
-	{
-		Member	   *member = directory->slot[i];
-
-		if (member)
-			resized.slot[search_slot(&resized, member->contact)] = member;
-	}
-	free(directory->slot);
-	*directory = resized;
-	return true;
-}
-
-/* Half of the slots stay empty, so that searches are short. */
-bool
-directory_reserve(Directory *directory, int n)
-{
-	int			size = directory->size > 0 ? directory->size : LEAST_SLOTS;
-
-	if (n > INT32_MAX / 4 - directory->count)
-		return false;
-	while (size / 2 < directory->count + n)
-		size *= 2;
-	return size == directory->size || resize(directory, size);
+	list->prev = list->next = list;
 }
 
 void
-directory_put(Directory *directory, Member *member)
+list_insert(IsolationLink *at, IsolationLink *link)
 {
-	directory->slot[search_slot(directory, member->contact)] = member;
-	directory->count++;
+	link->prev = at->prev;
+	link->next = at;
+	link->prev->next = link;
+	at->prev = link;
 }
 
-/*
- * Closes the hole by moving back whatever would not be found any more (Knuth,
- * 6.4, algorithm R).  A table that has become far too large is made smaller if
- * there is memory for it.
- */
 void
-directory_drop(Directory *directory, const Member *member)
+list_remove(IsolationLink *link)
 {
-	int			mask = directory->size - 1;
-	int			hole = search_slot(directory, member->contact);
-
-	for (int i = (hole + 1) & mask; directory->slot[i]; i = (i + 1) & mask)
-	{
-		int			home = home_slot(directory, directory->slot[i]->contact);
-
-		if (((i - home) & mask) >= ((i - hole) & mask))
-		{
-			directory->slot[hole] = directory->slot[i];
-			hole = i;
-		}
-	}
-	directory->slot[hole] = NULL;
-	directory->count--;
-	if (directory->size > LEAST_SLOTS && directory->count < directory->size / 16)
-		(void) resize(directory, directory->size / 4);
+	link->prev->next = link->next;
+	link->next->prev = link->prev;
+	list_init(link);
 }
 
-/* Puts a member in front of at, which is in the group; at the end if NULL. */
+void
+group_init(Group *group, GroupKind kind)
+{
+	*group = (Group) {.kind = kind};
+	list_init(&group->link);
+	list_init(&group->nodes);
+}
+
+Group *
+group_create(GroupKind kind)
+{
+	Group	   *group = malloc(sizeof(Group));
+
+	if (group)
+		group_init(group, kind);
+	return group;
+}
+
 static void
-group_insert(Group *group, Member *member, Member *at)
+group_insert(Group *group, IsolationNode *node, IsolationLink *at)
 {
-	member->group = group;
-	member->next = at;
-	member->prev = at ? at->prev : group->tail;
-	if (member->prev)
-		member->prev->next = member;
-	else
-		group->head = member;
-	if (at)
-		at->prev = member;
-	else
-		group->tail = member;
+	list_insert(at, &node->link);
+	node->group = group;
 	group->count++;
 }
 
 void
-group_append(Group *group, Member *member)
+group_append(Group *group, IsolationNode *node)
 {
-	group_insert(group, member, NULL);
+	group_insert(group, node, &group->nodes);
 }
 
 void
-group_unlink(Member *member)
+group_remove(IsolationNode *node)
 {
-	Group	   *group = member->group;
+	Group	   *group = node->group;
 
-	if (member->prev)
-		member->prev->next = member->next;
-	else
-		group->head = member->next;
-	if (member->next)
-		member->next->prev = member->prev;
-	else
-		group->tail = member->prev;
-	if (group->first == member)
-		group->first = NULL;
+	list_remove(&node->link);
+	node->group = NULL;
 	group->count--;
-	member->group = NULL;
+	if (group->first == node)
+		group->first = NULL;
 }
 
 void
 group_merge(Group *to, Group *from)
 {
-	Member	   *at = to->head;
-	Member	   *member;
+	IsolationLink *at = to->nodes.next;
 	int			steps = 0;
 
-	while ((member = from->head) != NULL)
+	while (from->count > 0)
 	{
-		group_unlink(member);
-		for (; at && at->arrival < member->arrival && steps < MERGE_STEPS; steps++)
+		IsolationNode *node = node_of(from->nodes.next);
+
+		group_remove(node);
+		for (; at != &to->nodes && node_of(at)->arrival < node->arrival &&
+			 steps < MERGE_STEPS; steps++)
 			at = at->next;
-		group_insert(to, member, at);
+		group_insert(to, node, at);
 	}
 }
 
 void
-queue_put(Queue *queue, Group *group, bool front)
+queue_free(IsolationLink *queue)
 {
-	Group	   *next = front ? queue->head : NULL;
-
-	group->queue = queue;
-	group->next = next;
-	group->prev = next ? NULL : queue->tail;
-	if (group->prev)
-		group->prev->next = group;
-	else
-		queue->head = group;
-	if (next)
-		next->prev = group;
-	else
-		queue->tail = group;
-}
-
-void
-queue_unlink(Group *group)
-{
-	Queue	   *queue = group->queue;
-
-	if (!queue)
-		return;
-	if (group->prev)
-		group->prev->next = group->next;
-	else
-		queue->head = group->next;
-	if (group->next)
-		group->next->prev = group->prev;
-	else
-		queue->tail = group->prev;
-	group->queue = NULL;
-}
-
-void
-group_free_members(Group *group)
-{
-	Member	   *member;
-
-	while ((member = group->head) != NULL)
+	while (queue->next != queue)
 	{
-		group_unlink(member);
-		free(member);
-	}
-}
+		Group	   *group = group_of(queue->next);
 
-void
-queue_free(Queue *queue)
-{
-	Group	   *group;
-
-	while ((group = queue->head) != NULL)
-	{
-		queue_unlink(group);
-		group_free_members(group);
+		list_remove(&group->link);
 		free(group);
 	}
 }

@@ -62,19 +62,11 @@ return_contacts(Request *request)
 		wait_again(request->contacts[i]);
 }
 
-/* Answers fail for a token only that is not under way. */
-static void
-check_answered(bool done)
-{
-	if (!done)
-		elog(ERROR, "an answer came for a request that was not under way");
-}
-
 static void
 give_back(Request *request)
 {
 	return_contacts(request);
-	check_answered(isolation_returned(request->chatbot->isolation, request->token));
+	isolation_returned(request->chatbot->isolation, request->group);
 }
 
 /* Those the answer names are created. */
@@ -116,7 +108,7 @@ static void
 on_created(Request *request, const ReadAnswer *answer)
 {
 	settle_named(request, answer);
-	check_answered(isolation_clean(request->chatbot->isolation, request->token));
+	isolation_clean(request->chatbot->isolation, request->group);
 	request->chatbot->max_bytes = pacing_bytes_succeeded(request->chatbot->max_bytes,
 														 request->body.len, settings_max_request_bytes);
 	witness_note(request->chatbot, request->contacts[0]->external_id_utf8);
@@ -184,7 +176,7 @@ on_partial(Request *request, const ReadAnswer *answer)
 		created[i] = answer->match[i] >= 0;
 	settle_named(request, answer);
 	marked = mark_rest(request, 200, answer->message);
-	check_answered(isolation_partial(request->chatbot->isolation, request->token, created));
+	isolation_partial(request->chatbot->isolation, request->group, created);
 	clear_trouble(request);
 	refusals_forget(request->chatbot);
 	return marked;
@@ -238,7 +230,7 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 		else
 			writes_add(contact, OUTCOME_CONFLICT, 409, words_for_conflict(contact, answer));
 	}
-	check_answered(isolation_dirty(chatbot->isolation, request->token, -1));
+	isolation_dirty(chatbot->isolation, request->group, -1);
 	clear_trouble(request);
 }
 
@@ -256,7 +248,7 @@ on_refused(Request *request, const HttpResult *result, const ReadAnswer *answer)
 	if (reply->nculprits > 0 && reply->culprits[0] < request->n)
 		culprit = reply->culprits[0];
 	return_contacts(request);
-	check_answered(isolation_dirty(request->chatbot->isolation, request->token, culprit));
+	isolation_dirty(request->chatbot->isolation, request->group, culprit);
 	clear_trouble(request);
 }
 
@@ -342,7 +334,7 @@ on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *an
 		contact->tried_at = chatbot->answers;
 		return false;
 	}
-	check_answered(isolation_dropped(chatbot->isolation, request->token, &drop));
+	isolation_dropped(chatbot->isolation, request->group, &drop);
 	return true;
 }
 
@@ -356,7 +348,7 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 	if (request->n == 1 && on_failed_alone(request, result, answer))
 		return true;
 	marked = mark_rest(request, result->status, answer->message);
-	check_answered(isolation_unanswered(chatbot->isolation, request->token));
+	isolation_unanswered(chatbot->isolation, request->group);
 	back_off(request, answer->judgement.wait_ms, in_words(result, answer));
 	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
 											   settings_batch_size);
@@ -391,7 +383,7 @@ on_quota(Request *request, const HttpResult *result, const ReadAnswer *answer)
 		return;
 	}
 	return_contacts(request);
-	check_answered(isolation_dirty(request->chatbot->isolation, request->token, 0));
+	isolation_dirty(request->chatbot->isolation, request->group, 0);
 }
 
 /* What the answer tells about the budget of the key. */

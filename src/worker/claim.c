@@ -99,14 +99,6 @@ claim_locked_retry_at(void)
 	return locked_rows == NIL ? PG_INT64_MAX : locked_retry_at;
 }
 
-static void
-out_of_memory(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_OUT_OF_MEMORY),
-			 errmsg("out of memory")));
-}
-
 /* Takes the contact of row i of the last read into the window. */
 static void
 load_row(uint64 i, Chatbot *chatbot, const char *external_id)
@@ -149,8 +141,8 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
 		MemoryContextSwitchTo(old);
 	}
-	else if (!isolation_add(chatbot->isolation, contact->seq))
-		out_of_memory();
+	else
+		isolation_add(chatbot->isolation, &contact->node);
 }
 
 /*
@@ -209,7 +201,7 @@ hand_over_unconfirmed(void)
 	while (loaded_unconfirmed != NIL)
 	{
 		Contact    *first = linitial(loaded_unconfirmed);
-		IsolationContact *seqs = palloc(list_length(loaded_unconfirmed) * sizeof(IsolationContact));
+		IsolationNode **nodes = palloc(list_length(loaded_unconfirmed) * sizeof(IsolationNode *));
 		List	   *rest = NIL;
 		int			n = 0;
 		ListCell   *cell;
@@ -220,12 +212,14 @@ hand_over_unconfirmed(void)
 
 			if (contact == first || (contact->chatbot == first->chatbot &&
 									 !is_suspect(first) && !is_suspect(contact)))
-				seqs[n++] = contact->seq;
+				nodes[n++] = &contact->node;
 			else
 				rest = lappend(rest, contact);
 		}
-		if (!isolation_add_unconfirmed(first->chatbot->isolation, seqs, n))
-			out_of_memory();
+		if (!isolation_add_unconfirmed(first->chatbot->isolation, nodes, n))
+			ereport(ERROR,
+					(errcode(ERRCODE_OUT_OF_MEMORY),
+					 errmsg("out of memory")));
 		loaded_unconfirmed = rest;
 	}
 }

@@ -73,7 +73,7 @@ copy_seq(int64 seq)
 static void
 drop(Contact *contact)
 {
-	if (!isolation_remove(contact->chatbot->isolation, contact->seq))
+	if (!isolation_remove(contact->chatbot->isolation, &contact->node))
 		elog(ERROR, "a contact that waits is not known");
 	charges_forget(contact);
 	window_remove(contact);

@@ -58,13 +58,13 @@ return_held(Chatbot *chatbot)
 	while (chatbot->nheld > 0)
 	{
 		Contact    *contact = chatbot->held[0];
-		IsolationContact seq = contact->seq;
+		IsolationNode *node = &contact->node;
 
 		window_unhold(contact);
 		contact->request_id = 0;
-		if (!(contact->unconfirmed ?
-			  isolation_add_unconfirmed(chatbot->isolation, &seq, 1) :
-			  isolation_add(chatbot->isolation, seq)))
+		if (!contact->unconfirmed)
+			isolation_add(chatbot->isolation, node);
+		else if (!isolation_add_unconfirmed(chatbot->isolation, &node, 1))
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("out of memory")));

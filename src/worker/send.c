@@ -62,10 +62,10 @@ static uint64 key_used_up[2] = {0, 0};
 
 /* isolation.c's question, of each contact that would go into a request. */
 static bool
-admit(void *arg, IsolationContact seq, bool *stop)
+admit(void *arg, IsolationNode *node, bool *stop)
 {
 	Filling    *filling = arg;
-	Contact    *contact = window_find(seq);
+	Contact    *contact = isolation_container(Contact, node, node);
 
 	/* One that alone is too large goes alone. */
 	if (filling->n > 0 && (filling->bytes + contact->length > filling->max_bytes ||
@@ -108,16 +108,21 @@ send_end_backoffs(void)
 
 /* Those among the contacts that are not to be sent any more; false: none. */
 static bool
-find_gone(const IsolationContact *seqs, int n, bool *gone)
+find_gone(Contact *const *contacts, int n, bool *gone)
 {
-	Datum		value = outbox_int8_array(seqs, n);
+	int64		seqs[CONTACT_MAX_USERS];
 	int64		began = clock_us();
-	uint64		left = outbox_run(OUTBOX_STILL_TO_SEND, &value, NULL);
+	Datum		value;
+	uint64		left;
 
+	for (int i = 0; i < n; i++)
+		seqs[i] = contacts[i]->seq;
+	value = outbox_int8_array(seqs, n);
+	left = outbox_run(OUTBOX_STILL_TO_SEND, &value, NULL);
 	for (uint64 i = 0; i < left; i++)
 		window_find(outbox_get_int64(i, 1))->checked_at = clock_us();
 	for (int i = 0; i < n; i++)
-		gone[i] = window_find(seqs[i])->checked_at < began;
+		gone[i] = contacts[i]->checked_at < began;
 	return left < (uint64) n;
 }
 
@@ -127,27 +132,26 @@ find_gone(const IsolationContact *seqs, int n, bool *gone)
  * sent.  True if the request is as it was.
  */
 static bool
-check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
+check_rows(Chatbot *chatbot, Contact *const *contacts, int n, IsolationRequest *group)
 {
 	bool		gone[CONTACT_MAX_USERS];
 	bool		stale = false;
 
 	for (int i = 0; i < n; i++)
 	{
-		int64		checked_at = window_find(seqs[i])->checked_at;
+		int64		checked_at = contacts[i]->checked_at;
 
 		stale |= checked_at <= chatbot->withdrawal_at ||
 			clock_us() - checked_at > CHECK_AGAIN_US;
 	}
-	if (!stale || !find_gone(seqs, n, gone))
+	if (!stale || !find_gone(contacts, n, gone))
 		return true;
 	for (int i = 0; i < n; i++)
-		window_end_turn(window_find(seqs[i]));
-	if (!isolation_dropped(chatbot->isolation, token, gone))
-		elog(ERROR, "a request that was put together is not known");
+		window_end_turn(contacts[i]);
+	isolation_dropped(chatbot->isolation, group, gone);
 	for (int i = 0; i < n; i++)
 	{
-		Contact    *contact = window_find(seqs[i]);
+		Contact    *contact = contacts[i];
 
 		if (gone[i])
 		{
@@ -166,38 +170,41 @@ check_rows(Chatbot *chatbot, const IsolationContact *seqs, int n, int token)
 static Request *
 next_request(Chatbot *chatbot)
 {
-	IsolationContact seqs[CONTACT_MAX_USERS];
+	IsolationNode *nodes[CONTACT_MAX_USERS];
+	Contact    *contacts[CONTACT_MAX_USERS];
 	Filling		filling;
 	/* whether a quota has room again one contact tells, and then the others may go */
 	int			max = chatbot->pause == PAUSE_QUOTA ? 1 :
 		pacing_batch(chatbot->batch_limit, settings_batch_size);
 	MemoryContext old;
 	Request    *request;
-	int			token;
+	IsolationRequest *group;
 	int			n;
 
 	do
 	{
 		filling = (Filling){0};
 		filling.max_bytes = pacing_batch(chatbot->max_bytes, settings_max_request_bytes);
-		n = isolation_next(chatbot->isolation, max, admit, &filling, seqs, &token);
+		n = isolation_next(chatbot->isolation, max, admit, &filling, nodes, &group);
 		if (n < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("out of memory")));
 		if (n == 0)
 			return NULL;
-	} while (!check_rows(chatbot, seqs, n, token));
+		for (int i = 0; i < n; i++)
+			contacts[i] = isolation_container(Contact, node, nodes[i]);
+	} while (!check_rows(chatbot, contacts, n, group));
 
 	old = MemoryContextSwitchTo(worker.context);
 	request = palloc0(sizeof(Request));
 	request->chatbot = chatbot;
-	request->token = token;
+	request->group = group;
 	request->n = n;
 	request->contacts = palloc(n * sizeof(Contact *));
 	for (int i = 0; i < n; i++)
 	{
-		request->contacts[i] = window_find(seqs[i]);
+		request->contacts[i] = contacts[i];
 		request->contacts[i]->state = CONTACT_IN_FLIGHT;
 	}
 	initStringInfo(&request->body);

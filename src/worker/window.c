@@ -329,6 +329,7 @@ window_unhold(Contact *contact)
 void
 window_remove(Contact *contact)
 {
+	Assert(contact->node.group == NULL);
 	if (contact->state == CONTACT_HELD)
 		window_unhold(contact);
 	window_leave_queues(contact);

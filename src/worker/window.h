@@ -137,6 +137,7 @@ typedef struct Address
 
 typedef struct Contact
 {
+	IsolationNode node;
 	int64		seq;
 	Chatbot    *chatbot;
 	ContactState state;

@@ -20,7 +20,7 @@ typedef struct Request
 	Chatbot    *chatbot;
 	HttpRequest *http;			/* NULL: has not left yet */
 	bool		asks_witness;	/* carries none of the contacts; n is 0 */
-	int			token;			/* of the chatbot's isolation */
+	IsolationRequest *group;	/* in the chatbot's isolation */
 	int			n;
 	Contact   **contacts;
 	StringInfoData body;

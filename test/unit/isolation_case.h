@@ -8,27 +8,47 @@
 #define CONTACTS_PUSH_ISOLATION_CASE_H
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "grouping/isolation.h"
 #include "tap.h"
 
 #define MAX_REQUEST		1000	/* the API's limit */
 
+/* The contacts of these tests, called by their numbers. */
+#define CONTACTS		20001
+static IsolationNode contacts[CONTACTS];
+
 /* The request that next() has put together last. */
-static IsolationContact sent[MAX_REQUEST];
+static int	sent[MAX_REQUEST];
 static int	nsent;
+
+/* Without contacts; those of the one before, which has been freed, are outside again. */
+static inline Isolation *
+create(void)
+{
+	Isolation  *isolation = isolation_create();
+
+	if (!isolation)
+		exit(1);
+	memset(contacts, 0, sizeof(contacts));
+	return isolation;
+}
+
+static inline void
+add(Isolation *isolation, int from, int to)
+{
+	for (int i = from; i <= to; i++)
+		isolation_add(isolation, &contacts[i]);
+}
 
 /* Contacts from..to that nothing is known of. */
 static inline Isolation *
 fresh(int from, int to)
 {
-	Isolation  *isolation = isolation_create();
+	Isolation  *isolation = create();
 
-	for (int i = from; isolation && i <= to; i++)
-	{
-		if (!isolation_add(isolation, i))
-			exit(1);
-	}
+	add(isolation, from, to);
 	return isolation;
 }
 
@@ -36,31 +56,40 @@ fresh(int from, int to)
 static inline void
 add_group(Isolation *isolation, int from, int to)
 {
-	IsolationContact contacts[MAX_REQUEST];
+	IsolationNode *nodes[MAX_REQUEST];
 
 	for (int i = from; i <= to; i++)
-		contacts[i - from] = i;
-	if (!isolation_add_unconfirmed(isolation, contacts, to - from + 1))
+		nodes[i - from] = &contacts[i];
+	if (!isolation_add_unconfirmed(isolation, nodes, to - from + 1))
 		exit(1);
 }
 
 static inline Isolation *
 unconfirmed(int from, int to)
 {
-	Isolation  *isolation = isolation_create();
+	Isolation  *isolation = create();
 
 	add_group(isolation, from, to);
 	return isolation;
 }
 
-/* The token of the next request, its contacts in sent[]. */
-static inline int
+/* The next request of those that admit lets in, its contacts in sent[]. */
+static inline IsolationRequest *
+next_admitted(Isolation *isolation, int max, IsolationAdmit admit, void *arg)
+{
+	IsolationNode *nodes[MAX_REQUEST];
+	IsolationRequest *request = NULL;
+
+	nsent = isolation_next(isolation, max, admit, arg, nodes, &request);
+	for (int i = 0; i < nsent; i++)
+		sent[i] = (int) (nodes[i] - contacts);
+	return request;
+}
+
+static inline IsolationRequest *
 next(Isolation *isolation, int max)
 {
-	int			token = -1;
-
-	nsent = isolation_next(isolation, max, NULL, NULL, sent, &token);
-	return token;
+	return next_admitted(isolation, max, NULL, NULL);
 }
 
 /* Was from..to, in this order, what went last? */
@@ -72,7 +101,7 @@ went(int from, int to)
 	for (int i = 0; same && i < nsent; i++)
 		same = sent[i] == from + i;
 	if (!same)
-		diag("%d contacts went, beginning with %d", nsent, nsent > 0 ? (int) sent[0] : -1);
+		diag("%d contacts went, beginning with %d", nsent, nsent > 0 ? sent[0] : -1);
 	return same;
 }
 
@@ -94,7 +123,7 @@ work_off(Isolation *isolation, int k)
 
 	for (;; requests++)
 	{
-		int			token = next(isolation, MAX_REQUEST);
+		IsolationRequest *request = next(isolation, MAX_REQUEST);
 		bool		dirty = false;
 
 		if (nsent == 0)
@@ -102,9 +131,9 @@ work_off(Isolation *isolation, int k)
 		for (int i = 0; i < nsent; i++)
 			dirty |= sent[i] % k == 0;
 		if (dirty)
-			isolation_dirty(isolation, token, -1);
+			isolation_dirty(isolation, request, -1);
 		else
-			isolation_clean(isolation, token);
+			isolation_clean(isolation, request);
 	}
 }
 

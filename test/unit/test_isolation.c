@@ -13,15 +13,14 @@ static void
 test_fresh(void)
 {
 	Isolation  *isolation = fresh(1, 1500);
-	int			token = next(isolation, MAX_REQUEST);
+	IsolationRequest *request = next(isolation, MAX_REQUEST);
 
 	ok(went(1, 1000), "the first request carries 1000, in order of arrival");
 	ok(isolation_inside(isolation) == 1500 && isolation_waiting(isolation) == 500,
 	   "contacts under way are inside but do not wait");
-	ok(isolation_clean(isolation, token), "a clean answer is taken");
+	isolation_clean(isolation, request);
 	is_int(isolation_inside(isolation), 500, "clean contacts leave");
-	ok(!isolation_clean(isolation, token), "a token is answered once");
-	token = next(isolation, 7);
+	request = next(isolation, 7);
 	ok(went(1001, 1007), "no more go than max");
 	next(isolation, MAX_REQUEST);
 	ok(went(1008, 1500), "another request takes what is left");
@@ -34,38 +33,61 @@ static void
 test_add(void)
 {
 	Isolation  *isolation = fresh(1, 3);
-	IsolationContact some[] = {3, 4};
 
-	ok(isolation_add(isolation, 2) && isolation_inside(isolation) == 3,
-	   "a contact that is inside is not added again");
-	ok(isolation_add_unconfirmed(isolation, some, 2) && isolation_inside(isolation) == 4,
-	   "nor with an unconfirmed group");
-	ok(isolation_add_unconfirmed(isolation, some, 0) &&
-	   isolation_add_unconfirmed(isolation, some, 2) && isolation_inside(isolation) == 4,
-	   "an unconfirmed group may be empty");
+	isolation_clean(isolation, next(isolation, 2));
+	isolation_remove(isolation, &contacts[3]);
+	is_int(isolation_inside(isolation), 0, "contacts leave by an answer, or are taken out");
+	add(isolation, 2, 3);
+	add_group(isolation, 1, 1);
+	is_int(isolation_inside(isolation), 3, "and may be added again");
+	add_group(isolation, 4, 3);
+	is_int(isolation_inside(isolation), 3, "an unconfirmed group may be empty");
+	isolation_clean(isolation, next(isolation, MAX_REQUEST));
+	ok(went(2, 3), "contacts that are added again come last");
 	isolation_free(isolation);
 	isolation_free(NULL);
 }
 
-/* Contacts come and go by the thousand, with values that are far from dense. */
+/* What a caller may do: free a contact as soon as it is outside. */
 static void
-test_many(void)
+test_embedded(void)
 {
-	const int64_t step = INT64_C(0x123456789ABC);
-	Isolation  *isolation = isolation_create();
-	bool		found = true;
-
-	for (int i = -10000; i < 10000; i++)
-		found &= isolation_add(isolation, i * step);
-	for (int i = -10000; i < 10000; i++)
+	typedef struct Caller
 	{
-		if (i % 100 != 0)
-			found &= isolation_remove(isolation, i * step);
+		int			number;
+		IsolationNode node;
+	} Caller;
+	Isolation  *isolation = create();
+	Caller	   *callers[9];
+	IsolationNode *nodes[9];
+	IsolationRequest *request;
+	bool		same = true;
+
+	for (int i = 0; i < 9; i++)
+	{
+		callers[i] = calloc(1, sizeof(Caller));
+		if (!callers[i])
+			exit(1);
+		callers[i]->number = i;
+		isolation_add(isolation, &callers[i]->node);
 	}
-	ok(found && isolation_inside(isolation) == 200, "contacts come and go");
-	for (int i = -10000; i < 10000; i++)
-		found &= isolation_remove(isolation, i * step) == (i % 100 == 0);
-	ok(found && isolation_inside(isolation) == 0, "and the right ones are inside");
+	for (int i = 0; i < 9; i += 2)
+	{
+		same &= isolation_remove(isolation, &callers[i]->node);
+		free(callers[i]);
+	}
+	is_int(isolation_next(isolation, 3, NULL, NULL, nodes, &request), 3,
+		   "every other contact was taken out and freed; of the others three go");
+	for (int i = 0; i < 3; i++)
+		same &= isolation_container(Caller, node, nodes[i])->number == 2 * i + 1;
+	ok(same, "they are found by their nodes");
+	isolation_clean(isolation, request);
+	for (int i = 1; i < 6; i += 2)
+		free(callers[i]);
+	is_int(isolation_next(isolation, 3, NULL, NULL, nodes, &request), 1,
+		   "then the last one goes");
+	isolation_dirty(isolation, request, -1);
+	free(callers[7]);
 	isolation_free(isolation);
 }
 
@@ -81,8 +103,7 @@ test_dirty_set(void)
 
 	isolation = fresh(1, 20000);
 	work_off(isolation, 1000);
-	for (int i = 1; i <= 500; i++)
-		isolation_add(isolation, i);
+	add(isolation, 1, 500);
 	isolation_dirty(isolation, next(isolation, 500), -1);
 	next(isolation, MAX_REQUEST);
 	ok(nsent >= 200 && nsent <= 260 && went(1, nsent),
@@ -100,16 +121,15 @@ static void
 test_part_clean(void)
 {
 	Isolation  *isolation = dirty_set(2, -1);
-	int			token;
+	IsolationRequest *request;
 
-	for (int i = 3; i <= 20; i++)
-		isolation_add(isolation, i);
-	token = next(isolation, MAX_REQUEST);
+	add(isolation, 3, 20);
+	request = next(isolation, MAX_REQUEST);
 	ok(went(1, 1), "one of a dirty pair goes alone");
-	isolation_clean(isolation, token);
-	token = next(isolation, MAX_REQUEST);
+	isolation_clean(isolation, request);
+	request = next(isolation, MAX_REQUEST);
 	ok(went(2, 2), "the other is bad for certain, and still goes alone");
-	isolation_dirty(isolation, token, -1);
+	isolation_dirty(isolation, request, -1);
 	is_int(isolation_inside(isolation), 18, "a bad contact leaves");
 	next(isolation, MAX_REQUEST);
 	ok(nsent > 1 && went(3, 2 + nsent), "then fresh contacts go on");
@@ -131,8 +151,7 @@ test_part_dirty(void)
 
 	/* now bad ones are known to be rare, and fresh contacts go by the hundred */
 	work_off(isolation, 300);
-	for (int i = 1; i <= 100; i++)
-		isolation_add(isolation, i);
+	add(isolation, 1, 100);
 	isolation_dirty(isolation, next(isolation, 40), -1);
 	isolation_dirty(isolation, next(isolation, MAX_REQUEST), -1);
 	part = nsent;
@@ -154,16 +173,16 @@ static void
 test_culprit(void)
 {
 	Isolation  *isolation = dirty_set(100, 41);
-	int			token;
+	IsolationRequest *request;
 
-	token = next(isolation, MAX_REQUEST);
+	request = next(isolation, MAX_REQUEST);
 	ok(went(42, 42), "the culprit that the answer named goes first, alone");
 	next(isolation, MAX_REQUEST);
 	is_int(nsent, 0, "the others wait for its answer");
-	isolation_returned(isolation, token);
-	token = next(isolation, MAX_REQUEST);
+	isolation_returned(isolation, request);
+	request = next(isolation, MAX_REQUEST);
 	ok(went(42, 42), "returned, it goes first again");
-	isolation_dirty(isolation, token, -1);
+	isolation_dirty(isolation, request, -1);
 	next(isolation, MAX_REQUEST);
 	ok(nsent > 50 && sent[40] == 41 && sent[41] == 43,
 	   "it is bad: of the others nothing is known, they go on in order");
@@ -172,7 +191,7 @@ test_culprit(void)
 	isolation = dirty_set(100, 41);
 	isolation_clean(isolation, next(isolation, MAX_REQUEST));
 	isolation_clean(isolation, next(isolation, MAX_REQUEST));
-	isolation_add(isolation, 101);
+	add(isolation, 101, 101);
 	for (int i = 0; i < 20 && isolation_inside(isolation) > 2; i++)
 		isolation_clean(isolation, next(isolation, MAX_REQUEST));
 	next(isolation, MAX_REQUEST);
@@ -189,9 +208,9 @@ static void
 test_parallel(void)
 {
 	Isolation  *isolation = fresh(1, 6);
-	int			a = next(isolation, 2);
-	int			b = next(isolation, 2);
-	int			c;
+	IsolationRequest *a = next(isolation, 2);
+	IsolationRequest *b = next(isolation, 2);
+	IsolationRequest *c;
 
 	isolation_dirty(isolation, a, -1);
 	isolation_dirty(isolation, b, -1);
@@ -219,13 +238,11 @@ test_rate(void)
 	work_off(isolation, 50);
 	ok(isolation_rate(isolation) > 0.01 && isolation_rate(isolation) < 0.04,
 	   "a rate of 0.02 is learnt: %.4f", isolation_rate(isolation));
-	for (int i = 1; i <= 20000; i++)
-		isolation_add(isolation, i);
+	add(isolation, 1, 20000);
 	work_off(isolation, 10);
 	ok(isolation_rate(isolation) > 0.07 && isolation_rate(isolation) < 0.14,
 	   "and then one of 0.1: %.4f", isolation_rate(isolation));
-	for (int i = 1; i <= 20000; i++)
-		isolation_add(isolation, i);
+	add(isolation, 1, 20000);
 	ok(work_off(isolation, 30000) <= 40, "and then that all are good");
 	isolation_free(isolation);
 }
@@ -236,23 +253,22 @@ test_limit(void)
 {
 	Isolation  *isolation = fresh(1, 2000);
 	int			requests = work_off(isolation, 1);
-	int			token;
+	IsolationRequest *request;
 
 	ok(requests >= 2000 && requests <= 2030, "2000 bad contacts: %d requests", requests);
-	for (int i = 1; i <= 5000; i++)
-		isolation_add(isolation, i);
+	add(isolation, 1, 5000);
 	requests = work_off(isolation, 10000);
 	ok(requests <= 15, "5000 good ones after them: %d requests", requests);
 	isolation_free(isolation);
 
 	/* the worst there is: every group is dirty, every contact alone is clean */
 	isolation = fresh(1, 5000);
-	for (requests = 0; token = next(isolation, MAX_REQUEST), nsent > 0; requests++)
+	for (requests = 0; request = next(isolation, MAX_REQUEST), nsent > 0; requests++)
 	{
 		if (nsent > 1)
-			isolation_dirty(isolation, token, -1);
+			isolation_dirty(isolation, request, -1);
 		else
-			isolation_clean(isolation, token);
+			isolation_clean(isolation, request);
 	}
 	ok(requests <= 5000 * 1.01 + 10, "answers that mislead: %d requests for 5000", requests);
 	isolation_free(isolation);
@@ -277,13 +293,9 @@ test_sizes(void)
 
 		isolation_rate_init(&rate);
 		for (int j = 0; j < 20000; j++)
-		{
 			/* ends in the middle between two */
-			if (j % (expected[i].good + 1) == expected[i].good / 2)
-				isolation_rate_dirty(&rate, 1, 0);
-			else
-				isolation_rate_clean(&rate, 1, 0);
-		}
+			isolation_rate_learn(&rate, 1, 0,
+								 j % (expected[i].good + 1) != expected[i].good / 2);
 		n = isolation_rate_group(&rate, MAX_REQUEST);
 		ok(n >= expected[i].least && n <= expected[i].most,
 		   "one bad contact in %d: groups of %d", expected[i].good + 1, n);
@@ -297,7 +309,7 @@ main(void)
 {
 	test_fresh();
 	test_add();
-	test_many();
+	test_embedded();
 	test_dirty_set();
 	test_part_clean();
 	test_part_dirty();

@@ -9,18 +9,18 @@ static void
 test_scout_clean(void)
 {
 	Isolation  *isolation = unconfirmed(1, 100);
-	int			scout = next(isolation, MAX_REQUEST);
-	int			token;
+	IsolationRequest *scout = next(isolation, MAX_REQUEST);
+	IsolationRequest *request;
 
 	ok(went(1, 1), "of an unconfirmed group one goes first");
 	next(isolation, MAX_REQUEST);
 	is_int(nsent, 0, "the others wait for it");
 	isolation_clean(isolation, scout);
-	token = next(isolation, 60);
+	request = next(isolation, 60);
 	ok(went(2, 61), "the scout is clean: the rest goes together, max at a time");
 	next(isolation, 60);
 	ok(went(62, 100), "and the rest of the rest");
-	isolation_dirty(isolation, token, -1);
+	isolation_dirty(isolation, request, -1);
 	next(isolation, MAX_REQUEST);
 	ok(nsent > 1 && nsent < 60 && went(2, 1 + nsent),
 	   "is it dirty then, it is an ordinary dirty set");
@@ -31,16 +31,16 @@ static void
 test_scout_dirty(void)
 {
 	Isolation  *isolation = unconfirmed(1, 4);
-	int			token = next(isolation, MAX_REQUEST);
+	IsolationRequest *request = next(isolation, MAX_REQUEST);
 	double		rate = isolation_rate(isolation);
 
-	isolation_dirty(isolation, token, -1);
+	isolation_dirty(isolation, request, -1);
 	is_int(isolation_inside(isolation), 3, "a dirty scout leaves");
-	token = next(isolation, MAX_REQUEST);
+	request = next(isolation, MAX_REQUEST);
 	ok(went(2, 2), "then the rest goes one by one");
 	next(isolation, MAX_REQUEST);
 	ok(went(3, 3), "without waiting for each other");
-	isolation_dirty(isolation, token, -1);
+	isolation_dirty(isolation, request, -1);
 	ok(isolation_rate(isolation) == rate,
 	   "what may have been created before teaches nothing about the rate");
 	isolation_free(isolation);
@@ -69,14 +69,14 @@ static void
 test_scout_unanswered(void)
 {
 	Isolation  *isolation = unconfirmed(1, 5);
-	int			token;
+	IsolationRequest *request;
 
 	isolation_unanswered(isolation, next(isolation, MAX_REQUEST));
-	token = next(isolation, MAX_REQUEST);
+	request = next(isolation, MAX_REQUEST);
 	ok(went(1, 1), "a scout without an answer goes again, as a group of its own");
 	next(isolation, MAX_REQUEST);
 	ok(went(2, 2), "the rest waits for another scout");
-	isolation_dirty(isolation, token, -1);
+	isolation_dirty(isolation, request, -1);
 	next(isolation, MAX_REQUEST);
 	is_int(nsent, 0, "and not for the first");
 	isolation_free(isolation);
@@ -111,19 +111,21 @@ test_turns(void)
 
 	add_group(isolation, 10001, 10012);
 	isolation_dirty(isolation, next(isolation, MAX_REQUEST), -1);
-	while (isolation_remove(isolation, 10012) && isolation_add(isolation, 10012))
+	while (isolation_remove(isolation, &contacts[10012]))
 	{
-		int			token = next(isolation, 20);
+		IsolationRequest *request;
 
+		add(isolation, 10012, 10012);
+		request = next(isolation, 20);
 		if (nsent == 0)
 			break;
 		since = sent[0] > 10000 ? 0 : since + 1;
 		longest = since > longest ? since : longest;
 		/* scouts are dirty, so that the group goes one by one */
 		if (nsent == 1 && sent[0] > 10000)
-			isolation_dirty(isolation, token, -1);
+			isolation_dirty(isolation, request, -1);
 		else
-			isolation_clean(isolation, token);
+			isolation_clean(isolation, request);
 		if (sent[0] == 10011)
 			break;
 	}
@@ -201,7 +203,7 @@ test_partial(void)
 static bool
 comes_back(Isolation *isolation, int max)
 {
-	IsolationContact before[MAX_REQUEST];
+	int			before[MAX_REQUEST];
 	int			n;
 
 	isolation_returned(isolation, next(isolation, max));
@@ -215,8 +217,8 @@ static void
 test_returned(void)
 {
 	Isolation  *isolation = fresh(1, 2000);
-	int			a = next(isolation, 10);
-	int			b = next(isolation, 10);
+	IsolationRequest *a = next(isolation, 10);
+	IsolationRequest *b = next(isolation, 10);
 
 	isolation_returned(isolation, b);
 	isolation_returned(isolation, a);
@@ -225,7 +227,7 @@ test_returned(void)
 	isolation_free(isolation);
 
 	isolation = dirty_set(2, -1);
-	isolation_add(isolation, 3);
+	add(isolation, 3, 3);
 	ok(comes_back(isolation, MAX_REQUEST), "a part is returned");
 	isolation_clean(isolation, next(isolation, MAX_REQUEST));
 	ok(comes_back(isolation, MAX_REQUEST) && went(2, 2), "its set is dirty as before");
@@ -256,7 +258,7 @@ test_dropped(void)
 	isolation_free(isolation);
 
 	isolation = dirty_set(3, -1);
-	isolation_add(isolation, 4);
+	add(isolation, 4, 4);
 	isolation_dropped(isolation, next(isolation, MAX_REQUEST), none);
 	isolation_clean(isolation, next(isolation, MAX_REQUEST));
 	isolation_clean(isolation, next(isolation, MAX_REQUEST));
@@ -281,37 +283,38 @@ static void
 test_remove(void)
 {
 	Isolation  *isolation = fresh(1, 5);
-	int			token = next(isolation, 2);
+	IsolationRequest *request = next(isolation, 2);
 
-	ok(!isolation_remove(isolation, 2), "a contact under way is not removed");
-	ok(!isolation_remove(isolation, 6), "nor one that is not inside");
-	ok(isolation_remove(isolation, 4), "one that waits is");
-	isolation_dirty(isolation, token, -1);
+	ok(!isolation_remove(isolation, &contacts[2]), "a contact under way is not removed");
+	ok(!isolation_remove(isolation, &contacts[6]), "nor one that is not inside");
+	ok(isolation_remove(isolation, &contacts[4]), "one that waits is");
+	isolation_dirty(isolation, request, -1);
 	next(isolation, MAX_REQUEST);
 	next(isolation, MAX_REQUEST);
 	ok(nsent == 2 && sent[0] == 3 && sent[1] == 5, "and does not go");
 	isolation_free(isolation);
 
 	isolation = dirty_set(3, -1);
-	isolation_remove(isolation, 2);
+	isolation_remove(isolation, &contacts[2]);
 	next(isolation, MAX_REQUEST);
 	ok(nsent == 2 && sent[0] == 1 && sent[1] == 3,
 	   "one of a dirty set is removed: the others may be good, they are fresh");
 	isolation_free(isolation);
 
 	isolation = dirty_set(3, -1);
-	token = next(isolation, MAX_REQUEST);
-	isolation_remove(isolation, 2);
-	isolation_clean(isolation, token);
-	isolation_add(isolation, 4);
+	request = next(isolation, MAX_REQUEST);
+	isolation_remove(isolation, &contacts[2]);
+	isolation_clean(isolation, request);
+	add(isolation, 4, 4);
 	next(isolation, MAX_REQUEST);
 	ok(went(3, 4), "so they are when a part is under way");
 	isolation_free(isolation);
 
 	isolation = unconfirmed(1, 2);
-	isolation_remove(isolation, 1);
-	token = next(isolation, MAX_REQUEST);
-	ok(went(2, 2) && isolation_clean(isolation, token) && isolation_inside(isolation) == 0,
+	isolation_remove(isolation, &contacts[1]);
+	request = next(isolation, MAX_REQUEST);
+	isolation_clean(isolation, request);
+	ok(went(2, 2) && isolation_inside(isolation) == 0,
 	   "one of an unconfirmed group is removed");
 	isolation_free(isolation);
 }
@@ -325,23 +328,21 @@ typedef struct Door
 } Door;
 
 static bool
-door(void *arg, IsolationContact contact, bool *stop)
+door(void *arg, IsolationNode *node, bool *stop)
 {
 	Door	   *d = arg;
+	int			contact = (int) (node - contacts);
 
 	d->calls++;
 	*stop = contact == d->stop_at;
 	return contact % d->divisor == 0;
 }
 
-static int
+static IsolationRequest *
 next_through(Isolation *isolation, int max, Door *d)
 {
-	int			token = -1;
-
 	d->calls = 0;
-	nsent = isolation_next(isolation, max, door, d, sent, &token);
-	return token;
+	return next_admitted(isolation, max, door, d);
 }
 
 static void
@@ -351,11 +352,11 @@ test_admit(void)
 	Door		even = {2, 0, 0};
 	Door		nobody = {1000000, 0, 0};
 	Door		closed = {1, 9, 0};
-	int			token = next_through(isolation, 5, &even);
+	IsolationRequest *request = next_through(isolation, 5, &even);
 
 	ok(nsent == 5 && sent[0] == 2 && sent[4] == 10 && even.calls == 10,
 	   "those refused are passed over");
-	isolation_returned(isolation, token);
+	isolation_returned(isolation, request);
 	next_through(isolation, MAX_REQUEST, &closed);
 	ok(went(1, 8), "returned, all are in order again; a request may be ended");
 	next_through(isolation, MAX_REQUEST, &closed);
@@ -382,7 +383,7 @@ test_admit_dirty(void)
 	ok(went(8, 8), "only one of a dirty set is admitted");
 	isolation_clean(isolation, next_through(isolation, MAX_REQUEST, &seventh));
 	ok(went(7, 7), "and then another");
-	isolation_add(isolation, 9);
+	add(isolation, 9, 9);
 	for (int i = 0; i < 6 && isolation_inside(isolation) > 2; i++)
 		isolation_clean(isolation, next(isolation, MAX_REQUEST));
 	next(isolation, MAX_REQUEST);
