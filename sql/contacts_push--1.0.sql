@@ -213,24 +213,27 @@ COMMENT ON SEQUENCE contacts_push.request_id_seq IS 'numbers the rows of contact
 COMMENT ON INDEX contacts_push.request_pkey IS 'finds requests in the order of their departure';
 COMMENT ON INDEX contacts_push.request_unfinished IS 'finds what a worker has left behind';
 
+-- One row, until a restored dump brings its own: no key, or that could not be restored.
 CREATE TABLE contacts_push_internal.lineage (
-	system_identifier bigint NOT NULL,
-	timeline integer NOT NULL,
-	database oid NOT NULL);
-COMMENT ON TABLE contacts_push_internal.lineage IS 'where this outbox was worked off: after a restore, a copy or a new timeline nobody here knows what has been sent meanwhile';
-COMMENT ON COLUMN contacts_push_internal.lineage.system_identifier IS 'of the cluster, as in pg_control_system()';
+	system_identifier bigint,
+	timeline integer,
+	database oid,
+	since timestamptz NOT NULL DEFAULT now()
+		CONSTRAINT lineage_since_check CHECK (isfinite(since)));
+INSERT INTO contacts_push_internal.lineage DEFAULT VALUES;
+COMMENT ON TABLE contacts_push_internal.lineage IS 'where this outbox is worked off: after a restore, a copy or a new timeline nobody here knows what has been sent meanwhile';
+COMMENT ON COLUMN contacts_push_internal.lineage.system_identifier IS 'of the cluster, as in pg_control_system(); NULL: no worker has come yet';
 COMMENT ON COLUMN contacts_push_internal.lineage.timeline IS 'of the cluster''s write-ahead log';
 COMMENT ON COLUMN contacts_push_internal.lineage.database IS 'OID of the database';
+COMMENT ON COLUMN contacts_push_internal.lineage.since IS 'since when: rows of contacts_push.outbox that are older may have been sent elsewhere';
 
 CREATE TABLE contacts_push_internal.worker_state (
-	unsettled int8multirange NOT NULL,
-	restored_at timestamptz)
+	unsettled int8multirange NOT NULL)
 WITH (fillfactor = 10);
 CREATE UNIQUE INDEX worker_state_single ON contacts_push_internal.worker_state ((true));
 INSERT INTO contacts_push_internal.worker_state (unsettled) VALUES ('{[1,)}');
 COMMENT ON TABLE contacts_push_internal.worker_state IS 'how far the worker is; one row';
 COMMENT ON COLUMN contacts_push_internal.worker_state.unsettled IS 'where in contacts_push.outbox.seq pending rows can be, but for those that wait for another attempt';
-COMMENT ON COLUMN contacts_push_internal.worker_state.restored_at IS 'when it was noticed that the outbox was worked off elsewhere: older rows may have been sent there; NULL: it was not';
 COMMENT ON INDEX contacts_push_internal.worker_state_single IS 'keeps it to one row';
 
 -- Whatever is updated or deleted from needs an identity, or a publication that comes to
@@ -495,6 +498,7 @@ BEGIN
 	SET status = 'withdrawn', contact = NULL, next_attempt_at = NULL, settled_at = clock_timestamp(),
 		error = 'discarded by ' || session_user ||
 			CASE WHEN o.unconfirmed
+				 OR o.enqueued_at < (SELECT max(l.since) FROM contacts_push_internal.lineage l)
 				 OR EXISTS (SELECT FROM contacts_push.request q
 							WHERE q.finished_at IS NULL AND q.seqs @> o.seq)
 			THEN ' after a request with it that has no usable answer: Chatbase may have it'

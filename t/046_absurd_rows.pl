@@ -142,7 +142,7 @@ sub no_state
 	is_pushed('its row deleted');
 	ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM contacts_push_internal.worker_state'),
 		'its row deleted: there is another one');
-	$node->safe_psql('postgres', q{UPDATE contacts_push_internal.worker_state SET unsettled = '{}', restored_at = 'infinity'});
+	$node->safe_psql('postgres', q{UPDATE contacts_push_internal.worker_state SET unsettled = '{}'});
 	is_pushed('its row emptied');
 	ok($node->poll_query_until('postgres', q{SELECT unsettled <> '{}' FROM contacts_push_internal.worker_state}),
 		'its row emptied: it is written again');

@@ -298,6 +298,14 @@ outbox_get_bool(uint64 row, int column)
 	return isnull ? false : DatumGetBool(value);
 }
 
+TimestampTz
+outbox_get_timestamp(uint64 row, int column)
+{
+	bool		isnull;
+
+	return DatumGetTimestampTz(outbox_get(row, column, &isnull));
+}
+
 char *
 outbox_get_text(uint64 row, int column)
 {

@@ -9,6 +9,7 @@
 #define CONTACTS_PUSH_OUTBOX_H
 
 #include "commands/trigger.h"
+#include "datatype/timestamp.h"
 #include "nodes/params.h"
 #include "utils/tuplestore.h"
 
@@ -55,20 +56,14 @@ typedef enum OutboxStatement
 	OUTBOX_CHATBOT_BACKOFF,
 	OUTBOX_BACKOFFS_FORGET,
 	OUTBOX_CHATBOT_STRIPPED,
-	OUTBOX_LINEAGE_IS_FOREIGN,
-	OUTBOX_LINEAGE_ELSEWHERE,
-	OUTBOX_RESTORED_NOTE,
-	OUTBOX_RESTORED_FORGET,
-	OUTBOX_LINEAGE_CLEAR,
-	OUTBOX_LINEAGE_SET,
+	OUTBOX_LINEAGE_READ,
+	OUTBOX_LINEAGE_WRITE,
 	OUTBOX_STATE_ADD,
 	OUTBOX_POSITION,
 	OUTBOX_FOLD_FAILURES,
 	OUTBOX_FAILURE_PRUNE,
 	OUTBOX_TALLY,
 	OUTBOX_FOLD_TALLY,
-	OUTBOX_PENDING_UNCONFIRMED,
-	OUTBOX_PENDING_CONFIRMED,
 	OUTBOX_STATEMENTS			/* how many */
 } OutboxStatement;
 
@@ -88,7 +83,7 @@ typedef enum OutboxColumn
 	OUTBOX_ATTEMPTS,
 	OUTBOX_HAS_OTHERS,			/* the contact has further rows */
 	OUTBOX_IS_AHEAD,			/* the sequence has not come there */
-	OUTBOX_IS_OLD,				/* it is older than what is known here of a restored outbox */
+	OUTBOX_ENQUEUED_AT,
 	OUTBOX_NEXT_ATTEMPT_AT
 } OutboxColumn;
 
@@ -117,6 +112,7 @@ extern Datum outbox_get(uint64 row, int column, bool *isnull);
 extern int64 outbox_get_int64(uint64 row, int column);	/* NULL: 0 */
 extern int	outbox_get_int(uint64 row, int column); /* NULL: 0 */
 extern bool outbox_get_bool(uint64 row, int column);	/* NULL: false */
+extern TimestampTz outbox_get_timestamp(uint64 row, int column);	/* must not be NULL */
 extern char *outbox_get_text(uint64 row, int column);	/* palloc'd; NULL: NULL */
 
 /* Arrays as arguments, palloc'd.  A NULL element of texts is a NULL. */

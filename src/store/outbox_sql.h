@@ -36,8 +36,7 @@
 	"  AND p.external_id = o.external_id" \
 	"  AND p.seq <> o.seq OFFSET 0) END," \
 	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0)," \
-	" o.enqueued_at < (SELECT w.restored_at FROM contacts_push_internal.worker_state w)," \
-	" o.next_attempt_at "
+	" o.enqueued_at, o.next_attempt_at "
 
 /*
  * To update o: rows of source v whose seq is that of a row with this condition that
@@ -90,11 +89,6 @@
  * ctid: what is added to a row must not be lost when it has changed meanwhile.
  */
 #define IS_CHATBOT(c, g) c ".chatbot_id = ANY (ARRAY[" g ".chatbot_id])"
-
-/* A row l that may have been sent from elsewhere, given contacts_push_internal.worker_state w. */
-#define IN_DOUBT \
-	"l.status = 'pending' AND NOT l.unconfirmed AND l.contact IS NOT NULL" \
-	" AND (w.restored_at IS NULL OR l.enqueued_at < w.restored_at)"
 
 /* What of request q is still pending may have been created, whatever its answer was. */
 #define LEAVES_OPEN "q.outcome = ANY ('{created,partial,server,interrupted}')"
@@ -241,7 +235,7 @@ static const struct
 	/* all rows of the contacts ($1[i], $2[i]), in order */
 	[OUTBOX_INTENTS] = {
 		"SELECT k.place::int8, o.seq, o.status::text, o.contact IS NULL, o.unconfirmed,"
-		" coalesce(o.relation, 0), o.http_status IS NULL"
+		" coalesce(o.relation, 0), o.http_status IS NULL, o.enqueued_at"
 		" FROM unnest($1, $2) WITH ORDINALITY AS k(chatbot_id, external_id, place)"
 		" CROSS JOIN LATERAL (SELECT p.* FROM contacts_push.outbox p"
 		" WHERE p.chatbot_id = k.chatbot_id AND p.external_id = k.external_id"
@@ -486,39 +480,27 @@ static const struct
 		" FROM " LOCKED_CHATBOT(""),
 	2, {TEXTOID, TEXTARRAYOID}},
 
-	/* true if the outbox was worked off anywhere but in cluster $1, timeline $2, database $3 */
-	[OUTBOX_LINEAGE_IS_FOREIGN] = {
-		"SELECT EXISTS (SELECT FROM contacts_push_internal.lineage l"
-		" WHERE (l.system_identifier, l.timeline, l.database) <> ($1, $2, $3))",
+	/*
+	 * since when the outbox is worked off where it was last; whether that is in cluster $1,
+	 * on timeline $2 and in database $3, and whether nobody has worked it off yet.  Rows that
+	 * are not one come of a restored dump.
+	 */
+	[OUTBOX_LINEAGE_READ] = {
+		"SELECT max(l.since), count(*) = 1"
+		" AND bool_and((l.system_identifier, l.timeline, l.database) = ($1, $2, $3)),"
+		" count(*) = 1 AND bool_and(l.system_identifier IS NULL)"
+		" FROM contacts_push_internal.lineage l",
 	3, {INT8OID, INT4OID, OIDOID}},
 
-	/* a row if that was in another cluster or database, not just on another timeline */
-	[OUTBOX_LINEAGE_ELSEWHERE] = {
-		"SELECT FROM contacts_push_internal.lineage l"
-		" WHERE (l.system_identifier, l.database) <> ($1, $3) LIMIT 1",
-	3, {INT8OID, INT4OID, OIDOID}},
-
-	/* rows that are older than this moment, if it is the first, were restored */
-	[OUTBOX_RESTORED_NOTE] = {
-		"UPDATE contacts_push_internal.worker_state SET restored_at = clock_timestamp()"
-		" WHERE restored_at IS NULL",
-	0},
-
-	[OUTBOX_RESTORED_FORGET] = {
-		"UPDATE contacts_push_internal.worker_state SET restored_at = NULL"
-		" WHERE ctid = (SELECT l.ctid FROM contacts_push_internal.worker_state l"
-		" WHERE l.restored_at IS NOT NULL FOR NO KEY UPDATE SKIP LOCKED)",
-	0},
-
-	[OUTBOX_LINEAGE_CLEAR] = {
-		"DELETE FROM contacts_push_internal.lineage WHERE ctid = ANY (ARRAY("
-		"SELECT l.ctid FROM contacts_push_internal.lineage l FOR UPDATE SKIP LOCKED))",
-	0},
-
-	[OUTBOX_LINEAGE_SET] = {
-		"INSERT INTO contacts_push_internal.lineage SELECT $1, $2, $3"
-		" WHERE NOT EXISTS (SELECT FROM contacts_push_internal.lineage)",
-	3, {INT8OID, INT4OID, OIDOID}},
+	/* it is worked off there since $4, unless somebody holds a row that says otherwise */
+	[OUTBOX_LINEAGE_WRITE] = {
+		"WITH held AS (SELECT l.ctid FROM contacts_push_internal.lineage l FOR UPDATE SKIP LOCKED),"
+		" free AS (SELECT FROM held"
+		" HAVING count(*) = (SELECT count(*) FROM contacts_push_internal.lineage)),"
+		" gone AS (DELETE FROM contacts_push_internal.lineage l USING held h"
+		" WHERE l.ctid = h.ctid AND EXISTS (SELECT FROM free))"
+		" INSERT INTO contacts_push_internal.lineage SELECT $1, $2, $3, $4 FROM free",
+	4, {INT8OID, INT4OID, OIDOID, TIMESTAMPTZOID}},
 
 	/* the row that OUTBOX_POSITION writes, if somebody has deleted it */
 	[OUTBOX_STATE_ADD] = {
@@ -579,21 +561,6 @@ static const struct
 		" sum(conflict) AS conflict, sum(rejected) AS rejected, sum(failed) AS failed"
 		" FROM gone GROUP BY chatbot_id) AS g"
 		" WHERE " IS_CHATBOT("c", "g"),
-	0},
-
-	/* everything pending may have been sent from elsewhere */
-	[OUTBOX_PENDING_UNCONFIRMED] = {
-		"UPDATE contacts_push.outbox o SET unconfirmed = true,"
-		" error = 'restored, copied or on a new timeline: it may have been sent elsewhere'"
-		" FROM (SELECT l.ctid FROM contacts_push.outbox l, contacts_push_internal.worker_state w"
-		" WHERE " IN_DOUBT " FOR NO KEY UPDATE OF l SKIP LOCKED) AS v"
-		" WHERE o.ctid = v.ctid",
-	0},
-
-	/* what of that could not be marked, because somebody holds it locked */
-	[OUTBOX_PENDING_CONFIRMED] = {
-		"SELECT l.seq FROM contacts_push.outbox l, contacts_push_internal.worker_state w"
-		" WHERE " IN_DOUBT,
 	0},
 };
 

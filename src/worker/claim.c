@@ -19,6 +19,7 @@
 #include "worker/answers.h"
 #include "worker/charges.h"
 #include "worker/claim.h"
+#include "worker/lineage.h"
 #include "worker/load.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
@@ -125,6 +126,9 @@ load_row(uint64 i, Chatbot *chatbot, const char *external_id)
 		new.unconfirmed = true;
 		doubtful[ndoubtful++] = new.seq;
 	}
+	/* A row with a number of its own may be a dump's, whose lineage comes later. */
+	new.unconfirmed |= outbox_get_bool(i, OUTBOX_IS_AHEAD) ||
+		lineage_is_in_doubt(outbox_get_timestamp(i, OUTBOX_ENQUEUED_AT));
 	why = load_contact(i, &new);
 	if (why)
 	{
@@ -162,10 +166,6 @@ take_row(uint64 i, bool looked_at)
 	if (!outbox_get_bool(i, OUTBOX_IS_PENDING) || outbox_get_bool(i, OUTBOX_IS_LATER) ||
 		window_find(seq))
 		return true;
-	/* A dump that is being restored: its lineage may be known later only. */
-	if ((outbox_get_bool(i, OUTBOX_IS_AHEAD) || outbox_get_bool(i, OUTBOX_IS_OLD)) &&
-		!outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED))
-		recover_note(seq);
 	chatbot = window_chatbot(outbox_get_text(i, OUTBOX_CHATBOT_ID));
 	external_id = outbox_get_text(i, OUTBOX_EXTERNAL_ID);
 	/* The row of a contact that is in the window may have been deleted since. */
@@ -245,7 +245,7 @@ claim_rows(uint64 n, bool looked_at)
 	hand_over_unconfirmed();
 	/* The next worker has to know it, too. */
 	if (answers_mark_unconfirmed(doubtful, ndoubtful, 0,
-								"it may have been sent from elsewhere, or by an earlier worker") == (uint64) ndoubtful)
+								"it may have been sent by an earlier worker") == (uint64) ndoubtful)
 		for (int i = 0; i < ndoubtful; i++)
 			recover_forget(doubtful[i]);
 	return passed_over;

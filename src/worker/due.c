@@ -66,9 +66,7 @@ read_due_of(Chatbot *chatbot)
 	chatbot->due_after_seq = 0;
 	if (chatbot->due)
 	{
-		bool		isnull;
-
-		chatbot->due_after = DatumGetTimestampTz(outbox_get(n - 1, OUTBOX_NEXT_ATTEMPT_AT, &isnull));
+		chatbot->due_after = outbox_get_timestamp(n - 1, OUTBOX_NEXT_ATTEMPT_AT);
 		chatbot->due_after_seq = outbox_get_int64(n - 1, OUTBOX_SEQ);
 	}
 	(void) claim_rows(n, false);

@@ -16,6 +16,7 @@
 #include "worker/charges.h"
 #include "worker/claim.h"
 #include "worker/intents.h"
+#include "worker/lineage.h"
 #include "worker/queues.h"
 #include "worker/recover.h"
 #include "worker/answers.h"
@@ -290,6 +291,8 @@ read_intent(uint64 i, Intent *intent)
 	intent->withdrawal = outbox_get_bool(i, 4);
 	intent->unconfirmed = outbox_get_bool(i, 5);
 	intent->source = DatumGetObjectId(outbox_get(i, 6, &isnull));
+	if (intent->is_pending && !intent->withdrawal)
+		intent->unconfirmed |= lineage_is_in_doubt(outbox_get_timestamp(i, 8));
 }
 
 /* The intents of each contact, as many statements as it takes: one. */

@@ -25,6 +25,7 @@
 #include "worker/due.h"
 #include "worker/intents.h"
 #include "worker/interrupts.h"
+#include "worker/lineage.h"
 #include "worker/pass.h"
 #include "worker/pause.h"
 #include "worker/position.h"
@@ -177,7 +178,7 @@ read_state(const Pass *pass)
 {
 	int			told;
 
-	if (recover_is_due() || (pass->tidy && reading_numbers_restarted()))
+	if (lineage_has_changed() || (pass->tidy && reading_numbers_restarted()))
 		end_process();
 	/* Somebody may have written a time by hand. */
 	if (pass->tidy)
@@ -219,7 +220,6 @@ run_stages(Pass *pass)
 	{
 		shared_report_activity(SHARED_TIDYING);
 		prune();
-		recover_end_doubt();
 	}
 	pass->position_is_behind = !position_write();
 	pass->all_settled = reading_all_settled();
@@ -264,6 +264,7 @@ pass_run_first(void)
 	pause_read_all();
 	/* as after a reload: the restart may have brought another key */
 	worker.reloaded = true;
+	lineage_begin();
 	recover();
 	reading_begin();
 	interrupts_end_pass();

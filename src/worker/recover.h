@@ -1,6 +1,6 @@
 /*
  * recover.h
- *		Making up for an earlier worker, here or elsewhere.
+ *		Making up for an earlier worker.
  *
  * Called inside a pass's transaction unless said otherwise; throws like SQL: an error ends
  * the process, and the next one recovers.
@@ -20,11 +20,5 @@ extern void recover(void);
 extern void recover_note(int64 seq);
 extern bool recover_is_noted(int64 seq);
 extern void recover_forget(int64 seq);
-
-/* True if that has turned out since recover(): it is to be done again. */
-extern bool recover_is_due(void);
-
-/* Ends the doubt when its time is over. */
-extern void recover_end_doubt(void);
 
 #endif							/* CONTACTS_PUSH_RECOVER_H */
