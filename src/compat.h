@@ -123,6 +123,39 @@ typedef struct CompatJsonbState
 	ExecInsertIndexTuples((relinfo), (slot), (estate), false, false, NULL, NIL)
 #endif
 
+/* What an update of a row means for the indexes: a flag until 15, an enum since. */
+#if PG_VERSION_NUM >= 160000
+#define CompatUpdateIndexes TU_UpdateIndexes
+#else
+#define CompatUpdateIndexes bool
+#endif
+
+/* An update of a row has options since 19. */
+#if PG_VERSION_NUM >= 190000
+#define compat_tuple_update(relation, tid, slot, command, snapshot, failure, mode, indexes) \
+	table_tuple_update((relation), (tid), (slot), (command), 0, (snapshot), InvalidSnapshot, true, \
+					   (failure), (mode), (indexes))
+#else
+#define compat_tuple_update(relation, tid, slot, command, snapshot, failure, mode, indexes) \
+	table_tuple_update((relation), (tid), (slot), (command), (snapshot), InvalidSnapshot, true, \
+					   (failure), (mode), (indexes))
+#endif
+
+/* Index entries of a row that was updated, where there must be some. */
+#if PG_VERSION_NUM >= 190000
+#define compat_update_index_tuples(relinfo, slot, estate, indexes) \
+	ExecInsertIndexTuples((relinfo), (estate), EIIT_IS_UPDATE | \
+						  ((indexes) == TU_Summarizing ? EIIT_ONLY_SUMMARIZING : 0), \
+						  (slot), NIL, NULL)
+#elif PG_VERSION_NUM >= 160000
+#define compat_update_index_tuples(relinfo, slot, estate, indexes) \
+	ExecInsertIndexTuples((relinfo), (slot), (estate), true, false, NULL, NIL, \
+						  (indexes) == TU_Summarizing)
+#else
+#define compat_update_index_tuples(relinfo, slot, estate, indexes) \
+	ExecInsertIndexTuples((relinfo), (slot), (estate), true, false, NULL, NIL)
+#endif
+
 /* ExecutorRun_hook has an argument less since 18. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_EXECUTOR_RUN_PARAMETERS \

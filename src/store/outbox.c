@@ -68,7 +68,8 @@ outbox_commit_and_begin(void)
 }
 
 static uint64
-run_statement(OutboxStatement statement, const Datum *values, const char *nulls)
+run_sql(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *types,
+		const Datum *values, const char *nulls)
 {
 	int			result;
 
@@ -76,24 +77,34 @@ run_statement(OutboxStatement statement, const Datum *values, const char *nulls)
 	if (SPI_tuptable)
 		SPI_freetuptable(SPI_tuptable);
 	SPI_tuptable = NULL;
-	if (plans[statement] == NULL)
+	if (*kept == NULL)
 	{
-		SPIPlanPtr	plan = SPI_prepare(statements[statement].sql,
-									   statements[statement].nargs,
-									   (Oid *) statements[statement].types);
+		SPIPlanPtr	plan = SPI_prepare(sql, nargs, unconstify(Oid *, types));
 
 		if (plan == NULL || SPI_keepplan(plan) != 0)
-			elog(ERROR, "could not prepare statement %d: %s", statement,
-				 SPI_result_code_string(SPI_result));
-		plans[statement] = plan;
+			elog(ERROR, "could not prepare a statement: %s: %s",
+				 SPI_result_code_string(SPI_result), sql);
+		*kept = plan;
 	}
-	transaction_check_owners(plans[statement]);
-	result = SPI_execute_plan(plans[statement], unconstify(Datum *, values), nulls,
-							  false, 0);
+	transaction_check_owners(*kept);
+	result = SPI_execute_plan(*kept, unconstify(Datum *, values), nulls, false, 0);
 	if (result < 0)
-		elog(ERROR, "could not run statement %d: %s", statement,
-			 SPI_result_code_string(result));
+		elog(ERROR, "could not run a statement: %s: %s", SPI_result_code_string(result), sql);
 	return SPI_processed;
+}
+
+static uint64
+run_statement(OutboxStatement statement, const Datum *values, const char *nulls)
+{
+	return run_sql(&plans[statement], statements[statement].sql, statements[statement].nargs,
+				   statements[statement].types, values, nulls);
+}
+
+uint64
+outbox_run_sql(OutboxSql *statement, const Datum *values, const char *nulls)
+{
+	return run_sql(&statement->plan, statement->sql, statement->nargs, statement->types,
+				   values, nulls);
 }
 
 /* ---- statements about rows, one of which may make them fail ---- */
@@ -335,6 +346,16 @@ outbox_int4_array(const int *elements, int n)
 		datums[i] = Int32GetDatum(elements[i]);
 	return PointerGetDatum(construct_array(datums, n, INT4OID, sizeof(int32), true,
 										   TYPALIGN_INT));
+}
+
+Datum
+outbox_bool_array(const bool *elements, int n)
+{
+	Datum	   *datums = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		datums[i] = BoolGetDatum(elements[i]);
+	return PointerGetDatum(construct_array(datums, n, BOOLOID, sizeof(bool), true, TYPALIGN_CHAR));
 }
 
 Datum

@@ -100,11 +100,23 @@ extern void outbox_commit_and_begin(void);
 extern uint64 outbox_run(OutboxStatement statement, const Datum *values,
 						 const char *nulls);
 
+/* A statement that stands beside the function that runs it. */
+typedef struct OutboxSql
+{
+	const char *sql;
+	int			nargs;
+	Oid			types[11];
+	struct _SPI_plan *plan;		/* once it has been prepared */
+} OutboxSql;
+
+extern uint64 outbox_run_sql(OutboxSql *statement, const Datum *values, const char *nulls);
+
 /*
  * Where a worker is while it makes what it sends of a row, for shared_enter(); those above
  * 0 that are lower are outbox_run()'s.
  */
 #define OUTBOX_STEP_LOAD (OUTBOX_STATEMENTS + 1)
+#define OUTBOX_STEP_WRITE (OUTBOX_STATEMENTS + 2)
 
 
 /* The result of the last statement: row from 0, column from 1. */
@@ -119,6 +131,7 @@ extern char *outbox_get_text(uint64 row, int column);	/* palloc'd; NULL: NULL */
 extern Datum outbox_int8_array(const int64 *elements, int n);
 extern Datum outbox_text_array(char *const *elements, int n);
 extern Datum outbox_int4_array(const int *elements, int n);
+extern Datum outbox_bool_array(const bool *elements, int n);
 
 /* ---- what enqueuers need ---- */
 
