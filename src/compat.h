@@ -156,6 +156,18 @@ typedef struct CompatJsonbState
 	ExecInsertIndexTuples((relinfo), (slot), (estate), true, false, NULL, NIL)
 #endif
 
+/* A scan of an index counts for its node of a plan since 18, and has flags since 19. */
+#if PG_VERSION_NUM >= 190000
+#define compat_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), NULL, (nkeys), 0, 0)
+#elif PG_VERSION_NUM >= 180000
+#define compat_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), NULL, (nkeys), 0)
+#else
+#define compat_index_beginscan(table, index, snapshot, nkeys) \
+	index_beginscan((table), (index), (snapshot), (nkeys), 0)
+#endif
+
 /* ExecutorRun_hook has an argument less since 18. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_EXECUTOR_RUN_PARAMETERS \

@@ -173,7 +173,7 @@ for my $moment (sort keys %statistics)
 # What was looked at is what the worker consists of.
 for my $kind ('UPDATE contacts_push.outbox.*created', 'UPDATE contacts_push.outbox.*failed',
 	'UPDATE contacts_push.outbox.*superseded', 'SET unconfirmed = true', 'WITH ORDINALITY',
-	'ORDER BY o.seq', 'next_attempt_at', 'INSERT INTO contacts_push.request',
+	'ORDER BY k.place, o.seq', 'next_attempt_at', 'INSERT INTO contacts_push.request',
 	'UPDATE contacts_push.request', 'DELETE FROM contacts_push.request', 'UPDATE contacts_push.chatbot')
 {
 	ok((grep { /$kind/s } keys %seen), "a statement with $kind was looked at");

@@ -18,16 +18,10 @@ typedef enum OutboxStatement
 {
 	OUTBOX_FIND_MISSING,
 	OUTBOX_COUNT_MISSING,
-	OUTBOX_READ_TAIL,
-	OUTBOX_READ_WAITING,
-	OUTBOX_READ_DUE,
-	OUTBOX_READ_BY_SEQ,
 	OUTBOX_FIND_DUE,
-	OUTBOX_LOOK,
-	OUTBOX_NEXT_SEQ,
+	OUTBOX_FIND_DUE_OF,
 	OUTBOX_UNSETTLED,
 	OUTBOX_ANY_PENDING,
-	OUTBOX_HIGHEST_SEQ,
 	OUTBOX_INTENTS,
 	OUTBOX_EMAIL_OWNER,
 	OUTBOX_STILL_PENDING,
@@ -66,26 +60,6 @@ typedef enum OutboxStatement
 	OUTBOX_FOLD_TALLY,
 	OUTBOX_STATEMENTS			/* how many */
 } OutboxStatement;
-
-/*
- * Columns of every OUTBOX_READ_ statement, from 1.  contact is NULL for a
- * withdrawal and for what is not pending.
- */
-typedef enum OutboxColumn
-{
-	OUTBOX_SEQ = 1,
-	OUTBOX_CHATBOT_ID,
-	OUTBOX_EXTERNAL_ID,
-	OUTBOX_CONTACT,
-	OUTBOX_IS_PENDING,
-	OUTBOX_IS_LATER,			/* next_attempt_at has not come */
-	OUTBOX_IS_UNCONFIRMED,
-	OUTBOX_ATTEMPTS,
-	OUTBOX_HAS_OTHERS,			/* the contact has further rows */
-	OUTBOX_IS_AHEAD,			/* the sequence has not come there */
-	OUTBOX_ENQUEUED_AT,
-	OUTBOX_NEXT_ATTEMPT_AT
-} OutboxColumn;
 
 /* ---- inside of somebody's transaction ---- */
 

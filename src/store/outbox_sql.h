@@ -24,20 +24,6 @@
 /* Name under which rows on their way in are visible to OUTBOX_FIND_MISSING. */
 #define ROWS_NAME "contacts_push_rows"
 
-/* The columns of enum OutboxColumn. */
-#define READ_COLUMNS \
-	"SELECT o.seq, o.chatbot_id, o.external_id," \
-	" CASE WHEN o.status = 'pending' THEN o.contact END," \
-	" o.status = 'pending'," \
-	" o.next_attempt_at > now()," \
-	" o.unconfirmed, o.attempts," \
-	" CASE WHEN o.status = 'pending' THEN EXISTS (SELECT FROM contacts_push.outbox p" \
-	"  WHERE p.chatbot_id = o.chatbot_id" \
-	"  AND p.external_id = o.external_id" \
-	"  AND p.seq <> o.seq OFFSET 0) END," \
-	" o.seq > coalesce((SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)), 0)," \
-	" o.enqueued_at, o.next_attempt_at "
-
 /*
  * To update o: rows of source v whose seq is that of a row with this condition that
  * nobody else holds locked.  One that changes while it is being locked has another ctid
@@ -128,26 +114,9 @@ static const struct
 		"SELECT" MISSING_ROWS,
 	2, {TEXTOID, BOOLOID}},
 
-	/* the first $3 rows above seq $1 and not above $2, whatever their status */
-	[OUTBOX_READ_TAIL] = {
-		READ_COLUMNS "FROM contacts_push.outbox o"
-		" WHERE o.seq > $1 AND o.seq <= $2 ORDER BY o.seq LIMIT $3",
-	3, {INT8OID, INT8OID, INT8OID}},
-
-	/*
-	 * the first $4 pending rows in the ranges $1[i] to $2[i], of chatbot $3 or of all;
-	 * no index can serve the OR
-	 */
-	[OUTBOX_READ_WAITING] = {
-		READ_COLUMNS "FROM unnest($1, $2) AS r(low, high)"
-		" CROSS JOIN LATERAL (SELECT p.* FROM contacts_push.outbox p"
-		" WHERE p.seq >= r.low AND p.seq <= r.high AND p.status = 'pending'"
-		" AND ($3 IS NULL OR p.chatbot_id = $3) ORDER BY p.seq OFFSET 0) AS o LIMIT $4",
-	4, {INT8ARRAYOID, INT8ARRAYOID, TEXTOID, INT8OID}},
-
 	/* the first $4 pending rows of chatbot $1 that are due, behind those of ($2, $3) */
-	[OUTBOX_READ_DUE] = {
-		READ_COLUMNS "FROM contacts_push.outbox o"
+	[OUTBOX_FIND_DUE_OF] = {
+		"SELECT o.seq, o.next_attempt_at FROM contacts_push.outbox o"
 		" WHERE o.next_attempt_at IS NOT NULL AND o.chatbot_id = $1"
 		" AND (o.next_attempt_at, o.seq) > ($2, $3)"
 		" AND o.next_attempt_at <= now() AND o.status = 'pending'"
@@ -175,38 +144,6 @@ static const struct
 		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1) FROM hop h",
 	0},
 
-	/* the pending rows among $1 */
-	[OUTBOX_READ_BY_SEQ] = {
-		READ_COLUMNS "FROM " LOOKED_UP("unnest($1) AS v(seq)", "p.status = 'pending'")
-		" ORDER BY o.seq",
-	1, {INT8ARRAYOID}},
-
-	/*
-	 * of the first $3 rows in the ranges $1[i] to $2[i], by range and by the chatbot for
-	 * which they are pending, NULL those that are not: the lowest and the highest, how
-	 * many, whether some were never sent, whether that was $4 seconds ago, and whether some
-	 * of those that are pending are withdrawals
-	 */
-	[OUTBOX_LOOK] = {
-		"SELECT s.chatbot_id, min(s.seq), max(s.seq), count(*), bool_or(s.unsent),"
-		" bool_or(s.unsent AND s.settled_at < now() - make_interval(secs => $4)),"
-		" bool_or(s.withdrawal)"
-		" FROM (SELECT r.place, o.* FROM unnest($1, $2) WITH ORDINALITY AS r(low, high, place)"
-		" CROSS JOIN LATERAL (SELECT p.seq,"
-		" CASE WHEN p.status = 'pending' AND (p.next_attempt_at <= now()) IS NOT FALSE"
-		" THEN p.chatbot_id END AS chatbot_id,"
-		" p.status = ANY ('{superseded,skipped,withdrawn}') AS unsent, p.settled_at,"
-		" p.contact IS NULL AS withdrawal"
-		" FROM contacts_push.outbox p WHERE p.seq >= r.low AND p.seq <= r.high"
-		" ORDER BY p.seq OFFSET 0) AS o LIMIT $3) AS s"
-		" GROUP BY s.place, s.chatbot_id",
-	4, {INT8ARRAYOID, INT8ARRAYOID, INT8OID, FLOAT8OID}},
-
-	/* the first number above $1 that a row has */
-	[OUTBOX_NEXT_SEQ] = {
-		"SELECT o.seq FROM contacts_push.outbox o WHERE o.seq > $1 ORDER BY o.seq LIMIT 1",
-	1, {INT8OID}},
-
 	/* where pending rows could be when that was last written down */
 	[OUTBOX_UNSETTLED] = {
 		"SELECT coalesce(lower(r.span), 1), coalesce(upper(r.span) - 1, 9223372036854775807)"
@@ -226,11 +163,6 @@ static const struct
 		" WHERE p.next_attempt_at IS NOT NULL AND p.status = 'pending' OFFSET 0) AS o"
 		" WHERE o.chatbot_id = ANY ($1) OFFSET 0)",
 	1, {TEXTARRAYOID}},
-
-	/* the last value of the sequence behind seq; NULL: none was drawn */
-	[OUTBOX_HIGHEST_SEQ] = {
-		"SELECT pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass)",
-	0},
 
 	/* all rows of the contacts ($1[i], $2[i]), in order */
 	[OUTBOX_INTENTS] = {

@@ -62,6 +62,17 @@ ranges_add(Ranges *set, int64_t low, int64_t high)
 }
 
 void
+ranges_add_near(Ranges *set, int64_t number, int64_t distance)
+{
+	int64_t		low = number;
+
+	for (int i = 0; i < set->n && set->range[i].low <= number; i++)
+		if (set->range[i].high >= number - distance)
+			low = set->range[i].high < number ? set->range[i].high : number;
+	ranges_add(set, low, number);
+}
+
+void
 ranges_add_all(Ranges *set, const Ranges *more)
 {
 	for (int i = 0; i < more->n; i++)

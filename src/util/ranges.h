@@ -30,6 +30,9 @@ typedef struct Ranges
 } Ranges;
 
 extern void ranges_add(Ranges *set, int64_t low, int64_t high);
+
+/* Adds a number, with what lies between it and a range that ends so near below. */
+extern void ranges_add_near(Ranges *set, int64_t number, int64_t distance);
 extern void ranges_add_all(Ranges *set, const Ranges *more);
 
 /* Takes everything up to and including this number out. */

@@ -9,10 +9,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "compat.h"
+#include "contact/contact.h"
 #include "server/settings.h"
 #include "server/shared.h"
-#include "store/outbox.h"
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -38,6 +39,9 @@
 /* Batches taken up in advance for each request that may be under way. */
 #define BATCHES_A_SLOT 2
 
+/* Rows that are passed over and no further apart are read together later. */
+#define NEAR 1000
+
 /* Rows found locked are tried again after that. */
 #define LOCKED_RETRY_US (INT64CONST(1000) * 1000)
 
@@ -47,9 +51,9 @@ typedef struct LockedRow
 	int64		seq;
 } LockedRow;
 
-static int64 *doubtful;			/* seqs that others may have sent, found by the read under way */
-static int	ndoubtful;
-static List *loaded_unconfirmed = NIL;	/* of Contact *, by the read under way */
+/* Of Contact *, by the read under way; in worker.context */
+static List *loaded_unconfirmed = NIL;
+static List *doubtful = NIL;	/* those of them whose rows do not say so */
 static List *locked_rows = NIL; /* of LockedRow * */
 static int64 locked_retry_at = 0;
 
@@ -100,87 +104,102 @@ claim_locked_retry_at(void)
 	return locked_rows == NIL ? PG_INT64_MAX : locked_retry_at;
 }
 
-/* Takes the contact of row i of the last read into the window. */
+/* Takes the contact of a row into the window. */
 static void
-load_row(uint64 i, Chatbot *chatbot, const char *external_id)
+load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *external_id)
 {
 	NewContact	new = {0};
 	const char *why;
-	bool		isnull;
 	Contact    *contact;
+	bool		in_doubt;
 	MemoryContext old;
 
 	/* A withdrawal is never sent, whatever was written into its row by hand. */
-	(void) outbox_get(i, OUTBOX_CONTACT, &isnull);
-	if (isnull)
+	if (row->withdrawal)
 		return;
-	new.seq = outbox_get_int64(i, OUTBOX_SEQ);
+	in_doubt = !row->unconfirmed && recover_is_noted(row->seq);
+	new.seq = row->seq;
+	new.tid = row->tid;
 	new.chatbot = chatbot;
 	new.external_id = external_id;
-	new.unconfirmed = outbox_get_bool(i, OUTBOX_IS_UNCONFIRMED);
-	new.attempts = Min(Max(outbox_get_int(i, OUTBOX_ATTEMPTS), 0), MAX_ATTEMPTS);
-	if (new.unconfirmed)
-		recover_forget(new.seq);
-	else if (recover_is_noted(new.seq))
-	{
-		new.unconfirmed = true;
-		doubtful[ndoubtful++] = new.seq;
-	}
 	/* A row with a number of its own may be a dump's, whose lineage comes later. */
-	new.unconfirmed |= outbox_get_bool(i, OUTBOX_IS_AHEAD) ||
-		lineage_is_in_doubt(outbox_get_timestamp(i, OUTBOX_ENQUEUED_AT));
-	why = load_contact(i, &new);
+	new.unconfirmed = row->unconfirmed || in_doubt || row->is_ahead ||
+		lineage_is_in_doubt(row->enqueued_at);
+	new.attempts = Min(Max(row->attempts, 0), MAX_ATTEMPTS);
+	if (row->unconfirmed)
+		recover_forget(row->seq);
+	why = load_contact(row->contact, &new);
+	contact = window_add(&new);
 	if (why)
 	{
-		writes_add(window_add(&new), OUTCOME_REJECTED, 0, why);
+		writes_add(contact, OUTCOME_REJECTED, 0, why);
 		return;
 	}
-	contact = window_add(&new);
 	contact->checked_at = clock_us();
-	contact->look_again = contact->unconfirmed && outbox_get_bool(i, OUTBOX_HAS_OTHERS);
 	if (contact->unconfirmed)
 	{
+		contact->look_again = outbox_scan_has_others(scan, row);
 		contact->tried_at = charges_failed_at(contact);
 		old = MemoryContextSwitchTo(worker.context);
 		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
+		if (in_doubt)
+			doubtful = lappend(doubtful, contact);
 		MemoryContextSwitchTo(old);
 	}
 	else
 		isolation_add(chatbot->isolation, &contact->node);
 }
 
-/*
- * Row i of the last read: takes it up, or remembers where it was and returns false.
- * looked_at: its contact's other intents need no look any more.
- */
-static bool
-take_row(uint64 i, bool looked_at)
+static void
+pass_over(Chatbot *chatbot, int64 seq)
 {
-	int64		seq = outbox_get_int64(i, OUTBOX_SEQ);
-	Chatbot    *chatbot;
-	char	   *external_id;
-	bool		withdrawal;
-	bool		is_taken_up;
+	/* What it has waiting below has been read, up to here. */
+	if (chatbot->reading)
+		ranges_remove_up_to(&chatbot->waiting, seq - 1);
+	chatbot->reading = false;
+	ranges_add_near(&chatbot->waiting, seq, NEAR);
+}
 
-	/* A later attempt is found when it is due, a row in the window is known. */
-	if (!outbox_get_bool(i, OUTBOX_IS_PENDING) || outbox_get_bool(i, OUTBOX_IS_LATER) ||
-		window_find(seq))
-		return true;
-	chatbot = window_chatbot(outbox_get_text(i, OUTBOX_CHATBOT_ID));
-	external_id = outbox_get_text(i, OUTBOX_EXTERNAL_ID);
+static Claim
+claim_pending(OutboxScan *scan, const OutboxRow *row, bool looked_at)
+{
+	Chatbot    *chatbot = window_chatbot(TextDatumGetCString(row->chatbot_id));
+	char	   *external_id = TextDatumGetCString(row->external_id);
 	/* The row of a contact that is in the window may have been deleted since. */
-	is_taken_up = window_find_contact(chatbot, external_id) != NULL;
+	bool		is_taken_up = window_find_contact(chatbot, external_id) != NULL;
+
 	if (!is_taken_up && !claim_has_room(chatbot))
 	{
-		ranges_add(&chatbot->waiting, seq, seq);
-		return false;
+		pass_over(chatbot, row->seq);
+		return CLAIM_PASSED_OVER;
 	}
-	(void) outbox_get(i, OUTBOX_CONTACT, &withdrawal);
-	if (is_taken_up || (!looked_at && (withdrawal || outbox_get_bool(i, OUTBOX_HAS_OTHERS))))
+	if (is_taken_up ||
+		(!looked_at && (row->withdrawal || outbox_scan_has_others(scan, row))))
 		queue_look(chatbot, external_id, false);
 	else
-		load_row(i, chatbot, external_id);
-	return true;
+		load_row(scan, row, chatbot, external_id);
+	return CLAIM_TAKEN;
+}
+
+Claim
+claim_row(OutboxScan *scan, const OutboxRow *row, bool looked_at)
+{
+	static MemoryContext context = NULL;
+	MemoryContext old;
+	Claim		claim;
+
+	/* A later attempt is found when it is due, a row in the window is known. */
+	if (row->status != OUTBOX_PENDING ||
+		row->next_attempt_at > GetCurrentTransactionStartTimestamp() || window_find(row->seq))
+		return CLAIM_NOTHING;
+	if (context == NULL)
+		context = AllocSetContextCreate(worker.context, "contacts_push row", ALLOCSET_DEFAULT_SIZES);
+	/* All that a row brings with it is copied; of large ones a thousand must not pile up. */
+	old = MemoryContextSwitchTo(context);
+	claim = claim_pending(scan, row, looked_at);
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(context);
+	return claim;
 }
 
 /* It has failed alone. */
@@ -198,20 +217,24 @@ is_suspect(const Contact *contact)
 static void
 hand_over_unconfirmed(void)
 {
-	while (loaded_unconfirmed != NIL)
+	List	   *left = loaded_unconfirmed;
+
+	loaded_unconfirmed = NIL;
+	while (left != NIL)
 	{
-		Contact    *first = linitial(loaded_unconfirmed);
-		IsolationNode **nodes = palloc(list_length(loaded_unconfirmed) * sizeof(IsolationNode *));
+		Contact    *first = linitial(left);
+		IsolationNode *nodes[CONTACT_MAX_USERS];
 		List	   *rest = NIL;
 		int			n = 0;
 		ListCell   *cell;
 
-		foreach(cell, loaded_unconfirmed)
+		foreach(cell, left)
 		{
 			Contact    *contact = lfirst(cell);
 
-			if (contact == first || (contact->chatbot == first->chatbot &&
-									 !is_suspect(first) && !is_suspect(contact)))
+			if (contact == first ||
+				(contact->chatbot == first->chatbot && n < CONTACT_MAX_USERS &&
+				 !is_suspect(first) && !is_suspect(contact)))
 				nodes[n++] = &contact->node;
 			else
 				rest = lappend(rest, contact);
@@ -220,43 +243,62 @@ hand_over_unconfirmed(void)
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("out of memory")));
-		loaded_unconfirmed = rest;
+		list_free(left);
+		left = rest;
 	}
 }
 
-uint64
-claim_rows(uint64 n, bool looked_at)
+/* The next worker has to know it, too. */
+static void
+mark_doubtful(void)
 {
-	uint64		passed_over = 0;
-	MemoryContext old = CurrentMemoryContext;
-	MemoryContext row = AllocSetContextCreate(old, "contacts_push row", ALLOCSET_DEFAULT_SIZES);
+	int			n = list_length(doubtful);
+	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
 
-	doubtful = palloc(Max(n, 1) * sizeof(int64));
-	ndoubtful = 0;
-	/* All that a row brings with it is copied; of large ones a thousand must not pile up. */
-	MemoryContextSwitchTo(row);
-	for (uint64 i = 0; i < n; i++)
-	{
-		passed_over += !take_row(i, looked_at);
-		MemoryContextReset(row);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(row);
+	for (int i = 0; i < n; i++)
+		seqs[i] = ((Contact *) list_nth(doubtful, i))->seq;
+	if (answers_mark_unconfirmed(seqs, n, 0,
+								 "it may have been sent by an earlier worker") == (uint64) n)
+		for (int i = 0; i < n; i++)
+			recover_forget(seqs[i]);
+	list_free(doubtful);
+	doubtful = NIL;
+}
+
+void
+claim_finish(void)
+{
 	hand_over_unconfirmed();
-	/* The next worker has to know it, too. */
-	if (answers_mark_unconfirmed(doubtful, ndoubtful, 0,
-								"it may have been sent by an earlier worker") == (uint64) ndoubtful)
-		for (int i = 0; i < ndoubtful; i++)
-			recover_forget(doubtful[i]);
-	return passed_over;
+	if (doubtful != NIL)
+		mark_doubtful();
 }
 
 void
 claim_by_seq(const int64 *seqs, int n, bool looked_at)
 {
-	Datum		value = outbox_int8_array(seqs, n);
+	OutboxScan *scan;
+	OutboxRow	row;
 
-	(void) claim_rows(outbox_run(OUTBOX_READ_BY_SEQ, &value, NULL), looked_at);
+	if (n == 0)
+		return;
+	scan = outbox_scan_begin();
+	for (int i = 0; i < n; i++)
+	{
+		outbox_scan_range(scan, seqs[i], seqs[i]);
+		if (outbox_scan_next(scan, &row))
+			(void) claim_row(scan, &row, looked_at);
+	}
+	outbox_scan_end(scan);
+	claim_finish();
+}
+
+static int
+compare_seqs(const void *a, const void *b)
+{
+	int64		left = *(const int64 *) a;
+	int64		right = *(const int64 *) b;
+
+	return left < right ? -1 : left > right;
 }
 
 void
@@ -265,6 +307,6 @@ claim_load(void)
 	int64	   *seqs;
 	int			n = queue_take_loads(&seqs);
 
-	if (n > 0)
-		claim_by_seq(seqs, n, true);
+	qsort(seqs, n, sizeof(int64), compare_seqs);
+	claim_by_seq(seqs, n, true);
 }

@@ -8,22 +8,28 @@
 #ifndef CONTACTS_PUSH_CLAIM_H
 #define CONTACTS_PUSH_CLAIM_H
 
+#include "store/outbox_read.h"
 #include "worker/worker.h"
 
 /* True if contacts may be taken up for the chatbot now. */
 extern bool claim_has_room(const Chatbot *chatbot);
 
-/*
- * Takes up the n rows of the last OUTBOX_READ_ statement; looked_at: their contacts'
- * other intents need no look.  Those of chatbots without room are remembered in their
- * ranges; returns how many these are.
- */
-extern uint64 claim_rows(uint64 n, bool looked_at);
+/* What became of a row that was read. */
+typedef enum Claim
+{
+	CLAIM_NOTHING,				/* it is not to be sent now, or known */
+	CLAIM_TAKEN,				/* its contact is in the window, or in queue_look() */
+	CLAIM_PASSED_OVER			/* its chatbot has no room: it is in that one's waiting */
+} Claim;
 
 /*
- * Takes up the pending ones among these rows.  looked_at: other intents of their contacts
- * need no look any more.
+ * Takes up the row that was read last.  looked_at: other intents of its contact need no
+ * look any more.  After the last row of a read, when that has ended: claim_finish().
  */
+extern Claim claim_row(OutboxScan *scan, const OutboxRow *row, bool looked_at);
+extern void claim_finish(void);
+
+/* Both for those among these rows that are there. */
 extern void claim_by_seq(const int64 *seqs, int n, bool looked_at);
 
 /* Takes up the rows of queue_load(). */

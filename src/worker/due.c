@@ -59,17 +59,20 @@ read_due_of(Chatbot *chatbot)
 		CStringGetTextDatum(chatbot->id), TimestampTzGetDatum(chatbot->due_after),
 		Int64GetDatum(chatbot->due_after_seq), Int64GetDatum(ROWS_A_READ)
 	};
-	uint64		n = outbox_run(OUTBOX_READ_DUE, values, NULL);
+	uint64		n = outbox_run(OUTBOX_FIND_DUE_OF, values, NULL);
+	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
 
+	for (uint64 i = 0; i < n; i++)
+		seqs[i] = outbox_get_int64(i, 1);
 	chatbot->due = n == ROWS_A_READ;
 	chatbot->due_after = DT_NOBEGIN;
 	chatbot->due_after_seq = 0;
 	if (chatbot->due)
 	{
-		chatbot->due_after = outbox_get_timestamp(n - 1, OUTBOX_NEXT_ATTEMPT_AT);
-		chatbot->due_after_seq = outbox_get_int64(n - 1, OUTBOX_SEQ);
+		chatbot->due_after = outbox_get_timestamp(n - 1, 2);
+		chatbot->due_after_seq = seqs[n - 1];
 	}
-	(void) claim_rows(n, false);
+	claim_by_seq(seqs, n, false);
 }
 
 bool

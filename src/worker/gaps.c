@@ -4,10 +4,10 @@
  *
  * No SQL in here: which ranges to read is all that is decided.
  *
- * Who could still write into ranges that were passed at some moment are those who
- * held a lock then and have not ended since.  So one list of holders does for all
- * ranges, if it says when each was first seen: a transaction that is open for an hour
- * stands in it once, however many numbers are passed meanwhile.
+ * Whoever was not among the holders of a lock when they were listed can only draw numbers
+ * above those that had been drawn by then.  So a holder that ends is a reason to look
+ * at the holes above that number only, which are the newest as a rule, however long others
+ * have been open and however many holes they keep.
  */
 #include "postgres.h"
 
@@ -18,37 +18,23 @@
 #include "utils/memutils.h"
 #include "worker/gaps.h"
 
-/* Ranges passed at one moment. */
-typedef struct Gap
-{
-	Ranges		ranges;
-	int64		moment;
-	bool		look;			/* not looked at since somebody ended */
-} Gap;
-
-/* Somebody who could write into what was passed when he was first seen, or later. */
+/* Somebody who can write into holes above a number. */
 typedef struct Holder
 {
 	VirtualTransactionId vxid;
-	int64		since;			/* moment */
+	int64		above;
 } Holder;
-
-/*
- * Gaps kept apart.  Beyond that the older ones are merged, which only has them
- * looked at more often than need be.
- */
-#define MAX_GAPS 16
 
 /* Times between two looks at the holders: doubling from the one to the other. */
 #define FIRST_LOOK_MS 1
 #define LONGEST_LOOK_MS 1000
 
-static Gap	gaps[MAX_GAPS + 1]; /* the oldest first; one spare */
-static int	ngaps = 0;
+static Ranges holes = {0};		/* numbers in which something may still appear */
+static int64 look_above = PG_INT64_MAX; /* holes above this are to be looked at */
+static int64 listed = 0;		/* had been drawn when the holders were listed */
 static Holder *holders = NULL;
 static int	nholders = 0;
 static int	max_holders = 0;
-static int64 last_moment = 0;
 static int64 next_look_ms = FIRST_LOOK_MS;
 
 static bool
@@ -62,7 +48,7 @@ is_holder(VirtualTransactionId vxid)
 
 /* Adds those who hold a lock on the outbox under which rows may be written. */
 static void
-add_writers(Oid outbox)
+list_holders(Oid outbox)
 {
 	LOCKTAG		tag;
 	VirtualTransactionId *writers;
@@ -79,30 +65,7 @@ add_writers(Oid outbox)
 	}
 	for (int i = 0; i < n; i++)
 		if (!is_holder(writers[i]))
-			holders[nholders++] = (Holder) {writers[i], last_moment};
-}
-
-/* True if somebody was first seen after one moment, and not after another. */
-static bool
-came_between(int64 after, int64 until)
-{
-	for (int i = 0; i < nholders; i++)
-		if (holders[i].since > after && holders[i].since <= until)
-			return true;
-	return false;
-}
-
-/* Merges a gap with the next, which was passed later: its holders are the others', too. */
-static void
-merge_with_next(int at)
-{
-	Gap		   *gap = &gaps[at];
-
-	ranges_add_all(&gap->ranges, &gap[1].ranges);
-	gap->moment = gap[1].moment;
-	gap->look |= gap[1].look;
-	memmove(&gap[1], &gap[2], (ngaps - at - 2) * sizeof(Gap));
-	ngaps--;
+			holders[nholders++] = (Holder) {writers[i], listed};
 }
 
 void
@@ -110,72 +73,66 @@ gaps_add(const Ranges *ranges, Oid outbox)
 {
 	if (ranges->n == 0)
 		return;
-	last_moment++;
-	add_writers(outbox);
-	gaps[ngaps++] = (Gap) {.ranges = *ranges, .moment = last_moment, .look = true};
-	/* those with the same holders are one */
-	for (int i = ngaps - 2; i >= 0; i--)
-		if (!came_between(gaps[i].moment, gaps[i + 1].moment) && gaps[i].look == gaps[i + 1].look)
-			merge_with_next(i);
-	if (ngaps > MAX_GAPS)
-		merge_with_next(0);
+	list_holders(outbox);
+	listed = Max(listed, ranges->range[ranges->n - 1].high);
+	ranges_add_all(&holes, ranges);
+	/* What has been committed between that read and this listing is seen by another look. */
+	look_above = Min(look_above, ranges->range[0].low - 1);
 }
 
-/* Forgets the holders that have ended; returns when the first of them was seen. */
+/* Forgets the holders that have ended.  Returns above which number there are others. */
 static int64
 drop_ended(void)
 {
-	int64		first = PG_INT64_MAX;
+	int64		open_above = PG_INT64_MAX;
 	int			left = 0;
 
 	for (int i = 0; i < nholders; i++)
 	{
-		if (!VirtualXactLock(holders[i].vxid, false))
-			holders[left++] = holders[i];
+		if (VirtualXactLock(holders[i].vxid, false))
+			look_above = Min(look_above, holders[i].above);
 		else
-			first = Min(first, holders[i].since);
+		{
+			open_above = Min(open_above, holders[i].above);
+			holders[left++] = holders[i];
+		}
 	}
 	nholders = left;
-	return first;
+	return open_above;
 }
 
-bool
+void
 gaps_check(Ranges *appeared)
 {
-	int64		ended;
-	int			left = 0;
+	int64		open_above;
+	Ranges		look = holes;
 
-	appeared->n = 0;
 	next_look_ms = Min(next_look_ms * 2, LONGEST_LOOK_MS);
-	if (ngaps == 0)
-		return false;
-	ended = drop_ended();
-	for (int i = 0; i < ngaps; i++)
+	if (holes.n == 0)
+		return;
+	open_above = drop_ended();
+	if (look_above != PG_INT64_MAX)
 	{
-		if (gaps[i].look || ended <= gaps[i].moment)
-			ranges_add_all(appeared, &gaps[i].ranges);
-		gaps[i].look = false;
-		/* With nobody left the look that is due now is the last. */
-		if (came_between(0, gaps[i].moment))
-			gaps[left++] = gaps[i];
+		ranges_remove_up_to(&look, look_above);
+		ranges_add_all(appeared, &look);
 	}
-	ngaps = left;
-	if (ngaps == 0)
+	look_above = PG_INT64_MAX;
+	/* Where nobody is left who could write, the look that is due now is the last. */
+	ranges_remove_up_to(&holes, open_above);
+	if (holes.n == 0)
 		nholders = 0;
-	return appeared->n > 0;
 }
 
 void
 gaps_collect(Ranges *ranges)
 {
-	for (int i = 0; i < ngaps; i++)
-		ranges_add_all(ranges, &gaps[i].ranges);
+	ranges_add_all(ranges, &holes);
 }
 
 int64
 gaps_timeout_ms(void)
 {
-	return ngaps > 0 ? next_look_ms : -1;
+	return holes.n > 0 ? next_look_ms : -1;
 }
 
 void

@@ -22,11 +22,11 @@
 extern void gaps_add(const Ranges *ranges, Oid outbox);
 
 /*
- * Collects the ranges in which something may have appeared since the last call:
- * somebody who can write there has ended.  They are to be read with a snapshot
- * taken after this call.  False: none.  Needs a transaction.
+ * Adds the ranges in which something may have appeared since the last call: somebody
+ * who can write there has ended.  They are to be read with a snapshot taken after this
+ * call.  Needs a transaction.
  */
-extern bool gaps_check(Ranges *appeared);
+extern void gaps_check(Ranges *appeared);
 
 /*
  * Milliseconds after which gaps_check() is to be called again; -1: no need.  A

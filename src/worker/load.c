@@ -64,11 +64,10 @@ check(Datum value, const char *external_id, JsonbContainer **contact)
 }
 
 static const char *
-load(uint64 row, NewContact *new)
+load(Datum value, NewContact *new)
 {
-	bool		isnull;
 	JsonbContainer *contact = NULL;
-	const char *why = check(outbox_get(row, OUTBOX_CONTACT, &isnull), new->external_id, &contact);
+	const char *why = check(value, new->external_id, &contact);
 	char	   *email;
 
 	if (why)
@@ -92,7 +91,7 @@ load(uint64 row, NewContact *new)
 /* A row that is loaded, and why it cannot be sent. */
 typedef struct Loading
 {
-	uint64		row;
+	Datum		value;
 	NewContact *new;
 	const char *why;
 } Loading;
@@ -102,18 +101,18 @@ try_load(void *arg)
 {
 	Loading    *loading = arg;
 
-	loading->why = load(loading->row, loading->new);
+	loading->why = load(loading->value, loading->new);
 }
 
 const char *
-load_contact(uint64 row, NewContact *new)
+load_contact(Datum value, NewContact *new)
 {
-	Loading		loading = {row, new};
+	Loading		loading = {value, new};
 	char	   *reason;
 
 	shared_enter(OUTBOX_STEP_LOAD, new->seq, new->seq);
 	if (!shared_is_suspect(OUTBOX_STEP_LOAD, new->seq, new->seq))
-		loading.why = load(row, new);
+		loading.why = load(value, new);
 	else if (!try_run(try_load, &loading, &reason))
 		loading.why = psprintf("it could not be read: %s", reason);
 	shared_enter(0, 0, 0);

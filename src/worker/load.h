@@ -8,10 +8,10 @@
 #include "worker/window.h"
 
 /*
- * Completes a contact whose seq, chatbot and external_id are given from a row of the
- * last read; what is added is palloc'd.  Returns why it cannot be sent (the contact has
+ * Completes a contact whose seq, chatbot and external_id are given from the jsonb in its
+ * row; what is added is palloc'd.  Returns why it cannot be sent (the contact has
  * no JSON then), or NULL.
  */
-extern const char *load_contact(uint64 row, NewContact *new);
+extern const char *load_contact(Datum value, NewContact *new);
 
 #endif							/* CONTACTS_PUSH_LOAD_H */

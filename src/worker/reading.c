@@ -2,19 +2,20 @@
  * reading.c
  *		Which rows of the outbox are read next.
  *
- * Rows are read in the order of their numbers above a mark, once.  While that would
- * only pass rows over, because their chatbots have enough to do or are paused, they
- * are not read but looked at: where some are pending for whom, which costs a tenth,
- * stands in the chatbots' own ranges then.  Numbers of transactions that were open are
- * kept in gaps.c.  So the cost does not depend on how many rows are settled, each is
- * read in full once, and none is missed.
+ * Rows are read in the order of their numbers above a mark, once.  Each is taken up; or
+ * where its chatbot has enough to do or is paused, passed over, and its number stands in
+ * the chatbot's own ranges then, which are read when there is room.  Numbers of transactions
+ * that were open are kept in gaps.c.  So the cost does not depend on how many rows are
+ * settled, and none is missed.
  *
  * A lap beside the work looks at everything again, a chunk a pass: against what was
  * written below the mark by hand, and for what is over its retention.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "compat.h"
+#include "miscadmin.h"
 #include "server/settings.h"
 #include "store/outbox.h"
 #include "util/clock.h"
@@ -26,20 +27,16 @@
 #include "worker/queues.h"
 #include "worker/reading.h"
 
-/* Rows read by one statement: more would keep answers waiting too long. */
-#define ROWS_A_READ 1000
+/*
+ * What one read may do: answers wait no longer than it takes.  To take a row up costs
+ * several times what it costs to pass it over, or to find it settled.
+ */
+#define ROWS_TAKEN 8000
+#define ROWS_LOOKED_AT 40000
+#define ROWS_OF_A_LAP 10000
 
-/* Rows looked at by one statement, which takes as long. */
-#define ROWS_A_LOOK 5000
-
-/* Numbers among which one statement searches the rows of a chatbot, likewise. */
-#define NUMBERS_A_READ 20000
-
-/* Statements above the mark in one pass; answers wait no longer than they take. */
-#define TAIL_READS 8
-
-/* If more chatbots have rows waiting, these are read for all of them at once. */
-#define FEW_CHATBOTS 3
+/* After so many rows in a row that were passed over it is asked anew who has room. */
+#define ROWS_IN_VAIN 1000
 
 /*
  * Between two laps there is a thousand times what the last one took, so that they are a
@@ -52,17 +49,15 @@
 /* A lap that takes no longer is run for whoever waits until all is settled. */
 #define LAP_FOR_FLUSH_US (INT64CONST(100) * 1000)
 
-static int64 mark = 0;			/* everything up to here has been read, passed or looked at */
+static int64 mark = 0;			/* everything up to here has been read or passed */
 static bool tail_read = false;	/* nothing was visible above it */
-static bool look_ahead = false; /* the last read above it passed most of its rows over */
-static Ranges again = {0};		/* below the mark: to be looked at */
+static Ranges again = {0};		/* below the mark: to be read */
 
 /*
  * Rows that were given numbers of their own stand above what the sequence has come to.
  * They are read apart from the others, which come below them.
  */
-static int64 first_ahead = PG_INT64_MAX;	/* the lowest known */
-static int64 ahead_mark = 0;	/* those up to here have been read */
+static int64 ahead_mark = 0;	/* those up to here have been read; 0: none is known */
 static bool ahead_read = true;	/* no other was visible */
 
 static struct
@@ -79,275 +74,143 @@ static struct
 	bool		changed;		/* something may have, since it began */
 }			lap = {.changed = true};
 
-/* The ranges of a set as the first two arguments of a statement. */
-static void
-range_arrays(const Ranges *ranges, Datum *values)
+/* Rows that are read one after the other. */
+typedef struct Read
 {
-	int64		low[RANGES_MAX];
-	int64		high[RANGES_MAX];
+	OutboxScan *scan;
+	int			max_rows;
+	bool		stops_in_vain;	/* after ROWS_IN_VAIN */
+	Ranges	   *holes;			/* gets the numbers that no row has, up to the last; or NULL */
 
+	/* what has come of it */
+	int			rows;
+	int			taken;
+	int64		last;			/* the last of them; 0: there was none */
+	int64		end;			/* everything up to here has been read */
+	bool		is_full;		/* before the end of the ranges, by what one read may do */
+	TimestampTz unsent_since;	/* the earliest */
+} Read;
+
+/* Reads the rows of a range; false: a limit has come before its end. */
+static bool
+read_range(Read *read, int64 low, int64 high)
+{
+	int			in_vain = 0;
+	int64		next = low;
+	OutboxRow	row;
+
+	outbox_scan_range(read->scan, low, high);
+	while (outbox_scan_next(read->scan, &row))
+	{
+		Claim		claim;
+
+		CHECK_FOR_INTERRUPTS();
+		claim = claim_row(read->scan, &row, false);
+		in_vain = claim == CLAIM_PASSED_OVER ? in_vain + 1 : 0;
+		read->rows++;
+		read->taken += claim == CLAIM_TAKEN;
+		read->unsent_since = Min(read->unsent_since, row.unsent_since);
+		if (read->holes && row.seq > next)
+			ranges_add(read->holes, next, row.seq - 1);
+		next = row.seq + 1;
+		read->last = read->end = row.seq;
+		read->is_full = read->rows >= read->max_rows || read->taken >= ROWS_TAKEN;
+		if (read->is_full || (read->stops_in_vain && in_vain >= ROWS_IN_VAIN))
+			return false;
+	}
+	read->end = high;
+	return true;
+}
+
+static void
+read_ranges(Read *read, const Ranges *ranges)
+{
+	read->unsent_since = DT_NOEND;
 	for (int i = 0; i < ranges->n; i++)
-	{
-		low[i] = ranges->range[i].low;
-		high[i] = ranges->range[i].high;
-	}
-	values[0] = outbox_int8_array(low, ranges->n);
-	values[1] = outbox_int8_array(high, ranges->n);
-}
-
-/* What looking at ranges has found. */
-typedef struct Found
-{
-	int64		rows;
-	int64		end;			/* everything up to here was looked at */
-	bool		unsent;			/* some rows were not sent, */
-	bool		over;			/* and that is longer ago than they are kept */
-} Found;
-
-/* Has every chatbot with something pending in the ranges read it there; ROWS_A_LOOK at most. */
-static void
-look_at(const Ranges *ranges, Found *look)
-{
-	Datum		values[4] = {
-		(Datum) 0, (Datum) 0, Int64GetDatum(ROWS_A_LOOK),
-		Float8GetDatum((double) settings_request_retention)
-	};
-	int64		highest = 0;
-	uint64		n;
-
-	memset(look, 0, sizeof(*look));
-	range_arrays(ranges, values);
-	n = outbox_run(OUTBOX_LOOK, values, NULL);
-	for (uint64 i = 0; i < n; i++)
-	{
-		char	   *chatbot_id = outbox_get_text(i, 1);
-
-		if (chatbot_id)
-		{
-			Chatbot    *chatbot = window_chatbot(chatbot_id);
-
-			ranges_add(&chatbot->waiting, outbox_get_int64(i, 2), outbox_get_int64(i, 3));
-			if (outbox_get_bool(i, 7))
-				chatbot->withdrawal_at = clock_us();
-		}
-		highest = Max(highest, outbox_get_int64(i, 3));
-		look->rows += outbox_get_int64(i, 4);
-		look->unsent |= outbox_get_bool(i, 5);
-		look->over |= outbox_get_bool(i, 6);
-	}
-	look->end = look->rows < ROWS_A_LOOK ? ranges->range[ranges->n - 1].high : highest;
-}
-
-static int64
-last_drawn(void)
-{
-	outbox_run(OUTBOX_HIGHEST_SEQ, NULL, NULL);
-	return outbox_get_int64(0, 1);
+		if (!read_range(read, ranges->range[i].low, ranges->range[i].high))
+			break;
 }
 
 /* Reads above the mark; true if there may be more. */
 static bool
-read_tail(void)
+read_tail(OutboxScan *scan)
 {
-	Datum		values[3] = {
-		Int64GetDatum(mark),
-		Int64GetDatum(first_ahead == PG_INT64_MAX ? PG_INT64_MAX : first_ahead - 1),
-		Int64GetDatum(ROWS_A_READ)
-	};
-	Ranges		passed = {0};
-	uint64		n = outbox_run(OUTBOX_READ_TAIL, values, NULL);
+	Ranges		holes = {0};
+	Read		read = {scan, .max_rows = ROWS_LOOKED_AT, .holes = &holes};
 
-	for (uint64 i = 0; i < n; i++)
-	{
-		int64		seq = outbox_get_int64(i, OUTBOX_SEQ);
-
-		if (outbox_get_bool(i, OUTBOX_IS_AHEAD))
-		{
-			first_ahead = Min(first_ahead, seq);
-			ahead_mark = Max(ahead_mark, seq);
-			continue;
-		}
-		if (seq > mark + 1)
-			ranges_add(&passed, mark + 1, seq - 1);
-		mark = seq;
-	}
-	look_ahead = claim_rows(n, false) > n / 2;
-	gaps_add(&passed, worker.outbox);
-	tail_read = n < ROWS_A_READ;
-	return !tail_read;
+	(void) read_range(&read, mark + 1, outbox_scan_drawn(scan));
+	mark = Max(mark, read.last);
+	gaps_add(&holes, worker.outbox);
+	tail_read = !read.is_full;
+	return read.is_full;
 }
 
-/* Looks above the mark; true if there may be more. */
+/* Reads the rows that are ahead of the sequence; true if there may be more. */
 static bool
-look_at_tail(void)
+read_ahead(OutboxScan *scan)
 {
-	int64		high = Min(last_drawn(), first_ahead - 1);
-	Ranges		ranges = {0};
-	Found		look;
+	Read		read = {scan, .max_rows = ROWS_LOOKED_AT};
 
-	look_ahead = false;
-	if (high <= mark)
-		return read_tail();
-	ranges_add(&ranges, mark + 1, high);
-	look_at(&ranges, &look);
-	if (look.rows < look.end - mark)
-	{
-		ranges.range[0].high = look.end;
-		gaps_add(&ranges, worker.outbox);
-	}
-	mark = look.end;
-	/* What has come meanwhile is read; so are rows ahead of the sequence. */
-	look_ahead = look.rows == ROWS_A_LOOK;
-	tail_read = false;
-	return true;
-}
-
-/* Reads the rows that are ahead of the sequence. */
-static void
-read_ahead(void)
-{
-	Datum		values[3];
-	uint64		n;
-
-	ahead_read = true;
-	if (first_ahead == PG_INT64_MAX)
-		return;
-	if (last_drawn() >= first_ahead)
-	{
-		/* They are no longer. */
-		first_ahead = PG_INT64_MAX;
-		ahead_mark = 0;
-		ahead_read = false;
-		return;
-	}
-	values[0] = Int64GetDatum(Max(ahead_mark, first_ahead - 1));
-	values[1] = Int64GetDatum(PG_INT64_MAX);
-	values[2] = Int64GetDatum(ROWS_A_READ);
-	n = outbox_run(OUTBOX_READ_TAIL, values, NULL);
-	if (n > 0)
-		ahead_mark = outbox_get_int64(n - 1, OUTBOX_SEQ);
-	(void) claim_rows(n, false);
-	ahead_read = n < ROWS_A_READ;
-}
-
-/* What may have appeared, and what an earlier worker left. */
-static bool
-look_again(void)
-{
-	Ranges		appeared;
-	Found		look;
-
-	if (gaps_check(&appeared))
-		ranges_add_all(&again, &appeared);
-	if (again.n == 0)
-		return false;
-	look_at(&again, &look);
-	ranges_remove_up_to(&again, look.end);
-	return again.n > 0;
-}
-
-/* ---- what was passed over ---- */
-
-/* The first ranges of a set, as far as one statement searches them. */
-static void
-cut_ranges(const Ranges *all, Ranges *cut)
-{
-	int64		left = NUMBERS_A_READ;
-
-	cut->n = 0;
-	for (int i = 0; i < all->n && left > 0; i++)
-	{
-		Range		range = all->range[i];
-
-		if (range.high - range.low >= left)
-			range.high = range.low + left - 1;
-		left -= range.high - range.low + 1;
-		cut->range[cut->n++] = range;
-	}
-}
-
-/* What these chatbots have waiting is read up to a number. */
-static void
-forget_waiting(List *chatbots, int64 number)
-{
-	ListCell   *cell;
-
-	foreach(cell, chatbots)
-		ranges_remove_up_to(&((Chatbot *) lfirst(cell))->waiting, number);
-}
-
-/* Reads the next rows of what these chatbots have waiting. */
-static void
-read_waiting(List *chatbots, const Ranges *waiting)
-{
-	bool		one = list_length(chatbots) == 1;
-	Datum		values[4] = {
-		(Datum) 0, (Datum) 0,
-		one ? CStringGetTextDatum(((Chatbot *) linitial(chatbots))->id) : (Datum) 0,
-		Int64GetDatum(ROWS_A_READ)
-	};
-	char		nulls[4] = {' ', ' ', one ? ' ' : 'n', ' '};
-	Ranges		ranges;
-	int64		end;
-	uint64		n;
-
-	cut_ranges(waiting, &ranges);
-	end = ranges.range[ranges.n - 1].high;
-	range_arrays(&ranges, values);
-	n = outbox_run(OUTBOX_READ_WAITING, values, nulls);
-	if (n == ROWS_A_READ)
-		end = outbox_get_int64(n - 1, OUTBOX_SEQ);
-	/* claim_rows() puts back what has no room after all */
-	forget_waiting(chatbots, end);
-	(void) claim_rows(n, false);
-	if (n == 0)
-	{
-		/* There may be nothing far and wide. */
-		Datum		value = Int64GetDatum(end);
-
-		if (outbox_run(OUTBOX_NEXT_SEQ, &value, NULL) > 0)
-			end = outbox_get_int64(0, 1) - 1;
-		else
-			end = PG_INT64_MAX;
-		forget_waiting(chatbots, end);
-	}
-}
-
-static bool
-has_waiting(const Chatbot *chatbot)
-{
-	return chatbot->waiting.n > 0 && claim_has_room(chatbot);
+	(void) read_range(&read, Max(ahead_mark, outbox_scan_drawn(scan)) + 1, PG_INT64_MAX);
+	ahead_mark = Max(ahead_mark, read.last);
+	ahead_read = !read.is_full;
+	return read.is_full;
 }
 
 /*
- * Each chatbot that has room takes from what it has waiting.  The rows of many are read
- * once for all of them, and not once for each.
+ * Each chatbot that has room takes from what it has waiting; true if there is more.  What
+ * several have is read once for all of them.  While it is read some come to have enough:
+ * these are left out of what is read next, and so are the rows of theirs in between.
  */
-static void
-read_all_waiting(void)
+static bool
+read_waiting(OutboxScan *scan)
 {
-	List	   *with_room = NIL;
-	Ranges		all = {0};
+	Read		read = {scan, .max_rows = ROWS_LOOKED_AT, .stops_in_vain = true};
 	ListCell   *cell;
 
-	foreach(cell, window_chatbots())
+	while (!read.is_full)
 	{
-		Chatbot    *chatbot = lfirst(cell);
+		Ranges		all = {0};
 
-		if (!has_waiting(chatbot))
-			continue;
-		with_room = lappend(with_room, chatbot);
-		ranges_add_all(&all, &chatbot->waiting);
+		foreach(cell, window_chatbots())
+		{
+			Chatbot    *chatbot = lfirst(cell);
+
+			chatbot->reading = chatbot->waiting.n > 0 && claim_has_room(chatbot);
+			if (chatbot->reading)
+				ranges_add_all(&all, &chatbot->waiting);
+		}
+		if (all.n == 0)
+			break;
+		read_ranges(&read, &all);
+		foreach(cell, window_chatbots())
+		{
+			Chatbot    *chatbot = lfirst(cell);
+
+			if (chatbot->reading)
+				ranges_remove_up_to(&chatbot->waiting, read.end);
+			chatbot->reading = false;
+		}
 	}
-	if (list_length(with_room) > FEW_CHATBOTS)
-		read_waiting(with_room, &all);
-	else
-		foreach(cell, with_room)
-			read_waiting(list_make1(lfirst(cell)), &((Chatbot *) lfirst(cell))->waiting);
+	return read.is_full;
+}
+
+/* What may have appeared, and what an earlier worker left; true if there is more. */
+static bool
+read_again(OutboxScan *scan)
+{
+	Read		read = {scan, .max_rows = ROWS_LOOKED_AT};
+
+	if (again.n == 0)
+		return false;
+	read_ranges(&read, &again);
+	ranges_remove_up_to(&again, read.end);
+	return again.n > 0;
 }
 
 /* ---- the lap ---- */
 
+/* Deletes those among these rows that were not sent, and that longer ago than they are kept. */
 static void
 prune_unsent(int64 low, int64 high)
 {
@@ -357,6 +220,14 @@ prune_unsent(int64 low, int64 high)
 	};
 
 	outbox_run(OUTBOX_UNSENT_PRUNE, values, NULL);
+}
+
+/* Rows ahead of the sequence may have come among those that are known. */
+static void
+look_ahead_again(void)
+{
+	ahead_read &= ahead_mark == 0;
+	ahead_mark = 0;
 }
 
 static void
@@ -377,9 +248,7 @@ end_lap(void)
 	lap.last_us = lap.us;
 	lap.next_at = now + Min(Max(lap.us * LAP_REST, SHORTEST_REST_US), LONGEST_REST_US);
 	lap.latest_at = now + LONGEST_REST_US;
-	/* Rows ahead of the sequence may have come among those that are known. */
-	ahead_mark = 0;
-	ahead_read = first_ahead == PG_INT64_MAX;
+	look_ahead_again();
 }
 
 static int64
@@ -388,26 +257,29 @@ next_lap_at(void)
 	return lap.changed || lap.unsent ? lap.next_at : lap.latest_at;
 }
 
+static bool
+lap_is_due(void)
+{
+	return lap.under_way || lap.for_flush || next_lap_at() <= clock_us();
+}
+
 /* The next chunk. */
 static void
-run_lap(void)
+run_lap(OutboxScan *scan)
 {
 	int64		start = clock_us();
-	Ranges		ranges = {0};
-	Found		look;
+	Read		read = {scan, .max_rows = ROWS_OF_A_LAP, .unsent_since = DT_NOEND};
 
-	if (!lap.under_way && !lap.for_flush && next_lap_at() > start)
-		return;
 	if (!lap.under_way)
 		begin_lap();
 	if (lap.at < mark)
 	{
-		ranges_add(&ranges, lap.at + 1, mark);
-		look_at(&ranges, &look);
-		if (look.over)
-			prune_unsent(lap.at + 1, look.end);
-		lap.unsent |= look.unsent;
-		lap.at = look.end;
+		(void) read_range(&read, lap.at + 1, mark);
+		if (read.unsent_since < GetCurrentTransactionStartTimestamp() -
+			settings_request_retention * USECS_PER_SEC)
+			prune_unsent(lap.at + 1, read.end);
+		lap.unsent |= read.unsent_since != DT_NOEND;
+		lap.at = read.end;
 		lap.us += clock_us() - start;
 	}
 	if (lap.at >= mark)
@@ -417,8 +289,7 @@ run_lap(void)
 void
 reading_flush(void)
 {
-	ahead_mark = 0;
-	ahead_read = first_ahead == PG_INT64_MAX;
+	look_ahead_again();
 	if (!lap.first_done || lap.last_us > LAP_FOR_FLUSH_US || !(lap.changed || lap.under_way))
 		return;
 	lap.under_way = false;
@@ -430,24 +301,28 @@ reading_flush(void)
 bool
 reading_claim(void)
 {
+	OutboxScan *scan;
 	bool		more;
-	ListCell   *cell;
 
-	if (!settings_enabled)
-		return false;
 	claim_release_locked();
 	more = due_read();
-	(void) look_again();
-	read_all_waiting();
-	for (int i = 0; i < TAIL_READS; i++)
-		if (!(look_ahead ? look_at_tail() : read_tail()))
-			break;
-	more |= !tail_read;
-	read_ahead();
-	more |= look_again();
-	run_lap();
-	foreach(cell, window_chatbots())
-		more |= has_waiting(lfirst(cell));
+	scan = outbox_scan_begin();
+	more |= read_waiting(scan);
+	more |= read_tail(scan);
+	more |= read_ahead(scan);
+	outbox_scan_end(scan);
+	claim_finish();
+
+	gaps_check(&again);
+	if (again.n > 0 || lap_is_due())
+	{
+		scan = outbox_scan_begin();
+		more |= read_again(scan);
+		if (lap_is_due())
+			run_lap(scan);
+		outbox_scan_end(scan);
+		claim_finish();
+	}
 	return more || !ahead_read || lap.under_way;
 }
 
@@ -522,7 +397,7 @@ reading_begin(void)
 {
 	uint64		n;
 
-	mark = last_drawn();
+	mark = outbox_last_seq();
 	n = outbox_run(OUTBOX_UNSETTLED, NULL, NULL);
 	for (uint64 i = 0; i < n; i++)
 	{
@@ -556,6 +431,6 @@ reading_numbers_restarted(void)
 	static int64 highest = 0;
 	int64		before = highest;
 
-	highest = last_drawn();
+	highest = outbox_last_seq();
 	return highest < before;
 }

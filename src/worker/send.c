@@ -139,10 +139,7 @@ check_rows(Chatbot *chatbot, Contact *const *contacts, int n, IsolationRequest *
 
 	for (int i = 0; i < n; i++)
 	{
-		int64		checked_at = contacts[i]->checked_at;
-
-		stale |= checked_at <= chatbot->withdrawal_at ||
-			clock_us() - checked_at > CHECK_AGAIN_US;
+		stale |= clock_us() - contacts[i]->checked_at > CHECK_AGAIN_US;
 	}
 	if (!stale || !find_gone(contacts, n, gone))
 		return true;

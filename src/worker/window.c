@@ -257,6 +257,7 @@ window_add(const NewContact *new)
 	bool		found;
 
 	contact->seq = new->seq;
+	contact->tid = new->tid;
 	contact->chatbot = new->chatbot;
 	contact->state = CONTACT_QUEUED;
 	contact->external_id = pstrdup(new->external_id);

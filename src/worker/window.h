@@ -11,6 +11,7 @@
 #include "chatbase/pacing.h"
 #include "grouping/isolation.h"
 #include "nodes/pg_list.h"
+#include "storage/itemptr.h"
 #include "util/ranges.h"
 #include "utils/timestamp.h"
 #include "worker/attributes.h"
@@ -53,7 +54,7 @@ typedef struct Chatbot
 	TimestampTz due_after;		/* those up to here, and of this time up to due_after_seq, have */
 	int64		due_after_seq;
 	int64		next_due_at;	/* clock_us() when others will be; INT64_MAX: none */
-	int64		withdrawal_at;	/* clock_us() when one was last seen that was not read */
+	bool		reading;		/* waiting, and nothing was passed over yet by the read under way */
 	int			contacts;		/* in the window, but for those held */
 	int64		bytes;			/* of their JSON */
 	int			requests;		/* under way */
@@ -139,6 +140,7 @@ typedef struct Contact
 {
 	IsolationNode node;
 	int64		seq;
+	ItemPointerData tid;		/* where its row was when it was read */
 	Chatbot    *chatbot;
 	ContactState state;
 	char	   *external_id;
@@ -181,6 +183,7 @@ extern uint64 window_attributes(Chatbot *chatbot, JsonbContainer *contact);
 typedef struct NewContact
 {
 	int64		seq;
+	ItemPointerData tid;
 	Chatbot    *chatbot;
 	const char *external_id;
 	const char *external_id_utf8;
