@@ -72,24 +72,35 @@ set_up()
 	cluster_psql -v value="$2" <<<"ALTER SYSTEM SET $1 = :'value'; SELECT pg_reload_conf();" >/dev/null
 }
 
-# database_new: a new database with the extension, and a stand-in that holds
-# nothing.  The one before is dropped.
+# database_new [TEMPLATE]: a new database with the extension, a copy of TEMPLATE if
+# there is one, and a stand-in that holds nothing.  The one before is dropped.
 database_new()
 {
-	local url=$FAKE_URL
-
-	export PGDATABASE=postgres
-	set_up contacts_push.enabled off
-	cluster_psql -c 'SET client_min_messages = warning' -c 'DROP DATABASE IF EXISTS bench' \
-		-c 'CREATE DATABASE bench' -c 'CHECKPOINT'
-	fake_post /_admin/reset ''
-	FAKE_URL=$url
+	database_gone
+	if [ $# -gt 0 ]; then
+		cluster_psql -c "CREATE DATABASE bench TEMPLATE $1 STRATEGY file_copy" -c 'CHECKPOINT'
+	else
+		cluster_psql -c 'CREATE DATABASE bench' -c 'CHECKPOINT'
+	fi
 	export PGDATABASE=bench
-	cluster_psql -c 'CREATE EXTENSION contacts_push'
+	if [ $# -eq 0 ]; then
+		cluster_psql -c 'CREATE EXTENSION contacts_push'
+		cluster_psql -f - <"$CLONE/bench/sql/contact.sql"
+	fi
 	until_or 60 worker_runs || {
 		say "the worker did not start" >&2
 		exit 2
 	}
+}
+
+# database_gone: no worker sends, there is no database bench, and the stand-in holds
+# nothing.
+database_gone()
+{
+	export PGDATABASE=postgres
+	set_up contacts_push.enabled off
+	cluster_psql -c 'SET client_min_messages = warning' -c 'DROP DATABASE IF EXISTS bench'
+	fake_post /_admin/reset ''
 }
 
 worker_runs()
@@ -97,33 +108,78 @@ worker_runs()
 	[ "$(cluster_psql -At -c 'SELECT count(*) FROM contacts_push.worker')" = 1 ]
 }
 
-# fill N [SMALL]: N contacts into the outbox; SMALL: with an e-mail only.
+# fill N [KIND [AFTER]]: N contacts into the outbox, of users whose numbers begin after
+# AFTER; KIND as in sql/contact.sql.
 fill()
 {
-	cluster_psql -v rows="$1" -v small="${2:-off}" -v chatbot="$chatbot" -f - <"$CLONE/bench/sql/fill.sql"
+	cluster_psql -v rows="$1" -v kind="${2:-usual}" -v after="${3:-0}" -v chatbot="$chatbot" \
+		-f - <"$CLONE/bench/sql/fill.sql"
 }
 
-# drain N: has the worker send what is pending, and prints how many seconds that
-# took, from switching it on until the last outcome was recorded.  Fails unless N
-# rows are created.
+# drain N: has the worker send what is pending.  Sets DRAIN_SINCE, when it was
+# switched on, DRAIN_SECONDS, from then until the last outcome was recorded, and DRAIN_CPU, what
+# the worker had meanwhile, in microseconds a contact.  Fails unless N rows become created.
 drain()
 {
-	local result
+	local created before pid result
 
-	result=$(cluster_psql -At -F ' ' -v limit="$drain_limit" <<'SQL'
+	pid=$(worker_pid)
+	before=$(cpu_ns "$pid")
+	result=$(cluster_psql -At -F '|' -v limit="$drain_limit" <<'SQL'
 ALTER SYSTEM SET contacts_push.enabled = on;
 SELECT clock_timestamp() AS start, pg_reload_conf() \gset
 SELECT contacts_push.flush(:'limit') AS settled \gset
-SELECT extract(epoch FROM max(settled_at) - :'start'),
-	count(*) FILTER (WHERE status = 'created') FROM contacts_push.outbox;
+SELECT extract(epoch FROM max(settled_at) - :'start'), count(*), :'start'
+FROM contacts_push.outbox WHERE settled_at > :'start' AND status = 'created';
 SQL
 	) || return
 	set_up contacts_push.enabled off
-	if [ "${result#* }" != "$1" ]; then
-		say "${result#* } of $1 contacts were created" >&2
+	DRAIN_CPU=$(calculate "($(cpu_ns "$pid") - $before) / 1000 / $1")
+	IFS='|' read -r DRAIN_SECONDS created DRAIN_SINCE <<<"$result"
+	if [ "$created" != "$1" ]; then
+		say "$created of $1 contacts were created" >&2
 		return 1
 	fi
-	printf '%s\n' "${result% *}"
+}
+
+worker_pid()
+{
+	cluster_psql -At -c 'SELECT pid FROM contacts_push.worker'
+}
+
+# cpu_ns PID: prints how long the process has had a processor.  Fails when it is gone.
+cpu_ns()
+{
+	cut -d ' ' -f 1 "/proc/$1/schedstat"
+}
+
+calculate()
+{
+	awk "BEGIN { print $1 }"
+}
+
+# per_second N SECONDS
+per_second()
+{
+	calculate "$1 / $2"
+}
+
+# arrivals: prints the external_ids and when their request arrived, in seconds since
+# 1970, of those that were answered 200.  The stand-in names the first five contacts of a
+# request.
+arrivals()
+{
+	{
+		fake_get /_admin/stats
+		echo
+		fake_get /_admin/requests
+	} | perl -MJSON::PP -e '
+		my ($stats, $requests) = map { decode_json($_) } <STDIN>;
+		for my $request (grep { $_->{status} == 200 } @$requests)
+		{
+			printf "%s\t%.6f\n", $_, ($stats->{started_at_ms} + $request->{at_ms}) / 1000
+				for @{ $request->{external_ids} };
+		}'
 }
 
 # wal_position: prints it, in bytes.

@@ -30,7 +30,7 @@ held_is()
 
 bench_held()
 {
-	local rows=$((500000 / scale)) round held seconds
+	local rows=$((500000 / scale)) round held
 
 	say "held: $rows contacts drained, with a repeatable-read transaction held since before they were inserted"
 	samples_new
@@ -40,21 +40,15 @@ bench_held()
 			database_new
 			[ "$held" -eq 0 ] || held_begin
 			fill "$rows"
-			seconds=$(drain "$rows")
+			drain "$rows"
 			[ "$held" -eq 0 ] || held_end
-			sample "$([ "$held" -eq 1 ] && echo held || echo free)" "$(per_second "$rows" "$seconds")"
+			sample "$([ "$held" -eq 1 ] && echo held || echo free)" "$(per_second "$rows" "$DRAIN_SECONDS")"
 		done
 	done
 	set_up autovacuum off
 	show held contacts/s
 	show free contacts/s
-	compare held free at-least 0.8
-}
-
-# per_second N SECONDS
-per_second()
-{
-	perl -e 'printf "%.1f\n", $ARGV[0] / $ARGV[1]' "$1" "$2"
+	compare held free at-least 0.9
 }
 
 # seconds_since EPOCHREALTIME
@@ -74,56 +68,78 @@ drain_bare()
 	seconds_since "$start"
 }
 
+# plain_fill N [KIND]: as fill
 plain_fill()
 {
 	cluster_psql -f - <"$CLONE/bench/sql/plain_outbox.sql"
-	cluster_psql -v rows="$1" -f - <"$CLONE/bench/sql/plain_fill.sql"
+	cluster_psql -v rows="$1" -v kind="${2:-usual}" -f - <"$CLONE/bench/sql/plain_fill.sql"
 	# so that the planner knows what the index is for
 	cluster_psql -c 'ANALYZE plain_outbox'
 }
 
-# drain_by_hand N: prints the seconds that the batcher takes for N rows.
+# drain_by_hand N: as drain, with the batcher; the CPU is that of its two processes.
 drain_by_hand()
 {
-	local start=$EPOCHREALTIME settled
+	local start=$EPOCHREALTIME result
 
-	settled=$(as_user "$BATCHER" "$FAKE_URL/api/v1/chatbots/$chatbot/contacts" test-key)
-	seconds_since "$start"
-	[ "$settled" = "$1" ]
+	result=$(as_user "$BATCHER" "$FAKE_URL/api/v1/chatbots/$chatbot/contacts" test-key)
+	DRAIN_SECONDS=$(seconds_since "$start")
+	DRAIN_CPU=$(calculate "${result#* } / 1000 / $1")
+	if [ "${result% *}" != "$1" ]; then
+		say "${result% *} of $1 contacts were settled" >&2
+		return 1
+	fi
+}
+
+# sample_drain NAME N: what drain has set.
+sample_drain()
+{
+	sample "$1" "$(per_second "$2" "$DRAIN_SECONDS")"
+	sample "$1: CPU" "$DRAIN_CPU"
 }
 
 bench_drain()
 {
 	local rows=$((300000 / scale)) round
 
-	say "drain: $rows contacts, ids stored; bare: UPDATEs of 1000 rows of the same table; by hand: bench/batcher.c"
+	say "drain: $rows contacts of 200 bytes, ids stored; bare: UPDATEs of 1000 rows of the same table; by hand: bench/batcher.c"
 	samples_new
 	for ((round = 0; round < 5; round++)); do
 		database_new
-		fill "$rows"
-		sample worker "$(per_second "$rows" "$(drain "$rows")")"
+		fill "$rows" full
+		drain "$rows"
+		sample_drain worker "$rows"
+		# the same people once more, for another chatbot
+		chatbot=another fill "$rows" full
+		drain "$rows"
+		sample_drain 'second chatbot' "$rows"
 		database_new
-		fill "$rows"
+		fill "$rows" full
 		sample bare "$(per_second "$rows" "$(drain_bare "$rows")")"
 		database_new
-		plain_fill "$rows"
-		sample 'by hand' "$(per_second "$rows" "$(drain_by_hand "$rows")")"
+		plain_fill "$rows" full
+		drain_by_hand "$rows"
+		sample_drain 'by hand' "$rows"
 	done
 	show worker contacts/s
+	show 'second chatbot' contacts/s
 	show bare rows/s
 	show 'by hand' contacts/s
+	show 'worker: CPU' 'us a contact' at-most 15
+	show 'second chatbot: CPU' 'us a contact' at-most 15
+	show 'by hand: CPU' 'us a contact'
 	compare worker bare at-least 0.85
-	compare worker 'by hand' at-least 2.5
+	compare worker 'by hand' at-least 1.5
 }
 
-# hot_share N FILLFACTOR SMALL: drains N contacts; prints the share of the
+# hot_share N FILLFACTOR KIND: drains N contacts; prints the share of the
 # outbox's updates that were HOT, and what became its size.
 hot_share()
 {
 	database_new
 	cluster_psql -c "ALTER TABLE contacts_push.outbox SET (fillfactor = $2)"
 	fill "$1" "$3"
-	drain "$1" >/dev/null
+	drain "$1"
 	until_or 120 statistics_have "$1"
 	cluster_psql -At -F ' HOT, ' -v rows="$1" <<'SQL'
 SELECT round(n_tup_hot_upd::numeric / n_tup_upd, 4),
@@ -148,7 +164,7 @@ wal_of()
 
 	shift 2
 	before=$(wal_position)
-	"$@" >/dev/null
+	"$@"
 	sample "$name" "$(perl -e 'printf "%.1f\n", ($ARGV[1] - $ARGV[0]) / $ARGV[2]' \
 		"$before" "$(wal_position)" "$rows")"
 }
@@ -178,80 +194,18 @@ bench_wal()
 	for name in 'outbox, enqueue' 'outbox, settle' outbox 'plain, enqueue' 'plain, settle' plain; do
 		show "$name" bytes
 	done
-	compare outbox plain at-most 0.6
+	compare outbox plain at-most 0.65
 	say "  share of HOT updates of the outbox, and its size a contact, by fillfactor:"
 	for fillfactor in 100 70 60 55 50 45 40; do
-		say "    $fillfactor: $(hot_share "$rows" "$fillfactor" off); small contacts: $(hot_share "$rows" "$fillfactor" on)"
+		say "    $fillfactor: $(hot_share "$rows" "$fillfactor" usual); small contacts: $(hot_share "$rows" "$fillfactor" small)"
 	done
-}
-
-# progress_ms NAME: samples what contacts_push.progress takes.
-progress_ms()
-{
-	local round
-
-	for ((round = 0; round < 15; round++)); do
-		sample "$1" "$(cluster_psql -At -c 'EXPLAIN (ANALYZE, TIMING OFF) SELECT * FROM contacts_push.progress' |
-			awk '/^Execution Time:/ { print $3 }')"
-	done
-	show "$1" ms at-most 50
-}
-
-# new_worker: has the worker end, and waits for the next one to have looked at the
-# outbox; all chatbots are paused.
-new_worker()
-{
-	cluster_psql -At -c 'SELECT pg_terminate_backend(pid, 60000) FROM contacts_push.worker' >/dev/null
-	until_or 60 worker_runs
-	[ "$(cluster_psql -At -c "SELECT contacts_push.flush('10 minutes')")" = t ]
-}
-
-# is_pending N
-is_pending()
-{
-	[ "$(cluster_psql -At -c 'SELECT pending FROM contacts_push.progress')" = "$1" ]
-}
-
-bench_progress()
-{
-	local settled=$((10000000 / scale)) pending=$((100000 / scale))
-
-	say "progress: one look at it, with $settled settled rows"
-	database_new
-	cluster_psql -v rows="$settled" -v chatbot="$chatbot" -f - <"$CLONE/bench/sql/settled.sql"
-	cluster_psql -c "SELECT contacts_push.pause('$chatbot')" >/dev/null
-	set_up contacts_push.enabled on
-	new_worker
-	samples_new
-	progress_ms 'nothing pending'
-	fill "$pending"
-	is_pending "$pending"
-	progress_ms "$pending pending, paused"
-	# one that begins anew knows as well where they are
-	new_worker
-	progress_ms "$pending pending, after a restart"
-	fake_post /_admin/faults '[{"action": {"delay_ms": 60000}}]'
-	cluster_psql -c "SELECT contacts_push.resume('$chatbot')" >/dev/null
-	until_or 60 requests_under_way
-	is_pending "$pending"
-	progress_ms "$pending pending, being sent"
-	set_up contacts_push.enabled off
-	fake_post /_admin/faults '[]'
-}
-
-requests_under_way()
-{
-	[ "$(cluster_psql -At -c 'SELECT requests_in_flight FROM contacts_push.worker')" -gt 0 ]
 }
 
 # worker_memory: prints the worker's own memory in kB: without the shared
 # buffers, which it has in common with all others.
 worker_memory()
 {
-	local pid
-
-	pid=$(cluster_psql -At -c 'SELECT pid FROM contacts_push.worker')
-	awk '$1 == "RssAnon:" { print $2 }' "/proc/$pid/status"
+	awk '$1 == "RssAnon:" { print $2 }' "/proc/$(worker_pid)/status"
 }
 
 # settled_at_least N
@@ -283,4 +237,46 @@ bench_memory()
 	show grown MB at-most 64
 	# flat: what the allocator keeps may differ by a few per cent
 	compare 'last tenth' 'first tenth' at-most 1.1
+}
+
+# fill_chatbots N EACH AFTER: EACH contacts for each of N chatbots, see fill.
+fill_chatbots()
+{
+	cluster_psql -v chatbots="$1" -v each="$2" -v after="$3" -f - <"$CLONE/bench/sql/chatbots.sql"
+}
+
+# chatbots_take NAME N EACH BESIDE: samples the seconds from switching the worker on until all
+# of N chatbots have EACH contacts more, at 200 requests a second, beside a chatbot with
+# BESIDE contacts that were enqueued before theirs.  Each chatbot has had a success
+# already: those that never had one wait for the others.
+chatbots_take()
+{
+	database_new
+	fill_chatbots "$2" 1 0
+	fill 1
+	drain $(($2 + 1))
+	fill "$4" usual 1
+	fill_chatbots "$2" "$3" 1
+	set_up contacts_push.requests_per_second 200
+	drain $(($2 * $3 + $4))
+	set_up contacts_push.requests_per_second "$no_limit"
+	sample "$1" "$(cluster_psql -At -c "SELECT extract(epoch FROM max(settled_at) - '$DRAIN_SINCE')
+		FROM contacts_push.outbox WHERE chatbot_id LIKE 'many%'")"
+}
+
+bench_chatbots()
+{
+	local beside=$((300000 / scale)) chatbots round
+
+	for chatbots in $((1000 / scale)) $((2000 / scale)); do
+		say "chatbots: $chatbots with 100 contacts each, at 200 requests a second; beside: one with $beside is there before them"
+		samples_new
+		for ((round = 0; round < 3; round++)); do
+			chatbots_take beside "$chatbots" 100 "$beside"
+			chatbots_take alone "$chatbots" 100 0
+		done
+		show beside s
+		show alone s
+		compare beside alone at-most 1.2
+	done
 }

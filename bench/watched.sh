@@ -52,11 +52,6 @@ sample_cpu()
 	fi
 }
 
-calculate()
-{
-	awk "BEGIN { print $1 }"
-}
-
 # show_cpu [MOST]: what the push adds : what the trigger by hand adds has to be at most that.
 show_cpu()
 {
@@ -255,24 +250,6 @@ bench_single()
 			fi
 		done
 	done
-}
-
-# arrivals: prints each contact's external_id and when its request arrived, in
-# seconds since 1970.  The stand-in names the first five contacts of a request, and
-# no more are in one here.
-arrivals()
-{
-	{
-		fake_get /_admin/stats
-		echo
-		fake_get /_admin/requests
-	} | perl -MJSON::PP -e '
-		my ($stats, $requests) = map { decode_json($_) } <STDIN>;
-		for my $request (grep { $_->{status} == 200 } @$requests)
-		{
-			printf "%s\t%.6f\n", $_, ($stats->{started_at_ms} + $request->{at_ms}) / 1000
-				for @{ $request->{external_ids} };
-		}'
 }
 
 # latency_of NAME MS TRANSACTIONS: inserts one user each MS milliseconds, and has

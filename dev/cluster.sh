@@ -43,6 +43,11 @@ cluster_psql()
 	as_user "$BIN/psql" -X -q -v ON_ERROR_STOP=1 "$@"
 }
 
+cluster_restart()
+{
+	as_user "$BIN/pg_ctl" -s -w -t 300 -D "$CLUSTER" -l "$CLUSTER.log" -m fast restart
+}
+
 # Stops the cluster as an administrator would.  Fails if that didn't work
 # within a minute (the worker's own limit for an unfinished request is a
 # second), and if a process had crashed.
