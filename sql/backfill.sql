@@ -54,7 +54,7 @@ RESET session_replication_role;
 CALL contacts_push.backfill('users');
 SELECT external_id, status, contact IS NULL AS no_contact FROM contacts_push.outbox ORDER BY external_id, seq;
 
--- Rows whose mapping fails are left out, said so, and found when they are mended.
+-- Rows whose mapping fails are left out, said so, and found when they are fixed.
 TRUNCATE contacts_push.outbox;
 INSERT INTO users VALUES (6, 'Six', 'once'), (7, 'Seven', '2007-07-07'), (8, 'Eight', 'never');
 SELECT enqueue_failures FROM contacts_push.progress;
@@ -188,7 +188,7 @@ SELECT contacts_push.watch('users', 'bot');
 CALL contacts_push.backfill('users');
 DROP TABLE users CASCADE;
 
--- A mapping that is mended: what it has made otherwise, and what is not created, is
+-- A mapping that is fixed: what it has made otherwise, and what is not created, is
 -- replaced; once, whatever the mapping makes the next time.
 TRUNCATE contacts_push.outbox;
 CREATE TABLE users (id integer PRIMARY KEY, login text, mail text);

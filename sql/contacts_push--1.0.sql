@@ -96,7 +96,7 @@ COMMENT ON COLUMN contacts_push.outbox.chatbot_id IS 'the chatbot it is for';
 COMMENT ON COLUMN contacts_push.outbox.external_id IS 'the contact''s identity in this database';
 COMMENT ON COLUMN contacts_push.outbox.relation IS 'OID of the watched table it came from, of partitions the root; NULL: contacts_push.enqueue() or a plain INSERT';
 COMMENT ON COLUMN contacts_push.outbox.previous_external_id IS 'the key has been changed from this one';
-COMMENT ON COLUMN contacts_push.outbox.contact IS 'the ContactInput to send; NULL withdraws the contact, and once the row is settled and nothing is to be mended';
+COMMENT ON COLUMN contacts_push.outbox.contact IS 'the ContactInput to send; NULL withdraws the contact, and once the row is settled and nothing is to be fixed';
 COMMENT ON COLUMN contacts_push.outbox.status IS 'what became of it';
 COMMENT ON COLUMN contacts_push.outbox.attempts IS 'failures charged to this contact alone';
 COMMENT ON COLUMN contacts_push.outbox.next_attempt_at IS 'not sent again before; NULL on the good path';

@@ -67,14 +67,14 @@ SELECT contacts_push.flush();
 SELECT * FROM outcome;
 SELECT contacts_push.retry('shop', '2'), contacts_push.retry('shop', 'unknown');
 SELECT * FROM disagreement;
--- Mended by hand, and retried.
+-- Fixed by hand, and retried.
 UPDATE contacts_push.outbox SET contact = contact || '{"email": "uno@example.com"}' WHERE external_id = '1';
 SELECT contacts_push.retry('shop');
 SELECT contacts_push.flush();
 SELECT * FROM outcome;
 SELECT * FROM disagreement;
 SELECT * FROM test.held('shop');
--- Mended by a newer intent.
+-- Fixed by a newer intent.
 SELECT contacts_push.enqueue('shop', '{"external_id": "4", "email": "four@example.com"}');
 SELECT contacts_push.flush();
 SELECT * FROM outcome WHERE external_id = '4';

@@ -33,14 +33,14 @@ SELECT contacts_push.flush();
 SELECT * FROM intents WHERE external_id IN ('1', '2') ORDER BY external_id, seq;
 SELECT external_id, status FROM contacts_push.contact_status ORDER BY 1;
 
--- One that is refused still is the owner's to mend, whatever others have tried meanwhile.
+-- One that is refused still is the owner's to fix, whatever others have tried meanwhile.
 CALL test.fault('{"refuse": true}');
 INSERT INTO users VALUES ('4', 'refused');
 SELECT contacts_push.flush();
 CALL test.no_fault();
 INSERT INTO "Customers" VALUES ('4', 'customer');
 SELECT contacts_push.flush();
-UPDATE users SET name = 'mended' WHERE id = '4';
+UPDATE users SET name = 'fixed' WHERE id = '4';
 SELECT contacts_push.flush();
 UPDATE "Customers" SET name = 'again' WHERE id = '4';
 SELECT contacts_push.flush();

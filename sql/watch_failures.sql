@@ -19,7 +19,7 @@ UPDATE users SET born = '2003-03-03' WHERE id = 2;
 UPDATE users SET id = 30 WHERE id = 3;
 UPDATE users SET id = 3, born = '2001-01-01' WHERE id = 30;
 SELECT * FROM test.take_outbox();
--- backfill() finds the rows when they have been mended.
+-- backfill() finds the rows when they have been fixed.
 UPDATE users SET born = NULL WHERE id = 4;
 TRUNCATE contacts_push.outbox;
 SET client_min_messages = warning;

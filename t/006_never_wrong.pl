@@ -189,7 +189,7 @@ check_faults('late', 'time-outs',
 	{ match => { percent => 4, seed => 100 }, when => 'after', action => { hang => FakeChatbase::true } },
 	{ match => { percent => 4, seed => 101 }, when => 'before', action => { hang => FakeChatbase::true } });
 
-# A refused key pauses everything until somebody mends it and reloads.
+# A refused key pauses everything until somebody fixes it and reloads.
 $fake->faults(with_refusals(
 	{ times => 3, match => { from => $fake->stats->{requests} + 5 }, when => 'before', action => { status => 401 } },
 	unanswered(), mangled()));
@@ -205,7 +205,7 @@ END
 			return $pending;
 		}),
 	'refused keys: all is settled');
-cmp_ok($reloads, '>', 0, 'refused keys: after they were mended');
+cmp_ok($reloads, '>', 0, 'refused keys: after they were fixed');
 is(held_matches_good('key'), '', 'refused keys: as the stand-in holds it');
 is( $node->safe_psql('postgres', <<'END'), '0', 'refused keys: nobody was refused for them');
 SELECT count(*) FROM contacts_push.outbox WHERE http_status = 401 OR status = 'failed'

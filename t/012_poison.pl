@@ -52,7 +52,7 @@ my $requests = $fake->stats->{requests};
 cmp_ok($requests, '<=', CONTACTS / 20 + 100, 'in few requests');
 note "$requests requests";
 
-# Once mended, it goes.
+# Once fixed, it goes.
 $fake->faults;
 is($node->safe_psql('postgres', q{SELECT contacts_push.retry('poison')}), 1, 'it may be tried again');
 ok(settled($node), 'all is settled');

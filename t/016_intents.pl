@@ -144,10 +144,10 @@ append('once', 'bad', '1');
 ok(settled($node), 'a refusal: settled');
 is(status_of($node, 'once', 'bad'), 'rejected', 'a refusal');
 append('once', 'bad', '2');
-ok(settled($node), 'mended: settled');
-is(status_of($node, 'once', 'bad'), 'superseded created', 'mended: is sent again');
+ok(settled($node), 'fixed: settled');
+is(status_of($node, 'once', 'bad'), 'superseded created', 'fixed: is sent again');
 is($node->safe_psql('postgres', q{SELECT status FROM contacts_push.contact_status WHERE external_id = 'bad'}), 'created',
-	'mended: and is what the contact is');
+	'fixed: and is what the contact is');
 is(count_rows($node, q{status IN ('superseded', 'skipped', 'withdrawn') AND contact IS NOT NULL}), 0,
 	'what is not sent keeps no personal data');
 

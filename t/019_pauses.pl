@@ -128,7 +128,7 @@ SELECT bool_and(seconds > 59) FROM (
 	FROM contacts_push.request WHERE chatbot_id <> 'healthy' GROUP BY chatbot_id) s
 END
 
-# A reload has those tried that it may have mended, and nobody else.
+# A reload has those tried that it may have fixed, and nobody else.
 $fake->faults;
 reload($node);
 for my $chatbot (grep { $_ ne 'quota' } @chatbots)
@@ -200,10 +200,10 @@ $fake->faults({ match => { external_id => '^bad' }, action => { status => 400, m
 $node->restart;
 ok(wait_until(sub { count_rows($node, q{chatbot_id = 'locked out' AND status = 'created'}) == 1 }), 'locked out: a restart ends it');
 
-# Mended elsewhere.
+# Fixed elsewhere.
 $fake->faults;
 $node->safe_psql('postgres', q{SELECT contacts_push.retry('unwilling')});
-ok(settled($node), 'unwilling: mended and tried again, all is settled');
+ok(settled($node), 'unwilling: fixed and tried again, all is settled');
 is(count_rows($node, q{external_id LIKE 'bad%' AND status = 'created'}), CONTACTS + 5, 'unwilling: as created');
 
 # Refusals in different words, or with others taken in between, are the contacts'.

@@ -73,7 +73,7 @@ sub refused_while_locked
 		'refused while locked: nobody counts as rejected');
 	$fake->faults;
 	$node->safe_psql('postgres', q{SELECT contacts_push.resume('hold')});
-	ok(settled($node), 'refused while locked: mended and resumed, all is settled');
+	ok(settled($node), 'refused while locked: fixed and resumed, all is settled');
 	is(outcomes($node, 'hold'), "created $contacts", 'refused while locked: as created');
 	return;
 }

@@ -1,5 +1,5 @@
 # The application's statement succeeds whatever the mapping does and whether or not a
-# worker is there; what was left out is counted, and found again when it is mended.
+# worker is there; what was left out is counted, and found again when it is fixed.
 use strict;
 use warnings;
 
@@ -66,11 +66,11 @@ sub enqueue_failures
 		"SELECT coalesce(sum(enqueue_failures), 0) FROM contacts_push.progress WHERE chatbot_id = 'bot'");
 }
 
-# Mends every row behind the triggers' back, and has backfill find it.
-sub mend_and_backfill
+# Fixes every row behind the triggers' back, and has backfill find it.
+sub fix_and_backfill
 {
 	my ($node, $what) = @_;
-	$node->safe_psql('postgres', "SET session_replication_role = replica; UPDATE users SET kind = 'good', name = 'mended'");
+	$node->safe_psql('postgres', "SET session_replication_role = replica; UPDATE users SET kind = 'good', name = 'fixed'");
 	$node->safe_psql('postgres', "CALL contacts_push.backfill('users')");
 	is($node->safe_psql('postgres', <<'END'), '0', "$what: backfill finds every row that was left out");
 SELECT count(*) FROM users u WHERE NOT EXISTS (SELECT FROM contacts_push.contact_status s
@@ -98,9 +98,9 @@ for my $i (0 .. $#bad)
 	write_all_ways($node, 100 * ($i + 1), $bad[$i], "the row is bad ($bad[$i])");
 	is(enqueue_failures($node), LEFT_OUT * ($i + 1) + NOT_WITHDRAWN, "what was left out is counted ($bad[$i])");
 }
-mend_and_backfill($node, 'mended');
+fix_and_backfill($node, 'fixed');
 ok(settled($node), 'all is settled');
-check_held($node, 'mended');
+check_held($node, 'fixed');
 is(enqueue_failures($node), LEFT_OUT * @bad + NOT_WITHDRAWN, 'what was counted stays counted');
 
 # The view is none that may be used, because of its owner.
@@ -108,7 +108,7 @@ $node->safe_psql('postgres', 'CREATE ROLE somebody; ALTER VIEW users_own OWNER T
 write_all_ways($node, 2000, 'good', 'no view');
 $node->safe_psql('postgres', 'ALTER VIEW users_own OWNER TO CURRENT_USER');
 cmp_ok(enqueue_failures($node), '>', LEFT_OUT * @bad + NOT_WITHDRAWN, 'no view: it shows');
-mend_and_backfill($node, 'no view');
+fix_and_backfill($node, 'no view');
 
 # A worker that is there and does nothing at all.
 my $pid = worker_pid($node);
@@ -128,7 +128,7 @@ like($node->safe_psql('postgres', "SELECT state FROM contacts_push.progress WHER
 	qr/^worker not running: /, 'no worker can be started: progress says so');
 $node->append_conf('postgresql.conf', 'max_worker_processes = 8');
 $node->restart;
-mend_and_backfill($node, 'a worker again');
+fix_and_backfill($node, 'a worker again');
 ok(settled($node), 'a worker again: all is settled');
 check_held($node, 'a worker again');
 $node->stop;
@@ -141,7 +141,7 @@ write_all_ways($plain, 100, 'raises', 'not preloaded');
 is(enqueue_failures($plain), LEFT_OUT + NOT_WITHDRAWN, 'not preloaded: what was left out is counted');
 like($plain->safe_psql('postgres', "SELECT state FROM contacts_push.progress WHERE chatbot_id = 'bot'"),
 	qr/^worker not running: contacts_push is not in shared_preload_libraries$/, 'not preloaded: progress says so');
-mend_and_backfill($plain, 'not preloaded');
+fix_and_backfill($plain, 'not preloaded');
 $plain->append_conf('postgresql.conf', "shared_preload_libraries = 'contacts_push'\ncontacts_push.api_key = '" . KEY . "'");
 $plain->restart;
 ok(settled($plain), 'preloaded at last: all is settled');

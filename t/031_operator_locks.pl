@@ -108,7 +108,7 @@ $operator->query_safe('COMMIT');
 ok(settled($node), 'when the operator is done, they are settled');
 is($fake->stats->{by_status}{409} // 0, 0, 'and none of them was sent again');
 
-# Refused rows that are being retried, mended and deleted, in transactions that end in any way.
+# Refused rows that are being retried, fixed and deleted, in transactions that end in any way.
 $node->safe_psql('postgres', q{SELECT contacts_push.enqueue('bot', jsonb_agg(jsonb_build_object('external_id', n::text, 'email', 'nobody'))) FROM generate_series(5001, 5010) n});
 ok(settled($node), 'some are refused');
 is(count_rows("status = 'rejected'"), 10, 'as they should be');

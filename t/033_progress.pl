@@ -1,5 +1,5 @@
 # contacts_push.progress has the numbers that the table has, after a storm of
-# enqueues, outcomes of all kinds, mends, withdrawals, retries, pauses and rollbacks.
+# enqueues, outcomes of all kinds, fixes, withdrawals, retries, pauses and rollbacks.
 use strict;
 use warnings;
 
@@ -44,9 +44,9 @@ ROLLBACK;
 COMMIT;
 \endif
 END
-	'mend@3' => <<'END',
+	'fix@3' => <<'END',
 \set id random(1, 1400)
-UPDATE users SET email = 'mended' || id || '@example.com' WHERE id = :id;
+UPDATE users SET email = 'fixed' || id || '@example.com' WHERE id = :id;
 END
 	'fail@1' => <<'END',
 \set id random(2000, 1000000)

@@ -90,7 +90,7 @@ sub play
 	sql(q{SELECT contacts_push.resume('bot')});
 	ok(settled($node), "$round: contacts with several intents are settled");
 
-	# in doubt, refused, and alone in trouble; then mended
+	# in doubt, refused, and alone in trouble; then fixed
 	$fake->faults({ times => 3, action => { status => 503 } });
 	append("$round-doubt-", q('{}'));
 	ok(settled($node), "$round: contacts in doubt are settled");
@@ -102,7 +102,7 @@ sub play
 		"$round: contacts beside those in trouble are settled");
 	$fake->faults;
 	enqueue_few('bad', $round);
-	ok(settled($node), "$round: contacts that were mended are settled");
+	ok(settled($node), "$round: contacts that were fixed are settled");
 	sql('SELECT contacts_push.retry()');
 	ok(settled($node), "$round: contacts that are tried again are settled");
 

@@ -106,7 +106,7 @@ sub end_amid_run
 		"$how: nobody counts as rejected");
 	$fake->faults;
 	$node->safe_psql('postgres', "SELECT contacts_push.resume('$chatbot')");
-	ok(settled($node), "$how: mended and resumed, all is settled");
+	ok(settled($node), "$how: fixed and resumed, all is settled");
 	like(outcomes($node, $chatbot), qr/^created \d+(, present \d+)?$/, "$how: as Chatbase has it");
 	set_conf($node, 'contacts_push.batch_size' => 1000, 'contacts_push.max_concurrent_requests' => 4);
 	return;

@@ -69,7 +69,7 @@ ok(settled($node), 'all is settled');
 like(trouble('app', 'SELECT * FROM contacts_push.outbox'), qr/permission denied/, 'app: reads nothing');
 
 # an operator
-is(trouble('contacts_operator', <<'END'), '', 'operator: looks, mends and has it sent again');
+is(trouble('contacts_operator', <<'END'), '', 'operator: looks, fixes and has it sent again');
 SELECT * FROM contacts_push.progress;
 SELECT * FROM contacts_push.worker;
 SELECT * FROM contacts_push.contact_status;
@@ -85,7 +85,7 @@ SELECT contacts_push.validate('{}');
 SELECT contacts_push.discard('bot');
 END
 ok(settled($node), 'all is settled');
-is(outcomes($node, 'bot'), 'created 3', 'and what was mended is created');
+is(outcomes($node, 'bot'), 'created 3', 'and what was fixed is created');
 like(trouble('contacts_operator', 'DELETE FROM contacts_push.outbox'), qr/permission denied/, 'operator: deletes nothing');
 like(trouble('contacts_operator', 'SHOW contacts_push.api_key_file'), qr/ERROR/, 'operator: sees nothing of the key');
 

@@ -53,7 +53,7 @@ typedef struct Backfill
 	Oid			table;
 	const char *chatbot_id;
 	bool		keys_only;		/* only the external_ids are wanted */
-	bool		mend;			/* replace what another mapping has made and is not created */
+	bool		replace;		/* replace what another mapping has made and is not created */
 	int64		enqueued;		/* in this pass */
 	int64		total;			/* in those before */
 	Failures	failures;		/* of this pass */
@@ -222,7 +222,7 @@ enqueue_blocks(Backfill *backfill, Oid part, BlockNumber from)
 {
 	Failures	seen = backfill->failures;
 	Tuplestorestate *contacts = map_blocks(backfill, part, from);
-	int64		missing = outbox_count_missing(backfill->chatbot_id, contacts, backfill->mend);
+	int64		missing = outbox_count_missing(backfill->chatbot_id, contacts, backfill->replace);
 	int64		appended = 0;
 	int64	   *numbers;
 
@@ -239,7 +239,7 @@ enqueue_blocks(Backfill *backfill, Oid part, BlockNumber from)
 	seen = backfill->failures;
 	PushActiveSnapshot(GetLatestSnapshot());
 	contacts = map_blocks(backfill, part, from);
-	appended = outbox_append_missing(backfill->chatbot_id, contacts, backfill->mend, backfill->table,
+	appended = outbox_append_missing(backfill->chatbot_id, contacts, backfill->replace, backfill->table,
 									 numbers, missing);
 	tuplestore_end(contacts);
 	PopActiveSnapshot();
@@ -317,7 +317,7 @@ pass(Backfill *backfill)
 static void
 backfill_chatbot(Oid table, const char *chatbot_id)
 {
-	Backfill	backfill = {table, chatbot_id, .mend = true};
+	Backfill	backfill = {table, chatbot_id, .replace = true};
 	MemoryContext old;
 
 	backfill.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push backfill",
@@ -328,7 +328,7 @@ backfill_chatbot(Oid table, const char *chatbot_id)
 		pass(&backfill);
 		backfill.total += backfill.enqueued;
 		/* a mapping may give another result each time */
-		backfill.mend = false;
+		backfill.replace = false;
 	} while (backfill.enqueued > 0);
 	if (backfill.failures.rows > 0)
 		ereport(WARNING,

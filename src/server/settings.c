@@ -358,7 +358,7 @@ settings_find_key(const char *chatbot_id, char **why)
 		bool		is_empty;
 		char	   *key;
 
-		/* A file that can't be used is to be mended, not worked around. */
+		/* A file that can't be used is to be fixed, not worked around. */
 		if (!key_file_find(api_key_file, chatbot_id, &key, &is_empty, why))
 			return NULL;
 		if (key)

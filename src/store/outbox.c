@@ -474,9 +474,9 @@ count_as_owner(OutboxStatement statement, const Datum *values, Tuplestorestate *
 }
 
 int64
-outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend)
+outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace)
 {
-	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(mend)};
+	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(replace)};
 
 	return count_as_owner(OUTBOX_COUNT_MISSING, values, rows);
 }
@@ -501,10 +501,10 @@ outbox_find_missing(const char *chatbot_id, Tuplestorestate *rows, Tuplestoresta
 }
 
 int64
-outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend, Oid relation,
+outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace, Oid relation,
 					  const int64 *numbers, int64 n)
 {
-	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(mend)};
+	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(replace)};
 	OutboxAppend *append;
 	int64		missing;
 

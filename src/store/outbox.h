@@ -116,10 +116,10 @@ extern void outbox_rows_add(Tuplestorestate *rows, const char *external_id,
 							Datum contact, bool withdrawal);
 
 /*
- * How many of the rows the outbox does not have an intent of that counts; mend: or whose
+ * How many of the rows the outbox does not have an intent of that counts; replace: or whose
  * newest one is not created and says something else.
  */
-extern int64 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend);
+extern int64 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace);
 
 /* Adds the external_ids of those to another store. */
 extern void outbox_find_missing(const char *chatbot_id, Tuplestorestate *rows,
@@ -129,7 +129,7 @@ extern void outbox_find_missing(const char *chatbot_id, Tuplestorestate *rows,
  * Appends these as the current user, with the watched table that they come from, under the
  * n numbers that outbox_draw() has given; more than there are numbers are left out.
  */
-extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool mend,
+extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace,
 								   Oid relation, const int64 *numbers, int64 n);
 
 /*

@@ -27,7 +27,7 @@ pause_is_on(const Chatbot *chatbot)
 	return chatbot->pause != PAUSE_NONE && chatbot->paused_until > clock_us();
 }
 
-/* What a pause may be mended by: the key and where it is sent to. */
+/* What a pause may be fixed by: the key and where it is sent to. */
 static uint64
 hash_key_and_url(const char *key)
 {
@@ -132,9 +132,9 @@ pause_is_over(Chatbot *chatbot)
 	}
 }
 
-/* Whether a reload may have mended what this chatbot is paused for. */
+/* Whether a reload may have fixed what this chatbot is paused for. */
 static bool
-may_be_mended(const Chatbot *chatbot)
+may_be_fixed(const Chatbot *chatbot)
 {
 	/* an operator's */
 	if (chatbot->paused_until == PG_INT64_MAX)
@@ -163,7 +163,7 @@ pause_lift_all(void)
 	{
 		Chatbot    *chatbot = lfirst(cell);
 
-		if (may_be_mended(chatbot))
+		if (may_be_fixed(chatbot))
 		{
 			end_pause(chatbot);
 			chatbot->pauses = 0;
