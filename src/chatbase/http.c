@@ -11,16 +11,18 @@
  */
 #include "chatbase/http.h"
 #include "chatbase/http_answer.h"
-#include "chatbase/http_sockets.h"
-#include "chatbase/http_system.h"
-#include "chatbase/http_text.h"
 #include "util/clock.h"
 
+#include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <time.h>
 
 #include <curl/curl.h>
 
@@ -47,9 +49,6 @@
 			(rc) = curl_easy_setopt((easy), option, value); \
 	} while (0)
 
-/* Room for the reason of a failure; libcurl's own buffer has as much. */
-#define ERROR_SIZE CURL_ERROR_SIZE
-
 struct HttpRequest
 {
 	HttpPool   *pool;
@@ -59,13 +58,11 @@ struct HttpRequest
 
 	int			departures;		/* how often libcurl was about to send it */
 	HttpAnswer	answer;
-	char	   *authorization;	/* header with the key; NULL before */
-	char		error[ERROR_SIZE];
+	char		error[CURL_ERROR_SIZE];
 
 	int64_t		started_at;		/* ms, monotonic */
 	bool		done;
 	bool		handed_out;
-	unsigned long done_order;
 	HttpResult	result;
 };
 
@@ -73,32 +70,71 @@ struct HttpPool
 {
 	CURLM	   *multi;
 	HttpRequest *requests;		/* all that were not ended */
-	unsigned long done_count;
 
-	CURL	  **idle;			/* easy handles to be used again */
-	int			nidle;
-	int			max_idle;
-
-	HttpSockets sockets;
+	HttpSocket *sockets;		/* to be watched */
+	int			nsockets;
+	int			sockets_allocated;
+	unsigned long generation;	/* of the set of sockets */
 	int64_t		deadline;		/* ms, monotonic; -1: none */
 };
 
+static int64_t
+now_ms(void)
+{
+	return clock_us() / 1000;
+}
+
+/* Blocks all signals for this thread, and for threads it starts meanwhile. */
+static void
+block_signals(sigset_t *saved)
+{
+	sigset_t	all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, saved);
+}
+
+static void
+restore_signals(const sigset_t *saved)
+{
+	pthread_sigmask(SIG_SETMASK, saved, NULL);
+}
+
 /* ---- callbacks of libcurl: they never leave but by returning ---- */
 
-/* A socket is to be watched, otherwise or no longer.  -1: out of memory. */
+/* Called when a socket is to be watched, otherwise or no longer.  -1: out of memory. */
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *socket_arg)
 {
 	HttpPool   *pool = arg;
-	bool		in = what == CURL_POLL_IN || what == CURL_POLL_INOUT;
-	bool		out = what == CURL_POLL_OUT || what == CURL_POLL_INOUT;
+	int			i = 0;
 
 	(void) easy;
 	(void) socket_arg;
+	pool->generation++;
+	while (i < pool->nsockets && pool->sockets[i].fd != fd)
+		i++;
 	if (what == CURL_POLL_REMOVE)
-		http_sockets_forget(&pool->sockets, fd);
-	else if (!http_sockets_watch(&pool->sockets, fd, in, out))
-		return -1;
+	{
+		if (i < pool->nsockets)
+			pool->sockets[i] = pool->sockets[--pool->nsockets];
+		return 0;
+	}
+	if (i == pool->sockets_allocated)
+	{
+		int			n = i ? i * 2 : 8;
+		HttpSocket *larger = realloc(pool->sockets, n * sizeof(HttpSocket));
+
+		if (larger == NULL)
+			return -1;
+		pool->sockets = larger;
+		pool->sockets_allocated = n;
+	}
+	if (i == pool->nsockets)
+		pool->nsockets++;
+	pool->sockets[i].fd = fd;
+	pool->sockets[i].readable = what == CURL_POLL_IN || what == CURL_POLL_INOUT;
+	pool->sockets[i].writable = what == CURL_POLL_OUT || what == CURL_POLL_INOUT;
 	return 0;
 }
 
@@ -108,7 +144,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 	HttpPool   *pool = arg;
 
 	(void) multi;
-	pool->deadline = timeout_ms < 0 ? -1 : (clock_us() / 1000) + timeout_ms;
+	pool->deadline = timeout_ms < 0 ? -1 : now_ms() + timeout_ms;
 	return 0;
 }
 
@@ -148,35 +184,24 @@ on_new_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
 	(void) arg;
 	(void) purpose;
-	http_system_close_on_exec(fd);
+	/* best effort: a socket without it works as well */
+	(void) fcntl(fd, F_SETFD, FD_CLOEXEC);
 	return CURL_SOCKOPT_OK;
-}
-
-/* What libcurl calls, and with what. */
-static CURLcode
-set_callbacks(HttpRequest *request)
-{
-	CURL	   *easy = request->easy;
-	CURLcode	rc = CURLE_OK;
-
-	SETOPT(rc, easy, CURLOPT_PRIVATE, request);
-	SETOPT(rc, easy, CURLOPT_ERRORBUFFER, request->error);
-	SETOPT(rc, easy, CURLOPT_PREREQFUNCTION, on_departure);
-	SETOPT(rc, easy, CURLOPT_PREREQDATA, request);
-	SETOPT(rc, easy, CURLOPT_HEADERFUNCTION, on_header);
-	SETOPT(rc, easy, CURLOPT_HEADERDATA, &request->answer);
-	SETOPT(rc, easy, CURLOPT_WRITEFUNCTION, on_body);
-	SETOPT(rc, easy, CURLOPT_WRITEDATA, &request->answer);
-	SETOPT(rc, easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
-	return rc;
 }
 
 /* ---- what libcurl is told of a request ---- */
 
-/* Where to, and how the connection is made and kept. */
-static CURLcode
-set_connection(CURL *easy, const HttpParams *params, bool https)
+static bool
+is_https(const char *url)
 {
+	return strncasecmp(url, "https://", strlen("https://")) == 0;
+}
+
+/* Tells libcurl where to connect to, how, and whom to trust. */
+static CURLcode
+set_connection(CURL *easy, const HttpParams *params)
+{
+	bool		https = is_https(params->url);
 	CURLcode	rc = CURLE_OK;
 
 	SETOPT(rc, easy, CURLOPT_URL, params->url);
@@ -187,6 +212,7 @@ set_connection(CURL *easy, const HttpParams *params, bool https)
 	SETOPT(rc, easy, CURLOPT_MAXAGE_CONN, MAX_IDLE_SECONDS);
 	SETOPT(rc, easy, CURLOPT_CONNECTTIMEOUT_MS, params->connect_timeout_ms);
 	SETOPT(rc, easy, CURLOPT_TIMEOUT_MS, params->request_timeout_ms);
+	SETOPT(rc, easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
 #if LIBCURL_VERSION_NUM >= 0x075700
 	/* else breaking a request off would wait for its resolver thread */
 	SETOPT(rc, easy, CURLOPT_QUICK_EXIT, 1L);
@@ -194,14 +220,6 @@ set_connection(CURL *easy, const HttpParams *params, bool https)
 	/* plain http goes to this machine only: never by way of a proxy */
 	if (!https)
 		SETOPT(rc, easy, CURLOPT_PROXY, "");
-	return rc;
-}
-
-/* Whom to trust, and that nothing is taken or given that was not asked for. */
-static CURLcode
-set_security(CURL *easy, const HttpParams *params, bool https)
-{
-	CURLcode	rc = CURLE_OK;
 
 	SETOPT(rc, easy, CURLOPT_FOLLOWLOCATION, 0L);
 #if LIBCURL_VERSION_NUM >= 0x075500
@@ -227,112 +245,113 @@ set_security(CURL *easy, const HttpParams *params, bool https)
 	return rc;
 }
 
-/* Appends a line to *headers.  False: out of memory. */
-static bool
-add_header(struct curl_slist **headers, const char *line)
-{
-	struct curl_slist *longer = curl_slist_append(*headers, line);
-
-	if (longer == NULL)
-		return false;
-	*headers = longer;
-	return true;
-}
-
-/* The request itself.  An empty "Expect:" keeps libcurl from asking for leave to
- * send a large body, and waiting up to a second for it. */
+/*
+ * Gives libcurl the request, and what to call.  An empty "Expect:" keeps it from asking
+ * for leave to send a large body, and waiting up to a second for it.
+ */
 static CURLcode
 set_message(HttpRequest *request, const HttpParams *params)
 {
+	const char *lines[] = {
+		"Content-Type: application/json", "Accept: application/json", "Expect:", NULL
+	};
 	CURL	   *easy = request->easy;
 	CURLcode	rc = CURLE_OK;
+	char	   *authorization;
 
-	if (!add_header(&request->headers, "Content-Type: application/json") ||
-		!add_header(&request->headers, "Accept: application/json") ||
-		!add_header(&request->headers, "Expect:") ||
-		(request->authorization = http_text_authorization(params->bearer)) == NULL ||
-		!add_header(&request->headers, request->authorization))
+	/* RFC 6750, 2.1 */
+	if (asprintf(&authorization, "Authorization: Bearer %s", params->bearer) < 0)
 		return CURLE_OUT_OF_MEMORY;
+	lines[3] = authorization;
+	for (int i = 0; rc == CURLE_OK && i < 4; i++)
+	{
+		struct curl_slist *longer = curl_slist_append(request->headers, lines[i]);
+
+		if (longer == NULL)
+			rc = CURLE_OUT_OF_MEMORY;
+		else
+			request->headers = longer;
+	}
+	free(authorization);
 	SETOPT(rc, easy, CURLOPT_HTTPHEADER, request->headers);
 	SETOPT(rc, easy, CURLOPT_USERAGENT, "contacts_push/" CONTACTS_PUSH_VERSION);
 	SETOPT(rc, easy, CURLOPT_POST, 1L);
 	SETOPT(rc, easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) params->body_len);
 	SETOPT(rc, easy, CURLOPT_POSTFIELDS, params->body);
-	return rc;
-}
-
-/* Sets everything but the callbacks. */
-static CURLcode
-set_options(HttpRequest *request, const HttpParams *params)
-{
-	bool		https = http_text_is_https(params->url);
-	CURLcode	rc = set_connection(request->easy, params, https);
-
-	if (rc == CURLE_OK)
-		rc = set_security(request->easy, params, https);
-	if (rc == CURLE_OK)
-		rc = set_message(request, params);
+	SETOPT(rc, easy, CURLOPT_PRIVATE, request);
+	SETOPT(rc, easy, CURLOPT_ERRORBUFFER, request->error);
+	SETOPT(rc, easy, CURLOPT_PREREQFUNCTION, on_departure);
+	SETOPT(rc, easy, CURLOPT_PREREQDATA, request);
+	SETOPT(rc, easy, CURLOPT_HEADERFUNCTION, on_header);
+	SETOPT(rc, easy, CURLOPT_HEADERDATA, &request->answer);
+	SETOPT(rc, easy, CURLOPT_WRITEFUNCTION, on_body);
+	SETOPT(rc, easy, CURLOPT_WRITEDATA, &request->answer);
 	return rc;
 }
 
 /* ---- the end of a transfer ---- */
 
-/* Takes the transfer out of the pool and keeps its handle for the next one. */
+/* Takes the transfer out of the pool; its connection stays there. */
 static void
 release_handle(HttpRequest *request)
 {
-	HttpPool   *pool = request->pool;
-
 	if (request->easy == NULL)
 		return;
-	curl_multi_remove_handle(pool->multi, request->easy);
-	curl_easy_reset(request->easy);
-	if (pool->nidle < pool->max_idle)
-		pool->idle[pool->nidle++] = request->easy;
-	else
-		curl_easy_cleanup(request->easy);
+	curl_multi_remove_handle(request->pool->multi, request->easy);
+	curl_easy_cleanup(request->easy);
 	request->easy = NULL;
+}
+
+/* Seconds that Retry-After says (RFC 9110, 10.2.3); -1: nothing that is to come. */
+static int64_t
+retry_after(const HttpAnswer *answer)
+{
+	int64_t		seconds = http_answer_number(answer->retry_after);
+
+	if (seconds < 0 && answer->retry_after[0] != '\0')
+		seconds = (int64_t) curl_getdate(answer->retry_after, NULL) - (int64_t) time(NULL);
+	return seconds < 0 ? -1 : seconds;
 }
 
 /* The request is over with rc: fixes its result.  Signals are blocked. */
 static void
-finish(HttpRequest *request, CURLcode rc)
+finish(HttpRequest *request, CURLcode rc, const char *words)
 {
 	HttpResult *result = &request->result;
+	HttpAnswer *answer = &request->answer;
+	bool		complete = rc == CURLE_OK;
 	long		status = 0;
 
-	result->outcome = http_answer_outcome(&request->answer, request->departures, rc == CURLE_OK,
-										  rc == CURLE_OPERATION_TIMEDOUT);
 	if (request->departures > 0)
 		curl_easy_getinfo(request->easy, CURLINFO_RESPONSE_CODE, &status);
 	/* an interim answer is none */
 	result->status = status >= 200 ? (int) status : 0;
+	result->outcome = http_answer_outcome(answer, request->departures, complete,
+										  rc == CURLE_OPERATION_TIMEDOUT);
 	result->body = "";
-	if (result->outcome == HTTP_ANSWERED && request->answer.body != NULL)
-	{
-		result->body = request->answer.body;
-		result->body_len = request->answer.body_len;
-	}
 	if (result->outcome == HTTP_ANSWERED)
+	{
 		request->error[0] = '\0';
+		if (answer->body != NULL)
+		{
+			result->body = answer->body;
+			result->body_len = answer->body_len;
+		}
+	}
 	else
 	{
-		const char *words = http_answer_words(&request->answer, request->departures, rc == CURLE_OK);
-
+		if (words == NULL)
+			words = http_answer_words(answer, request->departures, complete);
 		if (words == NULL)
 			words = request->error[0] != '\0' ? request->error : curl_easy_strerror(rc);
-		http_text_reason(request->error, sizeof(request->error), words, request->authorization ?
-						 request->authorization + strlen(HTTP_TEXT_BEARER) : NULL);
+		http_answer_reason(request->error, sizeof(request->error), words);
 	}
 	result->error = request->error;
-	result->retry_after = request->answer.retry_after[0] ? request->answer.retry_after : NULL;
-	result->ratelimit_reset = request->answer.ratelimit_reset[0] ?
-		request->answer.ratelimit_reset : NULL;
-	result->duration_ms = (long) ((clock_us() / 1000) - request->started_at);
-
+	result->retry_after = retry_after(answer);
+	result->ratelimit_reset = http_answer_number(answer->ratelimit_reset);
+	result->duration_ms = (long) (now_ms() - request->started_at);
 	release_handle(request);
 	request->done = true;
-	request->done_order = request->pool->done_count++;
 }
 
 /*
@@ -358,39 +377,37 @@ advance(HttpPool *pool, curl_socket_t fd, int events)
 		if (message->msg != CURLMSG_DONE)
 			continue;
 		curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &request);
-		finish((HttpRequest *) request, rc);
+		finish((HttpRequest *) request, rc, NULL);
 	}
 	if (mrc == CURLM_OK)
 		return;
 	for (HttpRequest *request = pool->requests; request != NULL; request = request->next)
 	{
 		if (!request->done)
-			finish(request, CURLE_ABORTED_BY_CALLBACK);
+			finish(request, CURLE_ABORTED_BY_CALLBACK, NULL);
 	}
 }
 
 /* ---- the interface ---- */
 
-/* False: out of memory.  Once a process; nothing undoes it. */
-static bool
-init_library(void)
+HttpPool *
+http_pool_create(int max_connections)
 {
 	static bool initialized = false;
+	HttpPool   *pool = calloc(1, sizeof(HttpPool));
+	CURLM	   *multi;
+	sigset_t	saved;
 
+	if (pool == NULL)
+		return NULL;
+	pool->deadline = -1;
+	block_signals(&saved);
+	/* once a process; nothing undoes it */
 	if (!initialized)
 		initialized = curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
-	return initialized;
-}
-
-/* NULL: out of memory. */
-static CURLM *
-create_multi(HttpPool *pool, int max_connections)
-{
-	CURLM	   *multi = curl_multi_init();
-
-	if (multi == NULL)
-		return NULL;
-	if (curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
+	multi = pool->multi = initialized ? curl_multi_init() : NULL;
+	if (multi == NULL ||
+		curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, pool) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer) != CURLM_OK ||
 		curl_multi_setopt(multi, CURLMOPT_TIMERDATA, pool) != CURLM_OK ||
@@ -401,35 +418,10 @@ create_multi(HttpPool *pool, int max_connections)
 #endif
 		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, (long) max_connections) != CURLM_OK)
 	{
-		curl_multi_cleanup(multi);
-		return NULL;
+		http_pool_free(pool);
+		pool = NULL;
 	}
-	return multi;
-}
-
-HttpPool *
-http_pool_create(int max_connections)
-{
-	HttpPool   *pool = calloc(1, sizeof(HttpPool));
-	sigset_t	saved;
-
-	if (pool == NULL)
-		return NULL;
-	if (max_connections < 1)
-		max_connections = 1;
-	pool->deadline = -1;
-	pool->max_idle = max_connections;
-	pool->idle = calloc(max_connections, sizeof(CURL *));
-	http_system_block(&saved);
-	if (pool->idle != NULL && init_library())
-		pool->multi = create_multi(pool, max_connections);
-	http_system_restore(&saved);
-	if (pool->multi == NULL)
-	{
-		free(pool->idle);
-		free(pool);
-		return NULL;
-	}
+	restore_signals(&saved);
 	return pool;
 }
 
@@ -442,38 +434,35 @@ http_pool_free(HttpPool *pool)
 		return;
 	while (pool->requests != NULL)
 		http_end(pool->requests);
-	http_system_block(&saved);
-	while (pool->nidle > 0)
-		curl_easy_cleanup(pool->idle[--pool->nidle]);
+	block_signals(&saved);
 	curl_multi_cleanup(pool->multi);
-	http_system_restore(&saved);
-	free(pool->idle);
-	free(pool->sockets.sockets);
+	restore_signals(&saved);
+	free(pool->sockets);
 	free(pool);
 }
 
-/* Hands the request to libcurl.  False: *words says why it could not be. */
-static bool
-start(HttpRequest *request, const HttpParams *params, const char **words)
+/* Hands the request to libcurl; returns why it could not be, NULL: it could. */
+static const char *
+start(HttpRequest *request, const HttpParams *params)
 {
-	HttpPool   *pool = request->pool;
 	CURLcode	rc = CURLE_OUT_OF_MEMORY;
 	CURLMcode	mrc;
 
-	*words = http_text_refuses(params->url, params->bearer);
-	if (*words != NULL)
-		return false;
-	request->easy = pool->nidle > 0 ? pool->idle[--pool->nidle] : curl_easy_init();
+	if (!is_https(params->url) && strncasecmp(params->url, "http://", strlen("http://")) != 0)
+		return "the URL is neither http nor https";
+	/* a line break would make several headers of it */
+	for (const char *p = params->bearer; *p != '\0'; p++)
+		if ((unsigned char) *p < 0x20 || *p == 0x7F)
+			return "the key has characters that a header cannot carry";
+	request->easy = curl_easy_init();
 	if (request->easy != NULL)
-		rc = set_callbacks(request);
+		rc = set_connection(request->easy, params);
 	if (rc == CURLE_OK)
-		rc = set_options(request, params);
-	*words = curl_easy_strerror(rc);
+		rc = set_message(request, params);
 	if (rc != CURLE_OK)
-		return false;
-	mrc = curl_multi_add_handle(pool->multi, request->easy);
-	*words = curl_multi_strerror(mrc);
-	return mrc == CURLM_OK;
+		return curl_easy_strerror(rc);
+	mrc = curl_multi_add_handle(request->pool->multi, request->easy);
+	return mrc == CURLM_OK ? NULL : curl_multi_strerror(mrc);
 }
 
 HttpRequest *
@@ -486,43 +475,38 @@ http_begin(HttpPool *pool, const HttpParams *params)
 	if (request == NULL)
 		return NULL;
 	request->pool = pool;
-	request->started_at = (clock_us() / 1000);
+	request->started_at = now_ms();
 	request->answer.max_body_bytes = params->max_response_bytes;
 	request->next = pool->requests;
 	pool->requests = request;
 
-	http_system_block(&saved);
-	if (start(request, params, &words))
+	block_signals(&saved);
+	words = start(request, params);
+	if (words != NULL)
+		finish(request, CURLE_FAILED_INIT, words);
+	else
 		/* a kept connection takes it at once, before the caller's next wait */
 		advance(pool, CURL_SOCKET_TIMEOUT, 0);
-	else
-	{
-		finish(request, CURLE_FAILED_INIT);
-		http_text_reason(request->error, sizeof(request->error), words, params->bearer);
-	}
-	http_system_restore(&saved);
+	restore_signals(&saved);
 	return request;
 }
 
 const HttpSocket *
 http_sockets(HttpPool *pool, int *count, unsigned long *generation)
 {
-	*count = pool->sockets.n;
-	*generation = pool->sockets.generation;
-	return pool->sockets.sockets;
+	*count = pool->nsockets;
+	*generation = pool->generation;
+	return pool->sockets;
 }
 
 long
 http_timeout_ms(const HttpPool *pool)
 {
-	int64_t		left;
+	int64_t		left = pool->deadline - now_ms();
 
 	if (pool->deadline < 0)
 		return -1;
-	left = pool->deadline - (clock_us() / 1000);
-	if (left <= 0)
-		return 0;
-	return left < LONG_MAX ? (long) left : LONG_MAX;
+	return left <= 0 ? 0 : left < LONG_MAX ? (long) left : LONG_MAX;
 }
 
 void
@@ -537,25 +521,23 @@ http_step(HttpPool *pool, int fd, int events)
 		mask |= CURL_CSELECT_OUT;
 	if (events & HTTP_STEP_ERROR)
 		mask |= CURL_CSELECT_ERR;
-	http_system_block(&saved);
+	block_signals(&saved);
 	advance(pool, fd < 0 ? CURL_SOCKET_TIMEOUT : fd, fd < 0 ? 0 : mask);
-	http_system_restore(&saved);
+	restore_signals(&saved);
 }
 
 HttpRequest *
 http_next_done(HttpPool *pool)
 {
-	HttpRequest *first = NULL;
-
 	for (HttpRequest *request = pool->requests; request != NULL; request = request->next)
 	{
-		if (request->done && !request->handed_out &&
-			(first == NULL || request->done_order < first->done_order))
-			first = request;
+		if (request->done && !request->handed_out)
+		{
+			request->handed_out = true;
+			return request;
+		}
 	}
-	if (first != NULL)
-		first->handed_out = true;
-	return first;
+	return NULL;
 }
 
 bool
@@ -581,11 +563,27 @@ http_end(HttpRequest *request)
 	for (link = &request->pool->requests; *link != request; link = &(*link)->next)
 		;
 	*link = request->next;
-	http_system_block(&saved);
+	block_signals(&saved);
 	release_handle(request);
 	curl_slist_free_all(request->headers);
-	http_system_restore(&saved);
-	http_answer_free(&request->answer);
-	free(request->authorization);
+	restore_signals(&saved);
+	free(request->answer.body);
 	free(request);
+}
+
+/* curl_easy_escape() leaves RFC 3986's unreserved characters alone, "." and ".." with them. */
+char *
+http_contacts_url(const char *base, const char *chatbot_id)
+{
+	size_t		length = strlen(base);
+	char	   *segment = curl_easy_escape(NULL, chatbot_id, 0);
+	char	   *url = NULL;
+
+	if (length > 0 && base[length - 1] == '/')
+		length--;
+	if (segment == NULL || length > INT_MAX ||
+		asprintf(&url, "%.*s/chatbots/%s/contacts", (int) length, base, segment) < 0)
+		url = NULL;
+	curl_free(segment);
+	return url;
 }

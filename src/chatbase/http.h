@@ -21,6 +21,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct HttpPool HttpPool;
 typedef struct HttpRequest HttpRequest;
@@ -60,9 +61,9 @@ typedef struct HttpResult
 								 * unless HTTP_ANSWERED */
 	size_t		body_len;		/* bytes, without the terminator */
 	const char *error;			/* for anything but HTTP_ANSWERED: what failed, in
-								 * words, without the key; else "" */
-	const char *retry_after;	/* value of the header, NULL if absent */
-	const char *ratelimit_reset;	/* X-RateLimit-Reset, NULL if absent */
+								 * words of printable ASCII; else "" */
+	int64_t		retry_after;	/* seconds that Retry-After says to wait; -1: none, or past */
+	int64_t		ratelimit_reset;	/* the number in X-RateLimit-Reset; -1: none */
 	long		duration_ms;	/* from http_begin() to the end */
 } HttpResult;
 

@@ -139,10 +139,26 @@ http_answer_words(const HttpAnswer *answer, int departures, bool complete)
 }
 
 void
-http_answer_free(HttpAnswer *answer)
+http_answer_reason(char *out, size_t size, const char *words)
 {
-	free(answer->body);
-	answer->body = NULL;
-	answer->body_len = 0;
-	answer->body_allocated = 0;
+	size_t		n;
+
+	for (n = 0; words[n] != '\0' && n < size - 1; n++)
+	{
+		unsigned char c = words[n];
+
+		out[n] = c < 0x20 ? ' ' : c < 0x7F ? (char) c : '?';
+	}
+	while (n > 0 && out[n - 1] == ' ')
+		n--;
+	out[n] = '\0';
+}
+
+int64_t
+http_answer_number(const char *value)
+{
+	size_t		digits = strspn(value, "0123456789");
+
+	/* one that is too large is LLONG_MAX */
+	return digits > 0 && value[digits] == '\0' ? strtoll(value, NULL, 10) : -1;
 }

@@ -25,7 +25,7 @@ typedef struct HttpAnswer
 	bool		too_large;
 	bool		out_of_memory;
 	size_t		header_bytes;
-	char	   *body;			/* NUL-terminated; NULL while empty */
+	char	   *body;			/* malloc'd, NUL-terminated; NULL while empty */
 	size_t		body_len;
 	size_t		body_allocated;
 	char		retry_after[HTTP_ANSWER_VALUE_SIZE];	/* "": absent */
@@ -51,7 +51,13 @@ extern HttpOutcome http_answer_outcome(const HttpAnswer *answer, int departures,
 /* What failed, a constant; NULL: libcurl knows more about it. */
 extern const char *http_answer_words(const HttpAnswer *answer, int departures, bool complete);
 
-/* Frees what the answer holds, not the answer. */
-extern void http_answer_free(HttpAnswer *answer);
+/*
+ * Makes one line of printable ASCII of words, which libcurl may have in any language, cut
+ * to size - 1 bytes.  out may be words.
+ */
+extern void http_answer_reason(char *out, size_t size, const char *words);
+
+/* The number that a header's value is, at most LLONG_MAX; -1: it is none. */
+extern int64_t http_answer_number(const char *value);
 
 #endif							/* CONTACTS_PUSH_HTTP_ANSWER_H */

@@ -39,6 +39,14 @@ static const char *const part_words[] = {
 
 #define LENGTH(array) (sizeof(array) / sizeof((array)[0]))
 
+/* X-RateLimit-Reset: as seconds since 1970 it is 2001; what is smaller counts from now. */
+#define FIRST_TIME INT64_C(1000000000)
+
+/* As seconds it would be the year 5138, as milliseconds it is 1973. */
+#define FIRST_MILLISECONDS INT64_C(100000000000)
+
+#define MAX_WAIT_MS (VERDICT_MAX_WAIT * INT64_C(1000))
+
 static char
 lower(char c)
 {
@@ -161,18 +169,41 @@ judge_refusal(const Answer *answer)
 static Verdict
 judge_ok(const Answer *answer)
 {
-	if (answer->kind == ANSWER_TIMED_OUT)
+	if (answer->http->outcome == HTTP_TIMED_OUT)
 		return VERDICT_SERVER;
-	if (answer->kind == ANSWER_COMPLETE && answer->is_json && answer->names_all)
+	if (answer->http->outcome == HTTP_ANSWERED && answer->is_json && answer->names_all)
 		return VERDICT_CREATED;
 	return VERDICT_PARTIAL;
+}
+
+int64_t
+verdict_wait_ms(const HttpResult *http, int64_t now)
+{
+	int64_t		reset = http->ratelimit_reset;
+	int64_t		wait_ms = -1;
+
+	if (http->retry_after >= VERDICT_MAX_WAIT)
+		wait_ms = MAX_WAIT_MS;
+	else if (http->retry_after >= 0)
+		wait_ms = http->retry_after * 1000;
+	else if (reset >= FIRST_MILLISECONDS)
+		wait_ms = reset - now * 1000;
+	else if (reset >= FIRST_TIME)
+		wait_ms = (reset - now) * 1000;
+	else if (reset >= 0)
+		wait_ms = reset * 1000;
+	if (wait_ms < 0)
+		return -1;
+	return wait_ms < MAX_WAIT_MS ? wait_ms : MAX_WAIT_MS;
 }
 
 /* The table of whose fault an answer is. */
 static Verdict
 judge_status(const Answer *answer)
 {
-	switch (answer->status)
+	int			status = answer->http->status;
+
+	switch (status)
 	{
 		case 200:
 			return judge_ok(answer);
@@ -194,8 +225,7 @@ judge_status(const Answer *answer)
 		case 429:
 			return VERDICT_RATE;
 		default:
-			if ((answer->status > 200 && answer->status < 300) ||
-				(answer->status >= 500 && answer->status < 600))
+			if ((status > 200 && status < 300) || (status >= 500 && status < 600))
 				return VERDICT_SERVER;
 			return VERDICT_CHATBOT;
 	}
@@ -206,44 +236,33 @@ verdict_judge(const Answer *answer)
 {
 	Judgement	judgement;
 
-	if (answer->kind == ANSWER_NOT_SENT)
+	if (answer->http->outcome == HTTP_NOT_SENT)
 		judgement.verdict = VERDICT_NETWORK;
-	else if (answer->kind != ANSWER_COMPLETE && answer->status == 0)
+	else if (answer->http->outcome != HTTP_ANSWERED && answer->http->status == 0)
 		judgement.verdict = VERDICT_SERVER;
 	else
 		judgement.verdict = judge_status(answer);
 	judgement.unconfirmed = judgement.verdict == VERDICT_SERVER ||
 		judgement.verdict == VERDICT_PARTIAL;
-	judgement.wait_ms = verdict_wait_ms(answer->retry_after, answer->ratelimit_reset,
-										answer->now);
+	judgement.wait_ms = verdict_wait_ms(answer->http, answer->now);
 	return judgement;
 }
 
 const char *
 verdict_name(Verdict verdict)
 {
-	switch (verdict)
-	{
-		case VERDICT_CREATED:
-			return "created";
-		case VERDICT_PARTIAL:
-			return "partial";
-		case VERDICT_CONTACT:
-			return "contact";
-		case VERDICT_QUOTA:
-			return "quota";
-		case VERDICT_KEY:
-			return "key";
-		case VERDICT_CHATBOT:
-			return "chatbot";
-		case VERDICT_BATCH:
-			return "batch";
-		case VERDICT_RATE:
-			return "rate";
-		case VERDICT_SERVER:
-			return "server";
-		case VERDICT_NETWORK:
-			return "network";
-	}
-	return "unknown";
+	static const char *const names[] = {
+		[VERDICT_CREATED] = "created",
+		[VERDICT_PARTIAL] = "partial",
+		[VERDICT_CONTACT] = "contact",
+		[VERDICT_QUOTA] = "quota",
+		[VERDICT_KEY] = "key",
+		[VERDICT_CHATBOT] = "chatbot",
+		[VERDICT_BATCH] = "batch",
+		[VERDICT_RATE] = "rate",
+		[VERDICT_SERVER] = "server",
+		[VERDICT_NETWORK] = "network",
+	};
+
+	return names[verdict];
 }

@@ -9,32 +9,18 @@
 #ifndef CONTACTS_PUSH_VERDICT_H
 #define CONTACTS_PUSH_VERDICT_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-/* How the exchange ended, as far as a verdict depends on it. */
-typedef enum AnswerKind
-{
-	ANSWER_COMPLETE,			/* status, headers and body have arrived */
-	ANSWER_NOT_SENT,			/* nothing left this machine: DNS, connect, TLS */
-	ANSWER_TIMED_OUT,			/* sent, no whole answer in time */
-	ANSWER_LOST,				/* sent, connection lost */
-	ANSWER_TOO_LARGE			/* more than is accepted */
-} AnswerKind;
+#include "chatbase/http.h"
 
 typedef struct Answer
 {
-	AnswerKind	kind;
-	int			status;			/* HTTP status; 0 where none has arrived */
+	const HttpResult *http;		/* of its body nothing is looked at */
 	bool		is_json;		/* the body is one JSON object */
 	bool		names_all;		/* it names every contact of the request */
 	const char *message;		/* the API's message, or NULL */
 	bool		names_contact;	/* it says which contact is to blame */
 	const char *sent;			/* the JSON that was sent, or NULL: words that stand
 								 * in it may have been repeated from there */
-	const char *retry_after;	/* header, or NULL */
-	const char *ratelimit_reset;	/* header X-RateLimit-Reset, or NULL */
-	int64_t		now;			/* seconds since 1970, for dates in headers */
+	int64_t		now;			/* seconds since 1970, for times in headers */
 } Answer;
 
 /* The one place where a thing is to be put right. */
@@ -92,13 +78,10 @@ extern Judgement verdict_judge(const Answer *answer);
 extern const char *verdict_name(Verdict verdict);
 
 /*
- * The wait that Retry-After (RFC 9110, 10.2.3: seconds, or an HTTP date in any of
- * its three forms) or else X-RateLimit-Reset (seconds or milliseconds since
- * 1970; a number too small to be a time is seconds from now) asks for, in
- * milliseconds, cut to VERDICT_MAX_WAIT; -1 if neither does: absent, empty,
- * negative, not a number, past.
+ * The milliseconds that an answer says to wait, by Retry-After or else X-RateLimit-Reset
+ * (seconds or milliseconds since 1970; a number too small to be a time is seconds from
+ * now), cut to VERDICT_MAX_WAIT; -1 if it says nothing, or what is past.
  */
-extern int64_t verdict_wait_ms(const char *retry_after, const char *ratelimit_reset,
-							   int64_t now);
+extern int64_t verdict_wait_ms(const HttpResult *http, int64_t now);
 
 #endif							/* CONTACTS_PUSH_VERDICT_H */

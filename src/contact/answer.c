@@ -17,25 +17,6 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
-static AnswerKind
-kind_of(HttpOutcome outcome)
-{
-	switch (outcome)
-	{
-		case HTTP_ANSWERED:
-			return ANSWER_COMPLETE;
-		case HTTP_NOT_SENT:
-			return ANSWER_NOT_SENT;
-		case HTTP_TIMED_OUT:
-			return ANSWER_TIMED_OUT;
-		case HTTP_LOST:
-			return ANSWER_LOST;
-		case HTTP_TOO_LARGE:
-			return ANSWER_TOO_LARGE;
-	}
-	return ANSWER_LOST;
-}
-
 /* An index from external_id to position, open addressing, half full at most. */
 typedef struct IdIndex
 {
@@ -124,26 +105,21 @@ match_contacts(ReadAnswer *answer, const char *const *external_ids, int n)
 	pfree(index.next);
 }
 
-/* Some servers repeat the key they refuse: it must not get into a log that way. */
-static void
-hide_key(char *message, const char *key)
-{
-	size_t		length = strlen(key);
-
-	for (char *p = strstr(message, key); length > 0 && p; p = strstr(p, key))
-	{
-		memset(p, '*', length);
-		p += length;
-	}
-}
-
-/* A message of the API, without the key even where the cut would go through it. */
+/*
+ * Some servers repeat the key they refuse: it must not get into a log that way, even where
+ * the cut would go through it.
+ */
 static char *
 clean_message(const char *message, const char *key)
 {
 	char	   *copy = pstrdup(message);
+	size_t		length = strlen(key);
 
-	hide_key(copy, key);
+	for (char *p = strstr(copy, key); length > 0 && p; p = strstr(p, key))
+	{
+		memset(p, '*', length);
+		p += length;
+	}
 	return answer_clean(copy, ANSWER_MAX_MESSAGE);
 }
 
@@ -163,23 +139,18 @@ answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
 						   result->body_len)));
 	match_contacts(answer, external_ids, n);
 
-	facts.kind = kind_of(result->outcome);
-	facts.status = result->status;
+	facts.http = result;
 	facts.is_json = answer->reply->is_json;
 	facts.names_all = answer->named == n;
 	facts.message = answer->reply->message;
 	facts.names_contact = answer->reply->nculprits > 0;
 	facts.sent = sent;
-	facts.retry_after = result->retry_after;
-	facts.ratelimit_reset = result->ratelimit_reset;
 	facts.now = (int64_t) time(NULL);
 	answer->judgement = verdict_judge(&facts);
 
 	answer->from_api = answer->reply->message != NULL;
-	if (answer->from_api)
-		answer->message = clean_message(answer->reply->message, key);
-	else if (*result->error)
-		answer->message = answer_clean(result->error, ANSWER_MAX_MESSAGE);
+	if (answer->from_api || *result->error)
+		answer->message = clean_message(answer->from_api ? answer->reply->message : result->error, key);
 	else if (answer->judgement.verdict == VERDICT_PARTIAL)
 		answer->message = psprintf("HTTP status %d with %s", result->status,
 								   answer->reply->is_json ?

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <time.h>
 
 #define OK_ANSWER "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 #define STEP(text, after) {text, sizeof(text) - 1, after, 0}
@@ -64,8 +65,8 @@ test_plain(void)
 	is_outcome(request, HTTP_ANSWERED, 200, "a plain answer");
 	ok(result->body_len == 9 && memcmp(result->body, "{\"a\":\"\0\"}", 10) == 0,
 	   "the body is whole, NUL included, and terminated");
-	is_str(result->retry_after, "120", "Retry-After in any case, trimmed");
-	is_str(result->ratelimit_reset, "1700000000", "X-RateLimit-Reset");
+	is_int(result->retry_after, 120, "Retry-After in any case, trimmed");
+	is_int(result->ratelimit_reset, 1700000000, "X-RateLimit-Reset");
 	ok(http_next_done(pool) == request && http_next_done(pool) == NULL, "handed out once");
 
 	text = server.requests[0];
@@ -99,7 +100,8 @@ test_reuse(void)
 		HttpRequest *request = perform(pool, &params);
 
 		is_outcome(request, HTTP_ANSWERED, statuses[i], "one after the other");
-		ok(http_result(request)->retry_after == NULL, "nothing is left of an earlier one");
+		ok(http_result(request)->retry_after == -1 && http_result(request)->ratelimit_reset == -1,
+		   "nothing is left of an earlier one");
 		http_end(request);
 	}
 	is_int(server_count(&server, &server.accepts), 1, "one connection for all of them");
@@ -179,13 +181,71 @@ test_heads(void)
 	params = params_for(server_url(server.port, "http"));
 	request = perform(pool, &params);
 	is_outcome(request, HTTP_ANSWERED, 429, "an interim answer is passed over");
-	ok(http_result(request)->retry_after == NULL, "and its headers, too");
+	ok(http_result(request)->retry_after == -1, "and its headers, too");
 	http_end(request);
 	http_pool_free(pool);
 	server_stop(&server);
 	check_step(&only_hints, HTTP_LOST, 0, "an interim answer is not an answer");
 	check_step(&until_close, HTTP_ANSWERED, 200, "an answer that ends with its connection");
 	check_step(&ancient, HTTP_LOST, 0, "HTTP/0.9 is not an answer");
+}
+
+/* Seconds that an answer with this value of Retry-After says to wait. */
+static int64_t
+retry_after(const char *value)
+{
+	char		answer[256];
+	Step		step = {answer, 0, KEEP, 0};
+	Server		server;
+	HttpPool   *pool = http_pool_create(1);
+	HttpParams	params;
+	HttpRequest *request;
+	int64_t		seconds;
+
+	step.len = snprintf(answer, sizeof(answer), "HTTP/1.1 503 Slow\r\nContent-Length: 0\r\n"
+						"Retry-After: %s\r\n\r\n", value);
+	server_start(&server, &step, 1);
+	params = params_for(server_url(server.port, "http"));
+	request = perform(pool, &params);
+	seconds = http_result(request)->retry_after;
+	http_end(request);
+	http_pool_free(pool);
+	server_stop(&server);
+	return seconds;
+}
+
+static void
+test_retry_after(void)
+{
+	/* of a date: IMF-fixdate, RFC 850, asctime (RFC 9110, 5.6.7) */
+	static const char *const formats[] = {
+		"%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"
+	};
+	static const char *const absurd[] = {
+		"", "-1", "+1", "1.5", "1e3", "soon", "Sun", "Sun, 06 Nov", "Sun, 06 Okt 2099 08:49:37 GMT",
+		"Sun, 06 Nov 2099 24:00:00 GMT"
+	};
+
+	is_int(retry_after("0"), 0, "no seconds");
+	is_int(retry_after("7"), 7, "seconds");
+	ok(retry_after("99999999999999999999999999") == INT64_MAX, "more seconds than there are");
+	for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++)
+	{
+		/* the second in which it is asked for and that in which it is read may differ by many */
+		time_t		before = time(NULL);
+		time_t		date = before + 100000;
+		char		value[64];
+		int64_t		seconds;
+
+		strftime(value, sizeof(value), formats[i], gmtime(&date));
+		seconds = retry_after(value);
+		ok(seconds <= 100000 && seconds >= date - time(NULL), "%s", value);
+		date = before - 1;
+		strftime(value, sizeof(value), formats[i], gmtime(&date));
+		is_int(retry_after(value), -1, "a date that is past");
+	}
+	for (size_t i = 0; i < sizeof(absurd) / sizeof(absurd[0]); i++)
+		ok(retry_after(absurd[i]) == -1, "\"%s\" says nothing", absurd[i]);
 }
 
 static void
@@ -227,6 +287,7 @@ test_not_sent(void)
 	static const char *const urls[] = {"", "nonsense", "ftp://127.0.0.1/", "file:///etc/passwd",
 		"http://", "http://127.0.0.1:99999/", "http://[::1/", "http://me:" KEY "@127.0.0.1/",
 	"https://127.0.0.1 /"};
+	static const char *const keys[] = {KEY "\r\nX-Evil: 1", "a\nb", "a\r", "\t", "\x7f"};
 	HttpPool   *pool = http_pool_create(4);
 	HttpParams	params;
 	HttpRequest *request;
@@ -246,10 +307,14 @@ test_not_sent(void)
 		http_end(request);
 	}
 	params = params_for(server_url(port, "http"));
-	params.bearer = KEY "\r\nX-Evil: 1";
-	request = http_begin(pool, &params);
-	is_outcome(request, HTTP_NOT_SENT, 0, "a key with a line break");
-	http_end(request);
+	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+	{
+		params.bearer = keys[i];
+		request = http_begin(pool, &params);
+		is_outcome(request, HTTP_NOT_SENT, 0, "a key that no header can carry");
+		ok(strstr(http_result(request)->error, "the key") != NULL, "and the words say so");
+		http_end(request);
+	}
 	http_pool_free(pool);
 	close(fd);
 }
@@ -494,6 +559,7 @@ test_urls(void)
 		{"https://x.test/", "A-Z_.~09", "https://x.test/chatbots/A-Z_.~09/contacts"},
 		{"http://x", "a/b?c#d%\"\n e", "http://x/chatbots/a%2Fb%3Fc%23d%25%22%0A%20e/contacts"},
 		{"http://x", "\xc3\xa4", "http://x/chatbots/%C3%A4/contacts"},
+		{"http://x", "aZ09-._~ /?#%\x80\xff", "http://x/chatbots/aZ09-._~%20%2F%3F%23%25%80%FF/contacts"},
 		{"", "", "/chatbots//contacts"},
 	};
 
@@ -542,6 +608,7 @@ main(void)
 	test_large_body();
 	test_cuts();
 	test_heads();
+	test_retry_after();
 	test_closed_connections();
 	test_not_sent();
 	test_timeouts();
