@@ -133,33 +133,33 @@ budget_throttled(uint64 key_hash, int64 left_at, int64 told_us)
 	unlock_budget();
 }
 
-/* A look must not make room for the key at another's cost. */
-int64
-budget_held_us(uint64 key_hash)
+/* The budget of a key as it is; a look must not make room for the key at another's cost. */
+static PacingBudget
+look_at_budget(uint64 key_hash)
 {
-	int64		held_until = 0;
+	PacingBudget budget = {0};
 
 	if (lock)
 		LWLockAcquire(lock, LW_SHARED);
 	for (int i = 0; i < BUDGETS_MAX; i++)
 		if (budgets[i].key_hash == key_hash)
-			held_until = budgets[i].pacing.held_until;
+			budget = budgets[i].pacing;
 	unlock_budget();
-	return Max(held_until - clock_us(), 0);
+	return budget;
+}
+
+int64
+budget_held_us(uint64 key_hash)
+{
+	return Max(look_at_budget(key_hash).held_until - clock_us(), 0);
 }
 
 double
 budget_rate(uint64 key_hash)
 {
-	double		rate = 0;
+	PacingBudget budget = look_at_budget(key_hash);
 
-	if (budget_held_us(key_hash) > 0)
+	if (budget.held_until > clock_us())
 		return 0;
-	if (lock)
-		LWLockAcquire(lock, LW_SHARED);
-	for (int i = 0; i < BUDGETS_MAX; i++)
-		if (budgets[i].key_hash == key_hash)
-			rate = budgets[i].pacing.rate;
-	unlock_budget();
-	return rate > 0 ? Min(rate, settings_requests_per_second) : settings_requests_per_second;
+	return budget.rate > 0 ? Min(budget.rate, settings_requests_per_second) : settings_requests_per_second;
 }

@@ -125,6 +125,8 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 		   ProcessUtilityContext context, ParamListInfo params,
 		   QueryEnvironment *environment, DestReceiver *dest, QueryCompletion *completion)
 {
+	ProcessUtility_hook_type run = prev_process_utility_hook ? prev_process_utility_hook :
+		standard_ProcessUtility;
 	const char *name = wants_to_be_alone(statement->utilityStmt);
 	/* Asked for now: a statement that ends the transaction may be freed when it is done. */
 	Oid			served = changes_who_is_served(statement->utilityStmt);
@@ -136,12 +138,7 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 		if (OidIsValid(database) && may_be_alone(statement->utilityStmt, database))
 			slots_stop_worker(database);
 	}
-	if (prev_process_utility_hook)
-		prev_process_utility_hook(statement, source, read_only, context, params,
-								  environment, dest, completion);
-	else
-		standard_ProcessUtility(statement, source, read_only, context, params,
-								environment, dest, completion);
+	run(statement, source, read_only, context, params, environment, dest, completion);
 	if (OidIsValid(served))
 		wake_launcher_at_commit(served);
 }

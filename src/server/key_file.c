@@ -32,7 +32,6 @@ typedef struct KeyEntry
 	const char *chatbot_id;
 	char		status;
 	const char *key;
-	int			line;
 } KeyEntry;
 
 #define SH_PREFIX keys
@@ -52,10 +51,8 @@ static struct
 	MemoryContext context;		/* NULL: none is kept */
 	char	   *path;
 	struct stat st;
-	keys_hash  *keys;
-	const char *any;			/* of the first line for all chatbots; NULL: there is none */
-	int			any_line;
-	int			lines;
+	keys_hash  *keys;			/* of the lines before the first for all chatbots */
+	const char *any;			/* of that one; NULL: there is none */
 }			kept;
 
 /*
@@ -84,22 +81,6 @@ check_mode(const char *path, const struct stat *st)
 	return NULL;
 }
 
-/* Reads a file that is open whole, palloc'd; NULL and *why if that fails. */
-static char *
-read_whole(int fd, const char *path, off_t size, char **why)
-{
-	char	   *content = palloc(size + 1);
-	ssize_t		got = read(fd, content, size);
-
-	if (got < 0)
-	{
-		*why = psprintf("could not read key file \"%s\": %s", path, strerror(errno));
-		return NULL;
-	}
-	content[got] = '\0';
-	return content;
-}
-
 /* Reads the key file, palloc'd; NULL and *why if it can't be used. */
 static char *
 read_file(const char *path, struct stat *st, char **why)
@@ -115,10 +96,15 @@ read_file(const char *path, struct stat *st, char **why)
 	}
 	if (fstat(fd, st) < 0)
 		*why = psprintf("could not stat key file \"%s\": %s", path, strerror(errno));
-	else
-		*why = check_mode(path, st);
-	if (*why == NULL)
-		content = read_whole(fd, path, st->st_size, why);
+	else if ((*why = check_mode(path, st)) == NULL)
+	{
+		content = palloc0(st->st_size + 1);
+		if (read(fd, content, st->st_size) < 0)
+		{
+			*why = psprintf("could not read key file \"%s\": %s", path, strerror(errno));
+			content = NULL;
+		}
+	}
 	CloseTransientFile(fd);
 	return content;
 }
@@ -152,24 +138,16 @@ keep_line(char *line)
 {
 	char	   *whole = pstrdup(line);
 	char	   *key = split_key_line(line);
-	KeyEntry   *entry;
 	bool		found;
 
-	kept.lines++;
 	if (key == NULL || strcmp(line, "*") == 0)
+		kept.any = key ? key : whole;
+	else
 	{
-		if (kept.any == NULL)
-		{
-			kept.any = key ? key : whole;
-			kept.any_line = kept.lines;
-		}
-		return;
-	}
-	entry = keys_insert(kept.keys, line, &found);
-	if (!found)
-	{
-		entry->key = key;
-		entry->line = kept.lines;
+		KeyEntry   *entry = keys_insert(kept.keys, line, &found);
+
+		if (!found)
+			entry->key = key;
 	}
 }
 
@@ -204,7 +182,8 @@ keep_file(const char *path, char **why)
 	rest = pstrdup(content);
 	/* A file that has just changed is read for each of many chatbots. */
 	pfree(content);
-	while ((line = strsep(&rest, "\r\n")) != NULL)
+	/* what stands behind a line for all matches nothing */
+	while (kept.any == NULL && (line = strsep(&rest, "\r\n")) != NULL)
 	{
 		line += strspn(line, " \t");
 		for (size_t n = strlen(line); n > 0 && strchr(" \t", line[n - 1]); n--)
@@ -235,7 +214,6 @@ bool
 key_file_find(const char *path, const char *chatbot_id, char **key, bool *is_empty, char **why)
 {
 	KeyEntry   *entry;
-	const char *found;
 
 	if (!is_kept(path) && !keep_file(path, why))
 	{
@@ -243,8 +221,9 @@ key_file_find(const char *path, const char *chatbot_id, char **key, bool *is_emp
 		return false;
 	}
 	entry = keys_lookup(kept.keys, chatbot_id);
-	found = entry && (kept.any == NULL || entry->line < kept.any_line) ? entry->key : kept.any;
-	*key = found ? pstrdup(found) : NULL;
-	*is_empty = kept.lines == 0;
+	*is_empty = kept.keys->members == 0 && kept.any == NULL;
+	*key = NULL;
+	if (entry || kept.any)
+		*key = pstrdup(entry ? entry->key : kept.any);
 	return true;
 }

@@ -337,17 +337,6 @@ settings_check_refused(void)
 				 errhint("Connect again without it, in PGOPTIONS for example.")));
 }
 
-/* The key if it can be sent; else NULL and *why. */
-static char *
-check_found_key(char *key, const char *chatbot_id, char **why)
-{
-	if (*key != '\0' && strlen(key) <= MAX_KEY_BYTES && is_header_safe(key))
-		return key;
-	*why = psprintf("key file \"%s\" holds an invalid key for chatbot \"%s\"",
-					api_key_file, chatbot_id);
-	return NULL;
-}
-
 /* The file is read whenever it has changed, so that a new key is used at once. */
 char *
 settings_find_key(const char *chatbot_id, char **why)
@@ -361,8 +350,14 @@ settings_find_key(const char *chatbot_id, char **why)
 		/* A file that can't be used is to be fixed, not worked around. */
 		if (!key_file_find(api_key_file, chatbot_id, &key, &is_empty, why))
 			return NULL;
+		if (key && *key != '\0' && strlen(key) <= MAX_KEY_BYTES && is_header_safe(key))
+			return key;
 		if (key)
-			return check_found_key(key, chatbot_id, why);
+		{
+			*why = psprintf("key file \"%s\" holds an invalid key for chatbot \"%s\"",
+							api_key_file, chatbot_id);
+			return NULL;
+		}
 		*why = is_empty ? psprintf("key file \"%s\" is empty", api_key_file) :
 			psprintf("key file \"%s\" has no line for chatbot \"%s\"",
 					 api_key_file, chatbot_id);

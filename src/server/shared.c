@@ -350,6 +350,22 @@ shared_report_activity(SharedActivity activity)
 	LWLockRelease(shared_lock);
 }
 
+const char *
+shared_activity_name(SharedActivity activity)
+{
+	static const char *const names[] = {
+		[SHARED_IDLE] = NULL,
+		[SHARED_RECOVERING] = "recovering what an earlier worker left",
+		[SHARED_RECORDING] = "recording answers",
+		[SHARED_READING] = "reading the outbox",
+		[SHARED_PLANNING] = "planning requests",
+		[SHARED_TIDYING] = "deleting what is over its retention",
+		[SHARED_COMMITTING] = "committing",
+	};
+
+	return names[activity];
+}
+
 void
 shared_report(int in_flight, int64 requests, int64 contacts, uint64 key_hash)
 {

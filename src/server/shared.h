@@ -10,7 +10,6 @@
 #define CONTACTS_PUSH_SHARED_H
 
 #include "datatype/timestamp.h"
-#include "server/activity.h"
 
 /* Longest texts that are kept, with their terminators: of an error, and of an id. */
 #define SHARED_ERROR_BYTES 1024
@@ -25,6 +24,18 @@ typedef enum SharedExit
 	SHARED_EXIT_GAVE_UP,		/* it had nothing to do, and another database waited */
 	SHARED_EXIT_OTHER_RUNS		/* none has: another process works there */
 } SharedExit;
+
+/* What a worker does at the moment, for operators, who see it where it takes long. */
+typedef enum SharedActivity
+{
+	SHARED_IDLE,				/* it sleeps, or waits for answers */
+	SHARED_RECOVERING,
+	SHARED_RECORDING,
+	SHARED_READING,
+	SHARED_PLANNING,
+	SHARED_TIDYING,
+	SHARED_COMMITTING
+} SharedActivity;
 
 /* What contacts_push.worker shows of a worker; a copy. */
 typedef struct SharedReport
@@ -104,6 +115,9 @@ typedef struct SharedPlace
 } SharedPlace;
 extern void shared_enter(int step, int64 low, int64 high);
 extern bool shared_is_suspect(int step, int64 low, int64 high);
+
+/* Tells what this worker does from now on. */
+extern void shared_report_activity(SharedActivity activity);
 extern void shared_report(int in_flight, int64 requests, int64 contacts, uint64 key_hash);
 
 /* The last error, and the chatbot it is about; NULL: all is well again. */
@@ -141,8 +155,8 @@ extern uint64 shared_flush_begin(void);
  */
 extern bool shared_flush_wait(uint64 ticket, int64 timeout_ms);
 
-/* Tells what this worker does from now on. */
-extern void shared_report_activity(SharedActivity activity);
+/* An activity in words; NULL: SHARED_IDLE. */
+extern const char *shared_activity_name(SharedActivity activity);
 
 /* False if the database has no worker's slot. */
 extern bool shared_get_report(Oid database, SharedReport *report);

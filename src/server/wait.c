@@ -26,64 +26,34 @@ static WaitEventSet *event_set = NULL;
 static HttpPool *event_set_pool = NULL;
 static unsigned long event_set_generation;
 
-static WaitEventSet *
-build_event_set(const HttpSocket *sockets, int count)
-{
-	WaitEventSet *set;
-
-	if (event_set)
-	{
-		set = event_set;
-		event_set = NULL;
-		FreeWaitEventSet(set);
-	}
-	set = compat_create_wait_event_set(count + 2);
-	event_set = set;
-	AddWaitEventToSet(set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-	AddWaitEventToSet(set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-	for (int i = 0; i < count; i++)
-	{
-		uint32		events = 0;
-
-		if (sockets[i].readable)
-			events |= WL_SOCKET_READABLE;
-		if (sockets[i].writable)
-			events |= WL_SOCKET_WRITEABLE;
-		if (events)
-			AddWaitEventToSet(set, events, sockets[i].fd, NULL, NULL);
-	}
-	return set;
-}
-
+/* The event set of a pool; NULL: of none. */
 static WaitEventSet *
 current_event_set(HttpPool *pool)
 {
 	unsigned long generation = 0;
 	int			count = 0;
-	const HttpSocket *sockets = NULL;
+	const HttpSocket *sockets = pool ? http_sockets(pool, &count, &generation) : NULL;
+	WaitEventSet *old = event_set;
 
-	if (pool)
-		sockets = http_sockets(pool, &count, &generation);
-	if (event_set == NULL || event_set_pool != pool ||
-		event_set_generation != generation)
+	if (old && event_set_pool == pool && event_set_generation == generation)
+		return old;
+	event_set = NULL;
+	if (old)
+		FreeWaitEventSet(old);
+	event_set = compat_create_wait_event_set(count + 2);
+	AddWaitEventToSet(event_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
+	AddWaitEventToSet(event_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+	for (int i = 0; i < count; i++)
 	{
-		build_event_set(sockets, count);
-		event_set_pool = pool;
-		event_set_generation = generation;
+		uint32		events = (sockets[i].readable ? WL_SOCKET_READABLE : 0) |
+			(sockets[i].writable ? WL_SOCKET_WRITEABLE : 0);
+
+		if (events)
+			AddWaitEventToSet(event_set, events, sockets[i].fd, NULL, NULL);
 	}
+	event_set_pool = pool;
+	event_set_generation = generation;
 	return event_set;
-}
-
-static void
-step(HttpPool *pool, const WaitEvent *event)
-{
-	int			what = 0;
-
-	if (event->events & WL_SOCKET_READABLE)
-		what |= HTTP_STEP_READABLE;
-	if (event->events & WL_SOCKET_WRITEABLE)
-		what |= HTTP_STEP_WRITABLE;
-	http_step(pool, event->fd, what);
 }
 
 bool
@@ -110,7 +80,9 @@ wait_for_http(HttpPool *pool, long timeout_ms)
 			woken = true;
 		}
 		else if (events[i].events & (WL_SOCKET_READABLE | WL_SOCKET_WRITEABLE))
-			step(pool, &events[i]);
+			http_step(pool, events[i].fd,
+					  (events[i].events & WL_SOCKET_READABLE ? HTTP_STEP_READABLE : 0) |
+					  (events[i].events & WL_SOCKET_WRITEABLE ? HTTP_STEP_WRITABLE : 0));
 	}
 	if (pool && http_timeout_ms(pool) == 0)
 		http_step(pool, -1, 0);
