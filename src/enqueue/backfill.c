@@ -28,6 +28,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
 #include "server/try.h"
 #include "storage/lmgr.h"
 #include "store/blocks.h"
@@ -116,12 +117,12 @@ map_chunk(Chunk *chunk)
 	char	   *reason;
 
 	chunk->mapping = contacts_push_mapping_find(chunk->trigger, chunk->part);
-	if (chunk->mapping == NULL && !try_run(make_mapping, chunk, &reason))
+	if ((chunk->mapping == NULL || !contacts_push_mapping_hold(chunk->mapping)) &&
+		!try_run(make_mapping, chunk, &reason))
 	{
 		contacts_push_failures_add(failures, tuplestore_tuple_count(chunk->raw), reason);
 		return;
 	}
-	contacts_push_mapping_hold(chunk->mapping);
 	PG_TRY();
 	{
 		if (!try_run(map_all, chunk, &reason))
@@ -141,18 +142,6 @@ map_chunk(Chunk *chunk)
 		contacts_push_mapping_release(chunk->mapping);
 	}
 	PG_END_TRY();
-}
-
-/* A copy: the relation's own goes when a change of the table is noticed. */
-static const Trigger *
-find_trigger(Relation table, Oid trigger)
-{
-	TriggerDesc *all = CopyTriggerDesc(table->trigdesc);
-
-	for (int i = 0; all && i < all->numtriggers; i++)
-		if (all->triggers[i].tgoid == trigger)
-			return &all->triggers[i];
-	return NULL;
 }
 
 /* Maps the rows in some blocks of a part, as the owner of the table. */
@@ -175,7 +164,7 @@ map_blocks(Backfill *backfill, Oid part, BlockNumber from)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("table \"%s\" is not watched for chatbot \"%s\" any more",
 						RelationGetRelationName(table), backfill->chatbot_id)));
-	chunk.trigger = find_trigger(table, ((WatchedTrigger *) linitial(triggers))->oid);
+	chunk.trigger = linitial(triggers);
 	chunk.raw = blocks_read(chunk.part, from, from + CHUNK_BLOCKS);
 	chunk.slot = MakeSingleTupleTableSlot(RelationGetDescr(chunk.part), &TTSOpsMinimalTuple);
 	nest = NewGUCNestLevel();
@@ -343,7 +332,7 @@ backfill_chatbot(Oid table, const char *chatbot_id)
 	MemoryContextDelete(backfill.scratch);
 }
 
-/* The chatbots that a relation, a table or a view, is watched for; throws if none. */
+/* The chatbots (String) that a relation, a table or a view, is watched for; throws if none. */
 static List *
 chatbots_of(Oid relation, const char *chatbot_id, Oid *table)
 {
@@ -351,20 +340,12 @@ chatbots_of(Oid relation, const char *chatbot_id, Oid *table)
 	Oid			view;
 	Relation	watched;
 	ListCell   *cell;
-	ListCell   *known;
 
 	*table = contacts_push_watched_table(relation, &view);
 	watched = table_open(*table, AccessShareLock);
 	foreach(cell, contacts_push_watched_triggers(watched, chatbot_id, view))
-	{
-		char	   *chatbot = ((WatchedTrigger *) lfirst(cell))->chatbot_id;
-		bool		is_new = true;
-
-		foreach(known, chatbots)
-			is_new &= strcmp(lfirst(known), chatbot) != 0;
-		if (is_new)
-			chatbots = lappend(chatbots, chatbot);
-	}
+		chatbots = list_append_unique(chatbots,
+									  makeString(((Trigger *) lfirst(cell))->tgargs[WATCHED_CHATBOT]));
 	table_close(watched, AccessShareLock);
 	if (chatbots == NIL)
 		ereport(ERROR,
@@ -399,7 +380,7 @@ contacts_push_backfill(PG_FUNCTION_ARGS)
 	chatbots = chatbots_of(PG_GETARG_OID(0), chatbot_id, &table);
 	outbox_connect_to_commit();
 	foreach(cell, chatbots)
-		backfill_chatbot(table, lfirst(cell));
+		backfill_chatbot(table, strVal(lfirst(cell)));
 	outbox_disconnect();
 	PG_RETURN_VOID();
 }

@@ -225,34 +225,23 @@ on_executor_finish(QueryDesc *query)
 }
 
 static void
-run_utility(PlannedStmt *statement, const char *source, bool read_only,
-			ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
-			DestReceiver *dest, QueryCompletion *completion)
-{
-	if (prev_process_utility_hook)
-		prev_process_utility_hook(statement, source, read_only, context, params, environment,
-								  dest, completion);
-	else
-		standard_ProcessUtility(statement, source, read_only, context, params, environment,
-								dest, completion);
-}
-
-static void
 on_utility(PlannedStmt *statement, const char *source, bool read_only,
 		   ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *environment,
 		   DestReceiver *dest, QueryCompletion *completion)
 {
+	ProcessUtility_hook_type run = prev_process_utility_hook ? prev_process_utility_hook :
+		standard_ProcessUtility;
 	Frame		mine;
 
 	if (!IsA(statement->utilityStmt, CopyStmt))
 	{
-		run_utility(statement, source, read_only, context, params, environment, dest, completion);
+		run(statement, source, read_only, context, params, environment, dest, completion);
 		return;
 	}
 	begin_frame(&mine);
 	PG_TRY();
 	{
-		run_utility(statement, source, read_only, context, params, environment, dest, completion);
+		run(statement, source, read_only, context, params, environment, dest, completion);
 		contacts_push_batch_flush(true);
 	}
 	PG_FINALLY();

@@ -47,8 +47,9 @@
 typedef struct Part
 {
 	List	   *expressions;	/* some may be NULL */
-	MemoryContext context;		/* of what follows; NULL: it was never compiled */
+	MemoryContext context;		/* of the states; NULL: it was never compiled */
 	CachedExpression *planned;	/* NULL: not compiled */
+	bool		is_complete;	/* all of the states are there */
 	ExprState  *states[VIEW_COLUMNS];	/* NULL where the expression is */
 } Part;
 
@@ -331,20 +332,17 @@ contacts_push_mapping_make(const Trigger *trigger, Relation relation)
 	}
 	else
 		mapping->is_private = true;
+	mapping->held = true;
 	return mapping;
 }
 
 bool
-contacts_push_mapping_is_held(const Mapping *mapping)
-{
-	return mapping->held;
-}
-
-void
 contacts_push_mapping_hold(Mapping *mapping)
 {
-	Assert(!mapping->held);
+	bool		was_held = mapping->held;
+
 	mapping->held = true;
+	return !was_held;
 }
 
 void
@@ -404,14 +402,21 @@ contacts_push_mapping_compare(const Mapping *mapping, TupleTableSlot *old, Tuple
 	return MAPPING_SAME;
 }
 
-/* Plans and initialises a part, as the current user: it may raise, and call functions. */
-static void
-compile(Mapping *mapping, Part *part)
+/*
+ * Has a part ready to be evaluated: planned and initialised, as the current user, which may
+ * raise, and call functions.
+ */
+static Part *
+compiled(Mapping *mapping, int which)
 {
+	Part	   *part = &mapping->parts[which];
 	MemoryContext old;
 	ListCell   *cell;
 	int			i = 0;
 
+	if (part->is_complete && part->planned->is_valid)
+		return part;
+	part->is_complete = false;
 	if (part->planned)
 		FreeCachedExpression(part->planned);
 	part->planned = NULL;
@@ -419,16 +424,13 @@ compile(Mapping *mapping, Part *part)
 		part->context = AllocSetContextCreate(mapping->context, "contacts_push expressions",
 											  ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(part->context);
-	memset(part->states, 0, sizeof(part->states));
 	part->planned = GetCachedExpression((Node *) part->expressions);
 	old = MemoryContextSwitchTo(part->context);
 	foreach(cell, (List *) part->planned->expr)
-	{
-		if (lfirst(cell))
-			part->states[i] = ExecInitExpr(lfirst(cell), NULL);
-		i++;
-	}
+		part->states[i++] = lfirst(cell) ? ExecInitExpr(lfirst(cell), NULL) : NULL;
 	MemoryContextSwitchTo(old);
+	part->is_complete = true;
+	return part;
 }
 
 /* Evaluates an expression of a part; false: it is NULL, or there is none. */
@@ -441,30 +443,6 @@ evaluate(Mapping *mapping, Part *part, int i, Datum *value)
 		return false;
 	*value = ExecEvalExprSwitchContext(part->states[i], mapping->econtext, &isnull);
 	return !isnull;
-}
-
-/* Has a part ready to be evaluated. */
-static Part *
-compiled(Mapping *mapping, int which)
-{
-	Part	   *part = &mapping->parts[which];
-
-	if (part->planned && part->planned->is_valid)
-		return part;
-	PG_TRY();
-	{
-		compile(mapping, part);
-	}
-	PG_CATCH();
-	{
-		/* half of it is not to be taken for all */
-		if (part->planned)
-			FreeCachedExpression(part->planned);
-		part->planned = NULL;
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	return part;
 }
 
 /* Throws unless it can be an external_id; isnull: it is NULL. */

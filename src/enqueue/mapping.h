@@ -38,18 +38,17 @@ typedef enum MappingChange
 extern Mapping *contacts_push_mapping_find(const Trigger *trigger, Relation relation);
 
 /*
- * Makes one that nobody holds.  Throws if there is no such view, or none that may be used;
- * the expressions are compiled when they are evaluated first.
+ * Makes one, and holds it.  Throws if there is no such view, or none that may be used; the
+ * expressions are compiled when they are evaluated first.
  */
 extern Mapping *contacts_push_mapping_make(const Trigger *trigger, Relation relation);
 
 /*
- * Whoever evaluates a mapping holds it meanwhile: that is not reentrant, so who fires inside
- * of the evaluation makes another one.  It is only valid while it is held, and has to be let
- * go of also when an error passes.
+ * Whoever evaluates a mapping holds it meanwhile.  False: somebody does, and as that is not
+ * reentrant, a trigger that fires inside of the evaluation has to make another one.  It is
+ * only valid while it is held, and has to be let go of also when an error passes.
  */
-extern bool contacts_push_mapping_is_held(const Mapping *mapping);
-extern void contacts_push_mapping_hold(Mapping *mapping);
+extern bool contacts_push_mapping_hold(Mapping *mapping);
 extern void contacts_push_mapping_release(Mapping *mapping);
 
 /* The table that is watched: the relation, or the one that it is a partition of. */

@@ -69,6 +69,13 @@ typedef struct Change
 	TupleTableSlot *new;		/* NULL: it is none any more */
 } Change;
 
+/* The rows of a statement's trigger; NULL: it fires for a row. */
+static Tuplestorestate *
+transition_table(const TriggerData *trigger)
+{
+	return trigger->tg_newtable ? trigger->tg_newtable : trigger->tg_oldtable;
+}
+
 /* try_run() that leaves nothing behind in memory but the reason of the first failure. */
 static bool
 try_in_scratch(Firing *firing, void (*run) (void *), void *arg, int64 failures)
@@ -269,7 +276,7 @@ static void
 fire(Firing *firing, MappingChange change)
 {
 	TriggerData *trigger = firing->trigger;
-	Tuplestorestate *table = trigger->tg_newtable ? trigger->tg_newtable : trigger->tg_oldtable;
+	Tuplestorestate *table = transition_table(trigger);
 	Change		row = {firing};
 
 	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
@@ -299,23 +306,6 @@ make_mapping(void *arg)
 
 	firing->mapping = contacts_push_mapping_make(firing->trigger->tg_trigger,
 												 firing->trigger->tg_relation);
-}
-
-/* Has a mapping held, whatever there is; else counts all rows as failures. */
-static void
-hold_mapping(Firing *firing, Mapping *cached)
-{
-	TriggerData *trigger = firing->trigger;
-	Tuplestorestate *table = trigger->tg_newtable ? trigger->tg_newtable : trigger->tg_oldtable;
-
-	if (cached && !contacts_push_mapping_is_held(cached))
-		firing->mapping = cached;
-	else
-		(void) try_in_scratch(firing, make_mapping, firing,
-							  TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) ?
-							  tuplestore_tuple_count(table) : 1);
-	if (firing->mapping)
-		contacts_push_mapping_hold(firing->mapping);
 }
 
 /* True if the trigger has what its event is worked off with. */
@@ -359,7 +349,11 @@ fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 	firing.held_back = failures->by_row && contacts_push_batch_is_open();
 	firing.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push rows",
 										   ALLOCSET_DEFAULT_SIZES);
-	hold_mapping(&firing, cached);
+	if (cached && contacts_push_mapping_hold(cached))
+		firing.mapping = cached;
+	else
+		(void) try_in_scratch(&firing, make_mapping, &firing, failures->by_row ? 1 :
+							  tuplestore_tuple_count(transition_table(trigger)));
 	PG_TRY();
 	{
 		if (firing.mapping && TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) && cached == NULL)

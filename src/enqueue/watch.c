@@ -488,12 +488,13 @@ contacts_push_unwatch(PG_FUNCTION_ARGS)
 	table_close(table, NoLock);
 	foreach(cell, triggers)
 	{
-		WatchedTrigger *trigger = lfirst(cell);
+		const Trigger *trigger = lfirst(cell);
 		ObjectAddress address;
 
-		views = list_append_unique_oid(views,
-									   contacts_push_view_of_trigger(trigger->oid, trigger->view_name, true));
-		ObjectAddressSet(address, TriggerRelationId, trigger->oid);
+		views = list_append_unique_oid(views, contacts_push_view_of_trigger(trigger->tgoid,
+																			trigger->tgargs[WATCHED_VIEW],
+																			true));
+		ObjectAddressSet(address, TriggerRelationId, trigger->tgoid);
 		performDeletion(&address, DROP_RESTRICT, 0);
 		CommandCounterIncrement();
 	}

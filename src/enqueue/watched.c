@@ -33,21 +33,14 @@ contacts_push_watched_triggers(Relation table, const char *chatbot_id, Oid view)
 
 	for (int i = 0; all && i < all->numtriggers; i++)
 	{
-		const Trigger *trigger = &all->triggers[i];
-		WatchedTrigger *watched;
+		Trigger    *trigger = &all->triggers[i];
 
 		if (trigger->tgfoid != function || trigger->tgisclone || trigger->tgnargs != 2 ||
-			(chatbot_id && strcmp(trigger->tgargs[0], chatbot_id) != 0))
+			(chatbot_id && strcmp(trigger->tgargs[WATCHED_CHATBOT], chatbot_id) != 0))
 			continue;
-		if (OidIsValid(view) &&
-			contacts_push_view_of_trigger(trigger->tgoid, trigger->tgargs[1], true) != view)
-			continue;
-		watched = palloc(sizeof(WatchedTrigger));
-		watched->oid = trigger->tgoid;
-		watched->name = pstrdup(trigger->tgname);
-		watched->chatbot_id = pstrdup(trigger->tgargs[0]);
-		watched->view_name = pstrdup(trigger->tgargs[1]);
-		triggers = lappend(triggers, watched);
+		if (!OidIsValid(view) ||
+			contacts_push_view_of_trigger(trigger->tgoid, trigger->tgargs[WATCHED_VIEW], true) == view)
+			triggers = lappend(triggers, trigger);
 	}
 	return triggers;
 }

@@ -8,21 +8,17 @@
 #include "nodes/pg_list.h"
 #include "utils/relcache.h"
 
-/* One of the triggers that watch() has made; palloc'd with all that it points to. */
-typedef struct WatchedTrigger
-{
-	Oid			oid;
-	char	   *name;
-	char	   *chatbot_id;
-	char	   *view_name;		/* of its arguments */
-} WatchedTrigger;
+/* Arguments of a trigger that watch() has made. */
+#define WATCHED_CHATBOT 0
+#define WATCHED_VIEW 1			/* its name, for people and for a restored dump */
 
 /* The trigger function. */
 extern Oid	contacts_push_watched_function(void);
 
 /*
- * The triggers (WatchedTrigger *) of a table for a chatbot and with a view; NULL and InvalidOid:
- * for any.  Those that a partition has from its parent are not among them.
+ * The triggers (Trigger *, copies) that watch() has made on a table for a chatbot and with a
+ * view; NULL and InvalidOid: for any.  Those that a partition has from its parent are not
+ * among them.
  */
 extern List *contacts_push_watched_triggers(Relation table, const char *chatbot_id, Oid view);
 
