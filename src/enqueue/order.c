@@ -15,36 +15,41 @@
 #include "executor/executor.h"
 #include "nodes/parsenodes.h"
 #include "parser/parsetree.h"
+#include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* A contact: the ids follow each other. */
-typedef struct Contact
-{
-	const char *ids;
-	Size		chatbot_length;
-	Size		length;			/* of both */
-} Contact;
-
+/* The last statement that has enqueued a contact. */
 typedef struct Noted
 {
-	Contact		contact;
-	CommandId	statement;		/* the last one that has enqueued it */
+	const char *ids;			/* see key_of() */
+	CommandId	statement;
+	char		status;			/* of the hash */
 } Noted;
+
+#define SH_PREFIX noted
+#define SH_ELEMENT_TYPE Noted
+#define SH_KEY_TYPE const char *
+#define SH_KEY ids
+#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key), strlen(key))
+#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
 
 /* What a note has replaced, for when its subtransaction is rolled back. */
 typedef struct Undo
 {
 	struct Undo *older;
-	Noted	   *entry;
+	const char *ids;
 	CommandId	before;			/* InvalidCommandId: there was none */
 	SubTransactionId subtransaction;
 } Undo;
 
 /* In TopTransactionContext; NULL: nothing is noted. */
-static HTAB *noted = NULL;
+static noted_hash *noted = NULL;
 
 /* The latest first, in a context of their own; only what can still be rolled back to. */
 static Undo *undos = NULL;
@@ -75,24 +80,6 @@ typedef struct Cascade
 static List *cascades = NIL;
 static ExecutorRun_hook_type prev_executor_run_hook = NULL;
 
-static uint32
-hash_contact(const void *key, Size size)
-{
-	const Contact *contact = key;
-
-	return hash_bytes((const unsigned char *) contact->ids, contact->length);
-}
-
-static int
-compare_contacts(const void *a, const void *b, Size size)
-{
-	const Contact *one = a;
-	const Contact *other = b;
-
-	return one->chatbot_length != other->chatbot_length || one->length != other->length ||
-		memcmp(one->ids, other->ids, one->length) != 0;
-}
-
 /* Subtransactions are numbered in order, so those inside of one have higher numbers. */
 static void
 undo_subtransaction(SubTransactionId aborted)
@@ -102,9 +89,9 @@ undo_subtransaction(SubTransactionId aborted)
 		Undo	   *undo = undos;
 
 		if (undo->before != InvalidCommandId)
-			undo->entry->statement = undo->before;
+			noted_lookup(noted, undo->ids)->statement = undo->before;
 		else
-			(void) hash_search(noted, &undo->entry->contact, HASH_REMOVE, NULL);
+			(void) noted_delete(noted, undo->ids);
 		undos = undo->older;
 		pfree(undo);
 	}
@@ -143,7 +130,6 @@ static void
 create_table(void)
 {
 	static bool registered = false;
-	HASHCTL		control = {0};
 
 	if (!registered)
 	{
@@ -153,13 +139,7 @@ create_table(void)
 	}
 	undo_context = AllocSetContextCreate(TopTransactionContext, "contacts_push order undo",
 										 ALLOCSET_SMALL_SIZES);
-	control.keysize = sizeof(Contact);
-	control.entrysize = sizeof(Noted);
-	control.hash = hash_contact;
-	control.match = compare_contacts;
-	control.hcxt = TopTransactionContext;
-	noted = hash_create("contacts_push order", 64, &control,
-						HASH_ELEM | HASH_FUNCTION | HASH_COMPARE | HASH_CONTEXT);
+	noted = noted_create(TopTransactionContext, 64, NULL);
 }
 
 static int
@@ -244,44 +224,34 @@ contacts_push_order_is_nested(Oid relation, Oid table)
 	return trigger_depth() > 1;
 }
 
-/* Finds or makes the entry of a contact; NULL: there is none. */
-static Noted *
-search(const char *chatbot_id, Datum external_id, HASHACTION action, bool *found)
+/* Both ids in one string; no two contacts have the same. */
+static char *
+key_of(const char *chatbot_id, Datum external_id)
 {
 	text	   *id = DatumGetTextPP(external_id);
-	Contact		contact;
-	char	   *ids;
-	Noted	   *entry;
 
-	contact.chatbot_length = strlen(chatbot_id);
-	contact.length = contact.chatbot_length + VARSIZE_ANY_EXHDR(id);
-	ids = palloc(contact.length);
-	memcpy(ids, chatbot_id, contact.chatbot_length);
-	memcpy(ids + contact.chatbot_length, VARDATA_ANY(id), VARSIZE_ANY_EXHDR(id));
-	contact.ids = ids;
-	entry = hash_search(noted, &contact, action, found);
-	if (entry && !*found)
-	{
-		char	   *kept = MemoryContextAlloc(TopTransactionContext, contact.length);
-
-		memcpy(kept, ids, contact.length);
-		entry->contact.ids = kept;
-	}
-	pfree(ids);
-	return entry;
+	return psprintf("%zu %s%.*s", strlen(chatbot_id), chatbot_id, (int) VARSIZE_ANY_EXHDR(id),
+					VARDATA_ANY(id));
 }
 
 void
 contacts_push_order_note(const char *chatbot_id, Datum external_id, CommandId statement)
 {
+	MemoryContext old;
 	Noted	   *entry;
 	Undo	   *undo;
+	char	   *ids;
 	bool		found;
 
 	if (noted == NULL)
 		create_table();
 	undo = MemoryContextAlloc(undo_context, sizeof(Undo));
-	entry = search(chatbot_id, external_id, HASH_ENTER, &found);
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	ids = key_of(chatbot_id, external_id);
+	MemoryContextSwitchTo(old);
+	entry = noted_insert(noted, ids, &found);
+	if (found)
+		pfree(ids);
 	/* one that began later has had its say, and keeps it */
 	if (found && entry->statement >= statement)
 	{
@@ -289,7 +259,7 @@ contacts_push_order_note(const char *chatbot_id, Datum external_id, CommandId st
 		return;
 	}
 	undo->older = undos;
-	undo->entry = entry;
+	undo->ids = entry->ids;
 	undo->before = found ? entry->statement : InvalidCommandId;
 	undo->subtransaction = GetCurrentSubTransactionId();
 	undos = undo;
@@ -300,11 +270,13 @@ CommandId
 contacts_push_order_last(const char *chatbot_id, Datum external_id)
 {
 	Noted	   *entry;
-	bool		found;
+	char	   *ids;
 
 	if (noted == NULL)
 		return InvalidCommandId;
-	entry = search(chatbot_id, external_id, HASH_FIND, &found);
+	ids = key_of(chatbot_id, external_id);
+	entry = noted_lookup(noted, ids);
+	pfree(ids);
 	return entry ? entry->statement : InvalidCommandId;
 }
 

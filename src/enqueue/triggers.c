@@ -61,12 +61,12 @@ typedef struct Chunk
 	int			taken;
 } Chunk;
 
-/* A row that is updated, or a single one that is inserted or deleted. */
+/* A row by itself, see enqueue_row(). */
 typedef struct Change
 {
 	Firing	   *firing;
-	TupleTableSlot *old;		/* NULL: it was no contact, or is the same one */
-	TupleTableSlot *new;		/* NULL: it is none any more */
+	TupleTableSlot *old;
+	TupleTableSlot *new;
 } Change;
 
 /* The rows of a statement's trigger; NULL: it fires for a row. */
@@ -158,6 +158,38 @@ withdraw(Firing *firing, const MappedRow *row)
 		contacts_push_order_note(firing->chatbot_id, row->external_id, firing->statement);
 }
 
+static bool
+is_equal(Datum a, Datum b)
+{
+	return VARSIZE_ANY_EXHDR(DatumGetPointer(a)) == VARSIZE_ANY_EXHDR(DatumGetPointer(b)) &&
+		memcmp(VARDATA_ANY(DatumGetPointer(a)), VARDATA_ANY(DatumGetPointer(b)),
+			   VARSIZE_ANY_EXHDR(DatumGetPointer(a))) == 0;
+}
+
+/*
+ * Enqueues what has become of a row.  old: what it was, NULL if it was no contact or is the
+ * same one; new: what it is, NULL if it was deleted.
+ */
+static void
+enqueue_row(Firing *firing, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
+{
+	MappedRow	old = {false};
+	MappedRow	new = {false};
+	bool		moved;
+
+	if (new_slot)
+		contacts_push_mapping_evaluate(firing->mapping, new_slot, true, &new);
+	if (old_slot)
+		contacts_push_mapping_evaluate(firing->mapping, old_slot, false, &old);
+	moved = old.is_contact && (!new.is_contact || !is_equal(old.external_id, new.external_id));
+	if (moved)
+		withdraw(firing, &old);
+	if (new.is_contact)
+		enqueue(firing, &new, moved ? &old.external_id : NULL,
+				old_slot && (moved || !old.is_contact));
+	contacts_push_mapping_reset(firing->mapping);
+}
+
 static void
 enqueue_chunk(void *arg)
 {
@@ -168,16 +200,9 @@ enqueue_chunk(void *arg)
 	while (chunk->taken < chunk->most &&
 		   tuplestore_gettupleslot(chunk->table, true, false, firing->slot))
 	{
-		MappedRow	row;
-
 		CHECK_FOR_INTERRUPTS();
 		chunk->taken++;
-		contacts_push_mapping_evaluate(firing->mapping, firing->slot, !deleted, &row);
-		if (row.is_contact && deleted)
-			withdraw(firing, &row);
-		else if (row.is_contact)
-			enqueue(firing, &row, NULL, false);
-		contacts_push_mapping_reset(firing->mapping);
+		enqueue_row(firing, deleted ? firing->slot : NULL, deleted ? NULL : firing->slot);
 	}
 	end_append(firing);
 }
@@ -222,36 +247,13 @@ enqueue_table(Firing *firing, Tuplestorestate *table)
 	firing->slot = NULL;
 }
 
-static bool
-is_equal(Datum a, Datum b)
-{
-	return VARSIZE_ANY_EXHDR(DatumGetPointer(a)) == VARSIZE_ANY_EXHDR(DatumGetPointer(b)) &&
-		memcmp(VARDATA_ANY(DatumGetPointer(a)), VARDATA_ANY(DatumGetPointer(b)),
-			   VARSIZE_ANY_EXHDR(DatumGetPointer(a))) == 0;
-}
-
 static void
 enqueue_change(void *arg)
 {
 	Change	   *change = arg;
-	Firing	   *firing = change->firing;
-	MappedRow	old = {false};
-	MappedRow	new = {false};
-	bool		moved;
 
-	if (change->new)
-		contacts_push_mapping_evaluate(firing->mapping, change->new, true, &new);
-	if (change->old)
-		contacts_push_mapping_evaluate(firing->mapping, change->old, false, &old);
-	if (!old.is_contact && !new.is_contact)
-		return;
-	moved = old.is_contact && (!new.is_contact || !is_equal(old.external_id, new.external_id));
-	if (moved)
-		withdraw(firing, &old);
-	if (new.is_contact)
-		enqueue(firing, &new, moved ? &old.external_id : NULL,
-				change->old && (moved || !old.is_contact));
-	end_append(firing);
+	enqueue_row(change->firing, change->old, change->new);
+	end_append(change->firing);
 }
 
 /*
