@@ -176,8 +176,13 @@ judge_ok(const Answer *answer)
 	return VERDICT_PARTIAL;
 }
 
-int64_t
-verdict_wait_ms(const HttpResult *http, int64_t now)
+/*
+ * The milliseconds that an answer says to wait, by Retry-After or else X-RateLimit-Reset
+ * (seconds or milliseconds since 1970; a number too small to be a time is seconds from
+ * now); -1: none.
+ */
+static int64_t
+wait_ms_of(const HttpResult *http, int64_t now)
 {
 	int64_t		reset = http->ratelimit_reset;
 	int64_t		wait_ms = -1;
@@ -244,7 +249,7 @@ verdict_judge(const Answer *answer)
 		judgement.verdict = judge_status(answer);
 	judgement.unconfirmed = judgement.verdict == VERDICT_SERVER ||
 		judgement.verdict == VERDICT_PARTIAL;
-	judgement.wait_ms = verdict_wait_ms(answer->http, answer->now);
+	judgement.wait_ms = wait_ms_of(answer->http, answer->now);
 	return judgement;
 }
 

@@ -51,9 +51,8 @@ typedef struct Judgement
 {
 	Verdict		verdict;
 	bool		unconfirmed;	/* the contacts of the request may have been created */
-	int64_t		wait_ms;		/* what the answer says to wait, from Answer.now;
-								 * -1: says nothing usable.  At most
-								 * VERDICT_MAX_WAIT (in ms here) */
+	int64_t		wait_ms;		/* what it says to wait, at most VERDICT_MAX_WAIT; -1:
+								 * nothing, or until what is past */
 } Judgement;
 
 /*
@@ -76,12 +75,5 @@ extern Judgement verdict_judge(const Answer *answer);
 /* A constant word for logs and the request table: "created", "partial",
  * "contact", "quota", "key", "chatbot", "batch", "rate", "server", "network". */
 extern const char *verdict_name(Verdict verdict);
-
-/*
- * The milliseconds that an answer says to wait, by Retry-After or else X-RateLimit-Reset
- * (seconds or milliseconds since 1970; a number too small to be a time is seconds from
- * now), cut to VERDICT_MAX_WAIT; -1 if it says nothing, or what is past.
- */
-extern int64_t verdict_wait_ms(const HttpResult *http, int64_t now);
 
 #endif							/* CONTACTS_PUSH_VERDICT_H */

@@ -17,6 +17,82 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
+/*
+ * Converts what can be converted.  Returns a palloc'd string; *exact tells
+ * whether that was all of it.
+ */
+static char *
+convert(const char *utf8, bool *exact)
+{
+	int			length = strlen(utf8);
+	int			encoding = GetDatabaseEncoding();
+	Oid			proc;
+	StringInfoData out;
+
+	*exact = true;
+	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || pg_is_ascii(utf8))
+		return pstrdup(utf8);
+
+	proc = FindDefaultConversionProc(PG_UTF8, encoding);
+	initStringInfo(&out);
+	while (length > 0)
+	{
+		int			chunk = Min(length, 1024);
+		char	   *buffer;
+		int			done = 0;
+
+		/* A chunk ends where a character does. */
+		chunk = pg_encoding_mbcliplen(PG_UTF8, utf8, length, chunk);
+		buffer = palloc(chunk * MAX_CONVERSION_GROWTH + 1);
+		if (OidIsValid(proc))
+			done = pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding,
+												 (unsigned char *) utf8, chunk,
+												 (unsigned char *) buffer,
+												 chunk * MAX_CONVERSION_GROWTH + 1, true);
+		if (done > 0)
+			appendStringInfoString(&out, buffer);
+		if (done < chunk)
+		{
+			*exact = false;
+			appendStringInfoChar(&out, '?');
+			done += pg_utf_mblen((const unsigned char *) utf8 + done);
+		}
+		pfree(buffer);
+		utf8 += done;
+		length -= done;
+	}
+	return out.data;
+}
+
+/*
+ * Foreign UTF-8 text in the database's encoding, palloc'd: control characters become spaces,
+ * what the encoding does not have becomes "?", and it is cut to ANSWER_MAX_MESSAGE.
+ */
+static char *
+clean(const char *utf8)
+{
+	bool		exact;
+	char	   *text = convert(utf8, &exact);
+
+	text[pg_mbcliplen(text, strlen(text), ANSWER_MAX_MESSAGE)] = '\0';
+	for (char *p = text; *p; p++)
+		if ((unsigned char) *p < 0x20 || *p == 0x7f)
+			*p = ' ';
+	return text;
+}
+
+char *
+answer_to_server(const char *utf8)
+{
+	bool		exact;
+	char	   *text = convert(utf8, &exact);
+
+	if (exact)
+		return text;
+	pfree(text);
+	return NULL;
+}
+
 /* An index from external_id to position, open addressing, half full at most. */
 typedef struct IdIndex
 {
@@ -120,7 +196,7 @@ clean_message(const char *message, const char *key)
 		memset(p, '*', length);
 		p += length;
 	}
-	return answer_clean(copy, ANSWER_MAX_MESSAGE);
+	return clean(copy);
 }
 
 void
@@ -188,77 +264,4 @@ answer_describe(const HttpResult *result)
 			return "answer too large";
 	}
 	return "";
-}
-
-/*
- * Converts what can be converted.  Returns a palloc'd string; *exact tells
- * whether that was all of it.
- */
-static char *
-convert(const char *utf8, bool *exact)
-{
-	int			length = strlen(utf8);
-	int			encoding = GetDatabaseEncoding();
-	Oid			proc;
-	StringInfoData out;
-
-	*exact = true;
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || pg_is_ascii(utf8))
-		return pstrdup(utf8);
-
-	proc = FindDefaultConversionProc(PG_UTF8, encoding);
-	initStringInfo(&out);
-	while (length > 0)
-	{
-		int			chunk = Min(length, 1024);
-		char	   *buffer;
-		int			done = 0;
-
-		/* A chunk ends where a character does. */
-		chunk = pg_encoding_mbcliplen(PG_UTF8, utf8, length, chunk);
-		buffer = palloc(chunk * MAX_CONVERSION_GROWTH + 1);
-		if (OidIsValid(proc))
-			done = pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding,
-												 (unsigned char *) utf8, chunk,
-												 (unsigned char *) buffer,
-												 chunk * MAX_CONVERSION_GROWTH + 1, true);
-		if (done > 0)
-			appendStringInfoString(&out, buffer);
-		if (done < chunk)
-		{
-			*exact = false;
-			appendStringInfoChar(&out, '?');
-			done += pg_utf_mblen((const unsigned char *) utf8 + done);
-		}
-		pfree(buffer);
-		utf8 += done;
-		length -= done;
-	}
-	return out.data;
-}
-
-char *
-answer_clean(const char *utf8, int max_bytes)
-{
-	bool		exact;
-	char	   *text = convert(utf8, &exact);
-	int			length = pg_mbcliplen(text, strlen(text), max_bytes);
-
-	text[length] = '\0';
-	for (char *p = text; *p; p++)
-		if ((unsigned char) *p < 0x20 || *p == 0x7f)
-			*p = ' ';
-	return text;
-}
-
-char *
-answer_to_server(const char *utf8)
-{
-	bool		exact;
-	char	   *text = convert(utf8, &exact);
-
-	if (exact)
-		return text;
-	pfree(text);
-	return NULL;
 }

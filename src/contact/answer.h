@@ -38,13 +38,9 @@ extern void answer_free(ReadAnswer *answer);
 extern const char *answer_describe(const HttpResult *result);
 
 /*
- * Foreign UTF-8 text in the database's encoding, palloc'd: control characters
- * become spaces, what the encoding does not have becomes "?", and it is cut to
- * max_bytes at a character's end.
+ * UTF-8 text in the database's encoding, palloc'd; NULL if the encoding does not have all
+ * of it.
  */
-extern char *answer_clean(const char *utf8, int max_bytes);
-
-/* The same exactly; NULL if the encoding does not have all of it. */
 extern char *answer_to_server(const char *utf8);
 
 /* Longest message of the API that is passed on, bytes. */

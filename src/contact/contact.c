@@ -18,17 +18,22 @@
 /* First allocation for a contact's text, bytes; the rest is grown. */
 #define JSON_SIZE_GUESS 512
 
+void
+contact_check_chatbot_id(const char *chatbot_id)
+{
+	if (*chatbot_id == '\0' || strlen(chatbot_id) > CONTACT_MAX_EXTERNAL_ID ||
+		strcmp(chatbot_id, ".") == 0 || strcmp(chatbot_id, "..") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("chatbot_id must have 1 to %d bytes, and cannot be \".\" or \"..\"",
+						CONTACT_MAX_EXTERNAL_ID)));
+}
+
 /* A member, or NULL. */
 static JsonbValue *
 get_member(JsonbContainer *object, const char *name, JsonbValue *value)
 {
 	return getKeyJsonValueFromContainer(object, name, strlen(name), value);
-}
-
-static char *
-string_of(const JsonbValue *value)
-{
-	return pnstrdup(value->val.string.val, value->val.string.len);
 }
 
 char *
@@ -39,7 +44,7 @@ contact_member(JsonbContainer *contact, const char *name)
 	if (!JsonContainerIsObject(contact) ||
 		!get_member(contact, name, &value) || value.type != jbvString)
 		return NULL;
-	return string_of(&value);
+	return pnstrdup(value.val.string.val, value.val.string.len);
 }
 
 char *
@@ -211,7 +216,7 @@ to_utf8(char *text, int length, int *utf8_length)
 	if (encoding == PG_SQL_ASCII)
 		return pg_verify_mbstr(PG_UTF8, text, length, true) ? text : NULL;
 	conversion = FindDefaultConversionProc(encoding, PG_UTF8);
-	if (!OidIsValid(conversion))
+	if (!OidIsValid(conversion) || length >= MaxAllocSize / MAX_CONVERSION_GROWTH)
 		return NULL;
 	size = length * MAX_CONVERSION_GROWTH + 1;
 	utf8 = palloc(size);
@@ -227,50 +232,8 @@ char *
 contact_to_utf8(const char *text)
 {
 	int			length;
-	char	   *utf8 = to_utf8(unconstify(char *, text), strlen(text), &length);
 
-	return utf8;
-}
-
-/* Bytes of a string in JSON text, as escape_json() writes it. */
-static int64
-quoted_length(const char *string, int length)
-{
-	int64		bytes = length + 2;
-
-	for (int i = 0; i < length; i++)
-	{
-		unsigned char c = string[i];
-
-		if (c == '"' || c == '\\' || c == '\b' || c == '\f' || c == '\n' || c == '\r' || c == '\t')
-			bytes++;
-		else if (c < ' ')
-			bytes += strlen("\\u0001") - 1;
-	}
-	return bytes;
-}
-
-static int64
-scalar_length(const JsonbValue *value)
-{
-	char	   *number;
-	int64		bytes;
-
-	switch (value->type)
-	{
-		case jbvString:
-			return quoted_length(value->val.string.val, value->val.string.len);
-		case jbvNumeric:
-			number = DatumGetCString(DirectFunctionCall1(numeric_out,
-														 NumericGetDatum(value->val.numeric)));
-			bytes = strlen(number);
-			pfree(number);
-			return bytes;
-		case jbvBool:
-			return value->val.boolean ? strlen("true") : strlen("false");
-		default:
-			return strlen("null");
-	}
+	return to_utf8(unconstify(char *, text), strlen(text), &length);
 }
 
 bool
@@ -282,24 +245,22 @@ contact_fits(JsonbContainer *contact, int64 max)
 	int64		bytes = 0;
 
 	while (bytes <= max && (token = JsonbIteratorNext(&iterator, &value, false)) != WJB_DONE)
-		switch (token)
+	{
+		/* a bracket, or what stands beside a value */
+		bytes++;
+		if (token != WJB_KEY && token != WJB_VALUE && token != WJB_ELEM)
+			continue;
+		if (value.type == jbvString)
+			bytes += value.val.string.len;
+		else if (value.type == jbvNumeric)
 		{
-			case WJB_BEGIN_ARRAY:
-				bytes += strlen("[]") + strlen(", ") * Max(value.val.array.nElems - 1, 0);
-				break;
-			case WJB_BEGIN_OBJECT:
-				bytes += strlen("{}") + strlen(", ") * Max(value.val.object.nPairs - 1, 0);
-				break;
-			case WJB_KEY:
-				bytes += quoted_length(value.val.string.val, value.val.string.len) + strlen(": ");
-				break;
-			case WJB_VALUE:
-			case WJB_ELEM:
-				bytes += scalar_length(&value);
-				break;
-			default:
-				break;
+			char	   *number = DatumGetCString(DirectFunctionCall1(numeric_out,
+																	 NumericGetDatum(value.val.numeric)));
+
+			bytes += strlen(number);
+			pfree(number);
 		}
+	}
 	return bytes <= max;
 }
 
@@ -308,24 +269,20 @@ contact_to_json(JsonbContainer *contact, const char *external_id, int *length)
 {
 	StringInfoData text;
 	JsonbValue	value;
+	int			brace = -1;		/* where an opening one stands that is not wanted */
 
 	initStringInfo(&text);
 	if (external_id && !get_member(contact, "external_id", &value))
 	{
-		StringInfoData rest;
-
-		initStringInfo(&rest);
-		JsonbToCString(&rest, contact, JSON_SIZE_GUESS);
 		appendStringInfoString(&text, "{\"external_id\": ");
 		escape_json(&text, external_id);
 		if (JsonContainerSize(contact) > 0)
-			appendStringInfoString(&text, ", ");
-		appendBinaryStringInfo(&text, rest.data + 1, rest.len - 1);
-		pfree(rest.data);
+			appendStringInfoChar(&text, ',');
+		brace = text.len;
 	}
-	else
-		JsonbToCString(&text, contact, JSON_SIZE_GUESS);
-
+	JsonbToCString(&text, contact, JSON_SIZE_GUESS);
+	if (brace >= 0)
+		text.data[brace] = ' ';
 	return to_utf8(text.data, text.len, length);
 }
 

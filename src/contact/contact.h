@@ -19,6 +19,13 @@
 #define CONTACT_MAX_EXTERNAL_ID 1024
 
 /*
+ * Throws unless the outbox can have it as a chatbot_id.  A segment of "." or ".." cannot be
+ * sent as one: whatever it is escaped to, a conforming URL parser (WHATWG URL, 4.4) walks up
+ * a directory.
+ */
+extern void contact_check_chatbot_id(const char *chatbot_id);
+
+/*
  * What is wrong with one contact, palloc'd, e.g. "users[3].email must be ...";
  * NULL: nothing.  path names the contact ("users[3]"; "" for a message that
  * begins with the member's name).  external_id: what the member of that name must
@@ -34,9 +41,10 @@ extern char *contact_member(JsonbContainer *contact, const char *name);
 extern char *contact_phone_digits(JsonbContainer *contact);
 
 /*
- * Whether the contact's JSON text, in the database's encoding, has at most max bytes.  Makes no
- * such text: it may be thousands of times larger than the contact is (1e100000 has a few
- * bytes as jsonb), and larger than any string can be.
+ * False: the contact's JSON text has more than max bytes.  True: it may, if strings in it have
+ * to be escaped, but can be made of a contact of SETTINGS_MAX_REQUEST_BYTES.  Makes no such
+ * text: it may be thousands of times larger than the contact is (1e100000 has a few bytes as
+ * jsonb), and larger than any string can be.
  */
 extern bool contact_fits(JsonbContainer *contact, int64 max);
 
@@ -44,7 +52,8 @@ extern bool contact_fits(JsonbContainer *contact, int64 max);
  * The contact as JSON text in UTF-8, palloc'd, ready to be put into a body;
  * external_id is added where the contact leaves it out (NULL: it does not).
  * NULL if it has bytes that are no characters (in a database in SQL_ASCII), or
- * characters that Unicode does not have.  The text must fit into a string: see above.
+ * characters that Unicode does not have.  The text must fit into a string: see above.  *length
+ * is set in any case.
  */
 extern char *contact_to_json(JsonbContainer *contact, const char *external_id,
 							 int *length);

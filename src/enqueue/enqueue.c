@@ -53,7 +53,6 @@ Datum
 contacts_push_enqueue(PG_FUNCTION_ARGS)
 {
 	OutboxAppend *append;
-	char	   *chatbot_id;
 	JsonbContainer *contacts;
 	int64		n = 1;
 
@@ -61,13 +60,7 @@ contacts_push_enqueue(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("chatbot_id and contact must not be null")));
-	chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (*chatbot_id == '\0' || strlen(chatbot_id) > CONTACT_MAX_EXTERNAL_ID ||
-		strcmp(chatbot_id, ".") == 0 || strcmp(chatbot_id, "..") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("chatbot_id must have 1 to %d bytes, and cannot be \".\" or \"..\"",
-						CONTACT_MAX_EXTERNAL_ID)));
+	contact_check_chatbot_id(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	contacts = &PG_GETARG_JSONB_P(1)->root;
 	append = outbox_append_begin();
 	if (JsonContainerIsArray(contacts) && !JsonContainerIsScalar(contacts))

@@ -60,17 +60,6 @@ static const char *const known_columns[VIEW_COLUMNS][3] = {
 	[VIEW_PHONENUMBER] = {"phonenumber", "phone_number", "phone"},
 };
 
-static void
-check_chatbot(const char *chatbot_id)
-{
-	if (*chatbot_id == '\0' || strlen(chatbot_id) > CONTACT_MAX_EXTERNAL_ID ||
-		strcmp(chatbot_id, ".") == 0 || strcmp(chatbot_id, "..") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("chatbot_id must have 1 to %d bytes, and cannot be \".\" or \"..\"",
-						CONTACT_MAX_EXTERNAL_ID)));
-}
-
 /* Throws for a table that cannot be watched. */
 static void
 check_table(Relation table)
@@ -408,7 +397,7 @@ contacts_push_watch(PG_FUNCTION_ARGS)
 			expressions[i] = text_to_cstring(PG_GETARG_TEXT_PP(2 + i));
 			has_expressions = true;
 		}
-	check_chatbot(chatbot_id);
+	contact_check_chatbot_id(chatbot_id);
 	oid = contacts_push_watched_table(PG_GETARG_OID(0), &view);
 	if (OidIsValid(view) && has_expressions)
 		ereport(ERROR,

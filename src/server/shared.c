@@ -446,20 +446,6 @@ shared_flush_done(uint64 ticket, bool settled)
 		ConditionVariableBroadcast(&shared->flushed);
 }
 
-uint64
-shared_flush_begin(void)
-{
-	uint64		ticket;
-
-	if (shared == NULL)
-		return 0;
-	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	ticket = ++shared->flush_drawn;
-	LWLockRelease(shared_lock);
-	shared_wake_worker(MyDatabaseId, 0);
-	return ticket;
-}
-
 static bool
 is_flushed(uint64 ticket, bool *settled)
 {
@@ -474,14 +460,21 @@ is_flushed(uint64 ticket, bool *settled)
 	return done;
 }
 
-/* A worker that comes only now answers the ticket with its first passes. */
 bool
-shared_flush_wait(uint64 ticket, int64 timeout_ms)
+shared_flush(int64 timeout_ms)
 {
 	int64		until = clock_us() + timeout_ms * 1000;
 	int64		left;
+	uint64		ticket;
 	bool		settled;
 
+	if (shared == NULL)
+		return false;
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
+	ticket = ++shared->flush_drawn;
+	LWLockRelease(shared_lock);
+	shared_wake_worker(MyDatabaseId, 0);
+	/* a worker that comes only now answers the ticket with its first passes */
 	ConditionVariablePrepareToSleep(&shared->flushed);
 	while (!is_flushed(ticket, &settled) && (left = (until - clock_us()) / 1000) > 0)
 		ConditionVariableTimedSleep(&shared->flushed, left, PG_WAIT_EXTENSION);

@@ -146,14 +146,12 @@ extern void shared_flush_done(uint64 ticket, bool settled);
 
 /* ---- contacts_push.flush() and the views ---- */
 
-/* Draws a ticket and wakes the worker if there is one; 0: no shared memory. */
-extern uint64 shared_flush_begin(void);
-
 /*
- * Waits at most timeout_ms (up to INT_MAX) for it, for a worker to come as well;
- * true when it is done and all is settled.  Interruptible.
+ * Draws a ticket, wakes the worker, and waits for it to answer the ticket, for at most
+ * timeout_ms (up to INT_MAX), for a worker to come as well.  True: all is settled.
+ * Interruptible.
  */
-extern bool shared_flush_wait(uint64 ticket, int64 timeout_ms);
+extern bool shared_flush(int64 timeout_ms);
 
 /* An activity in words; NULL: SHARED_IDLE. */
 extern const char *shared_activity_name(SharedActivity activity);

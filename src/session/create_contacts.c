@@ -69,10 +69,6 @@ bad_argument(const char *what)
 			 errmsg("%s", what)));
 }
 
-/*
- * A segment of "." or ".." cannot be sent as one: whatever it is escaped to, a
- * conforming URL parser (WHATWG URL, 4.4) walks up a directory.
- */
 static const char *
 get_chatbot_id(FunctionCallInfo fcinfo)
 {
@@ -81,12 +77,7 @@ get_chatbot_id(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0))
 		bad_argument("chatbot_id must not be null");
 	chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	if (*chatbot_id == '\0')
-		bad_argument("chatbot_id must not be empty");
-	if (strcmp(chatbot_id, ".") == 0 || strcmp(chatbot_id, "..") == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("chatbot_id \"%s\" cannot be part of a URL", chatbot_id)));
+	contact_check_chatbot_id(chatbot_id);
 	if (contact_to_utf8(chatbot_id) == NULL)
 		bad_argument("chatbot_id has text that cannot be converted to UTF-8");
 	return chatbot_id;
@@ -97,14 +88,17 @@ add_user(Call *call, JsonbContainer *user, const char *path)
 {
 	char	   *why = contact_check(user, path, NULL);
 	char	   *email;
-	char	   *json;
-	int			length;
+	char	   *json = NULL;
+	int			length = 0;
 
 	if (why)
 		bad_argument(why);
-	if (!contact_fits(user, SETTINGS_MAX_REQUEST_BYTES))
+	if (contact_fits(user, SETTINGS_MAX_REQUEST_BYTES))
+		json = contact_to_json(user, NULL, &length);
+	else
+		length = INT_MAX;
+	if (length > SETTINGS_MAX_REQUEST_BYTES)
 		bad_argument(psprintf("%s has more than %d bytes as JSON", path, SETTINGS_MAX_REQUEST_BYTES));
-	json = contact_to_json(user, NULL, &length);
 	if (json == NULL)
 		bad_argument(psprintf("%s has text that cannot be converted to UTF-8", path));
 	contact_body_add(&call->body, json, length);

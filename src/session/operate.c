@@ -51,10 +51,7 @@ interval_to_ms(const Interval *interval)
 Datum
 contacts_push_flush(PG_FUNCTION_ARGS)
 {
-	int64		timeout_ms = interval_to_ms(PG_GETARG_INTERVAL_P(0));
-	uint64		ticket = shared_flush_begin();
-
-	PG_RETURN_BOOL(ticket != 0 && shared_flush_wait(ticket, timeout_ms));
+	PG_RETURN_BOOL(shared_flush(interval_to_ms(PG_GETARG_INTERVAL_P(0))));
 }
 
 /*

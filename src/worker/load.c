@@ -74,10 +74,10 @@ load(Datum value, NewContact *new)
 		return why;
 	new->external_id_utf8 = contact_to_utf8(new->external_id);
 	new->json = contact_to_json(contact, new->external_id, &new->length);
-	if (new->json == NULL || new->external_id_utf8 == NULL)
-		return "it has text that cannot be converted to UTF-8";
 	if (new->length + CONTACT_BODY_BYTES > settings_max_request_bytes)
 		return too_large();
+	if (new->json == NULL || new->external_id_utf8 == NULL)
+		return "it has text that cannot be converted to UTF-8";
 	if (new->length > CHEAP_BYTES)
 		new->cost = reply_cost(new->json, new->length);
 	email = contact_member(contact, "email");
