@@ -121,9 +121,9 @@ later(int64_t a, int64_t b)
 	return a > b ? a : b;
 }
 
-/* first * 2^(n-1), at most max; no overflow whatever n is. */
-static int64_t
-doubled(int64_t n, int64_t first, int64_t max)
+/* No overflow whatever n is. */
+int64_t
+pacing_pause(int64_t n, int64_t first, int64_t max)
 {
 	int64_t		value = first;
 
@@ -350,7 +350,7 @@ slow_down(PacingBudget *budget, double rate, bool is_burst, int64_t now)
 static int64_t
 hold_for(const PacingBudget *budget, double rate, int64_t told, double random, bool chance)
 {
-	int64_t		hold = doubled(budget->throttled, FIRST_HOLD, LONGEST_HOLD);
+	int64_t		hold = pacing_pause(budget->throttled, FIRST_HOLD, LONGEST_HOLD);
 
 	if (told >= 0)
 		return told;
@@ -419,7 +419,7 @@ pacing_fail(PacingBackoff *backoff, int64_t first, int64_t max,
 	if (told >= 0)
 		delay = later(told, (int64_t) (first * random));
 	else
-		delay = (int64_t) (doubled(backoff->failures, first, max) * random);
+		delay = (int64_t) (pacing_pause(backoff->failures, first, max) * random);
 	backoff->until = now + delay;
 }
 
@@ -428,12 +428,6 @@ pacing_succeed(PacingBackoff *backoff)
 {
 	backoff->failures = 0;
 	backoff->until = 0;
-}
-
-int64_t
-pacing_pause(int n, int64_t first, int64_t max)
-{
-	return doubled(n, first, max);
 }
 
 int

@@ -114,7 +114,7 @@ extern void pacing_succeed(PacingBackoff *backoff);
  * A delay that doubles without jitter, for pauses that a person watches: first,
  * 2 * first, ... at most max, for the n-th failure in a row (n >= 1).
  */
-extern int64_t pacing_pause(int n, int64_t first, int64_t max);
+extern int64_t pacing_pause(int64_t n, int64_t first, int64_t max);
 
 /*
  * How many contacts a request may carry while a server is in trouble: at most

@@ -82,48 +82,26 @@ looks_like_email(const JsonbValue *value)
 		at < value->val.string.val + value->val.string.len - 1;
 }
 
-/* A member that may be absent but else is a string, of format e-mail if so said. */
+/* What check_string() asks of a member beside being a string. */
+#define REQUIRED 1				/* it is there, and not empty */
+#define EMAIL 2					/* its format is e-mail */
+
 static char *
-check_string(JsonbContainer *object, const char *path, const char *name, bool email)
+check_string(JsonbContainer *object, const char *path, const char *name, int asked)
 {
 	JsonbValue	value;
 
 	if (!get_member(object, name, &value))
-		return NULL;
+		return asked & REQUIRED ? psprintf("%s is missing", join_path(path, name)) : NULL;
 	if (value.type != jbvString)
-		return psprintf("%s must be a string; leave it out where there is none",
-						join_path(path, name));
-	if (email && !looks_like_email(&value))
+		return psprintf("%s must be a string%s", join_path(path, name),
+						asked & REQUIRED ? "" : "; leave it out where there is none");
+	if ((asked & REQUIRED) && value.val.string.len == 0)
+		return psprintf("%s must not be empty", join_path(path, name));
+	if ((asked & EMAIL) && !looks_like_email(&value))
 		return psprintf("%s must be an e-mail address, something@something",
 						join_path(path, name));
 	return NULL;
-}
-
-/* A member that must be a string, and not empty. */
-static char *
-check_required(JsonbContainer *object, const char *path, const char *name)
-{
-	JsonbValue	value;
-
-	if (!get_member(object, name, &value))
-		return psprintf("%s is missing", join_path(path, name));
-	if (value.type != jbvString)
-		return psprintf("%s must be a string", join_path(path, name));
-	if (value.val.string.len == 0)
-		return psprintf("%s must not be empty", join_path(path, name));
-	return NULL;
-}
-
-static char *
-check_stripe_account(JsonbContainer *account, const char *path)
-{
-	char	   *why = check_required(account, path, "label");
-
-	if (why == NULL)
-		why = check_required(account, path, "stripe_id");
-	if (why == NULL)
-		why = check_string(account, path, "stripe_email", true);
-	return why;
 }
 
 static char *
@@ -143,58 +121,43 @@ check_stripe_accounts(JsonbContainer *contact, const char *path)
 		char	   *element = psprintf("%s[%u]", here, i);
 
 		if (account->type != jbvBinary || !JsonContainerIsObject(account->val.binary.data))
-			why = psprintf("%s must be an object with label and stripe_id", element);
-		else
-			why = check_stripe_account(account->val.binary.data, element);
+			return psprintf("%s must be an object with label and stripe_id", element);
+		why = check_string(account->val.binary.data, element, "label", REQUIRED);
+		if (why == NULL)
+			why = check_string(account->val.binary.data, element, "stripe_id", REQUIRED);
+		if (why == NULL)
+			why = check_string(account->val.binary.data, element, "stripe_email", EMAIL);
 	}
-	return why;
-}
-
-static char *
-check_custom_attributes(JsonbContainer *contact, const char *path)
-{
-	JsonbValue	value;
-
-	if (get_member(contact, "custom_attributes", &value) &&
-		!(value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data)))
-		return psprintf("%s must be an object", join_path(path, "custom_attributes"));
-	return NULL;
-}
-
-/* external_id: required, or equal to what the caller knows already. */
-static char *
-check_external_id(JsonbContainer *contact, const char *path, const char *external_id)
-{
-	JsonbValue	value;
-	char	   *why;
-
-	if (external_id && !get_member(contact, "external_id", &value))
-		return NULL;
-	why = check_required(contact, path, "external_id");
-	if (why == NULL && external_id &&
-		strcmp(contact_member(contact, "external_id"), external_id) != 0)
-		why = psprintf("%s differs from the external_id of its row",
-					   join_path(path, "external_id"));
 	return why;
 }
 
 char *
 contact_check(JsonbContainer *contact, const char *path, const char *external_id)
 {
-	static const char *const strings[] = {"name", "phonenumber"};
-	char	   *why;
+	JsonbValue	value;
+	bool		has_id;
+	char	   *why = NULL;
 
 	if (!JsonContainerIsObject(contact))
 		return psprintf("%s must be an object", *path ? path : "a contact");
-	why = check_external_id(contact, path, external_id);
-	for (int i = 0; why == NULL && i < lengthof(strings); i++)
-		why = check_string(contact, path, strings[i], false);
+	has_id = get_member(contact, "external_id", &value) != NULL;
+	if (has_id || external_id == NULL)
+		why = check_string(contact, path, "external_id", REQUIRED);
+	if (why == NULL && has_id && external_id &&
+		(value.val.string.len != strlen(external_id) ||
+		 memcmp(value.val.string.val, external_id, value.val.string.len) != 0))
+		why = psprintf("%s differs from the external_id of its row", join_path(path, "external_id"));
 	if (why == NULL)
-		why = check_string(contact, path, "email", true);
+		why = check_string(contact, path, "name", 0);
+	if (why == NULL)
+		why = check_string(contact, path, "phonenumber", 0);
+	if (why == NULL)
+		why = check_string(contact, path, "email", EMAIL);
 	if (why == NULL)
 		why = check_stripe_accounts(contact, path);
-	if (why == NULL)
-		why = check_custom_attributes(contact, path);
+	if (why == NULL && get_member(contact, "custom_attributes", &value) &&
+		!(value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data)))
+		why = psprintf("%s must be an object", join_path(path, "custom_attributes"));
 	return why;
 }
 

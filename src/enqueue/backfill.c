@@ -3,14 +3,14 @@
  *		The rows that a watched table had before, block by block: contacts_push.backfill() and
  *		missing().
  *
- * The mapping is run as the owner of the watched table, who chose it, as the server's own
- * maintenance commands do: it must not run with the rights of whoever backfills,
- * nor with those of somebody who owns a partition.
+ * The mapping runs as the owner of the watched table, who chose it, as in the server's own
+ * maintenance commands: neither with the rights of whoever backfills, nor with those of
+ * somebody who owns a partition.
  *
- * No row is locked, so that nobody who writes the table waits for a backfill.
- * What keeps an outdated contact from becoming the newest intent is the order: the
- * numbers are drawn first, then whoever may be writing the table is waited for,
- * then its rows are read.  A change that is not seen draws its number later.
+ * A backfill locks no row, so no writer of the table waits for it.  The order of its steps
+ * keeps an outdated contact from becoming the newest intent: it draws the numbers, then waits
+ * for all who may be writing the table, then reads the rows.  A change that it does not see
+ * draws its number later.
  */
 #include "postgres.h"
 
@@ -56,7 +56,7 @@ typedef struct Backfill
 	bool		keys_only;		/* only the external_ids are wanted */
 	bool		replace;		/* replace what another mapping has made and is not created */
 	int64		enqueued;		/* in this pass */
-	int64		total;			/* in those before */
+	int64		total;			/* in the passes before */
 	Failures	failures;		/* of this pass */
 	MemoryContext scratch;		/* of a chunk */
 } Backfill;
@@ -70,7 +70,7 @@ typedef struct Chunk
 	Relation	part;
 	Tuplestorestate *raw;		/* its rows */
 	TupleTableSlot *slot;
-	Tuplestorestate *contacts;	/* and theirs */
+	Tuplestorestate *contacts;	/* of these rows */
 } Chunk;
 
 /* Maps the row in the slot. */
@@ -180,7 +180,7 @@ map_blocks(Backfill *backfill, Oid part, BlockNumber from)
 	return chunk.contacts;
 }
 
-/* Waits until all have ended that may have changed a table without its being seen. */
+/* Waits for all transactions that may have changed a table invisibly. */
 static void
 wait_for_writers(Oid relation)
 {
@@ -190,7 +190,7 @@ wait_for_writers(Oid relation)
 	WaitForLockers(tag, ShareLock, false);
 }
 
-/* A new transaction, whose statements see what was committed before each. */
+/* Begins a new transaction, whose statements each see what was committed before. */
 static void
 begin_next(Backfill *backfill)
 {
@@ -202,9 +202,9 @@ begin_next(Backfill *backfill)
 }
 
 /*
- * Enqueues what the outbox does not have of some blocks; returns how many.  The first look
- * tells how many numbers to draw.  Nothing is locked while writers are waited for: they
- * might wait for that lock.
+ * Enqueues the rows of some blocks that the outbox does not have; returns how many.  The first
+ * look tells how many numbers to draw.  It ends its transaction, because the writers that are
+ * waited for next might wait for its locks.
  */
 static int64
 enqueue_blocks(Backfill *backfill, Oid part, BlockNumber from)
@@ -216,7 +216,7 @@ enqueue_blocks(Backfill *backfill, Oid part, BlockNumber from)
 	int64	   *numbers;
 
 	tuplestore_end(contacts);
-	/* what is said of failures outlives the chunk */
+	/* the reason of a failure outlives the chunk */
 	if (backfill->failures.reason && seen.reason == NULL)
 		backfill->failures.reason = MemoryContextStrdup(MemoryContextGetParent(backfill->scratch),
 														backfill->failures.reason);
@@ -232,13 +232,13 @@ enqueue_blocks(Backfill *backfill, Oid part, BlockNumber from)
 									 numbers, missing);
 	tuplestore_end(contacts);
 	PopActiveSnapshot();
-	/* rows that fail have been counted */
+	/* the first look has counted the rows that fail */
 	backfill->failures = seen;
 	begin_next(backfill);
 	return appended;
 }
 
-/* The relations that hold the rows of a table. */
+/* Returns the relations that hold the rows of a table. */
 static List *
 parts_of(Oid table)
 {
@@ -268,7 +268,7 @@ count_blocks(Oid part)
 }
 
 /*
- * One pass over the table.  An update may move a row to a block that was read already, so
+ * Goes over the table once.  An update may move a row to a block that was read before, so
  * there are passes until one finds nothing.
  */
 static void
@@ -292,7 +292,7 @@ pass(Backfill *backfill)
 			int64		enqueued = enqueue_blocks(backfill, part, block);
 
 			backfill->enqueued += enqueued;
-			/* a later pass is to find nothing: it says only what it does find */
+			/* a later pass should find nothing, and tells only of what it finds */
 			if (backfill->total == 0 || enqueued > 0)
 				ereport(NOTICE,
 						(errmsg("%u of %u blocks of \"%s\": %lld contacts enqueued for chatbot \"%s\"",
@@ -316,7 +316,7 @@ backfill_chatbot(Oid table, const char *chatbot_id)
 	{
 		pass(&backfill);
 		backfill.total += backfill.enqueued;
-		/* a mapping may give another result each time */
+		/* only once: a mapping may give another result each time */
 		backfill.replace = false;
 	} while (backfill.enqueued > 0);
 	if (backfill.failures.rows > 0)
@@ -398,7 +398,7 @@ contacts_push_missing(PG_FUNCTION_ARGS)
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	backfill.chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	/* whoever cannot be mapped is missing as well */
+	/* a row whose content cannot be mapped is missing as well */
 	backfill.keys_only = true;
 	(void) chatbots_of(PG_GETARG_OID(0), backfill.chatbot_id, &backfill.table);
 	backfill.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push missing",

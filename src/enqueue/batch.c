@@ -2,11 +2,11 @@
  * batch.c
  *		Rows of row triggers, held back to be appended together.
  *
- * A statement's AFTER triggers fire while the executor finishes it, or inside of COPY.  That
- * stretch is a frame; statements that triggers run have frames of their own.  All triggers of a
- * frame fire at one level of subtransactions, and an error that leaves it undoes the
- * statement: so a frame's rows are appended when it ends, or are to be forgotten.  Without a frame
- * (replication's apply has none) nothing is held back.
+ * A statement's AFTER triggers fire in ExecutorFinish, or inside of COPY.  That stretch is a
+ * frame; statements that triggers run have frames of their own.  All triggers of a frame fire
+ * at one level of subtransactions, and an error that leaves the frame undoes the statement.  So
+ * the intents of a frame are appended when it ends, and forgotten when an error ends it.
+ * Nothing is held back where there is no frame, as in replication's apply.
  */
 #include "postgres.h"
 
@@ -109,7 +109,7 @@ contacts_push_batch_add(const char *chatbot_id, Datum external_id, Oid relation,
 	MemoryContextSwitchTo(old);
 }
 
-/* Appends a list of them; one that a later statement has had its say on meanwhile is left out. */
+/* Appends a list of intents, without those that a later statement has enqueued meanwhile. */
 static void
 append_intents(void *arg)
 {
@@ -133,7 +133,7 @@ append_intents(void *arg)
 		outbox_append_end(append);
 }
 
-/* True if the current user may be told what is said about rows of the table. */
+/* Returns whether the current user may be told the words of an error about the table's rows. */
 static bool
 may_read(Oid relation)
 {
@@ -141,7 +141,7 @@ may_read(Oid relation)
 		check_enable_rls(relation, InvalidOid, true) != RLS_ENABLED;
 }
 
-/* One by one, because some cannot be appended. */
+/* Appends a list one by one, because some of it cannot be appended. */
 static void
 append_each(List *intents)
 {
@@ -173,7 +173,7 @@ contacts_push_batch_flush(bool all)
 	if (frame == NULL || frame->context == NULL ||
 		(!all && list_length(frame->intents) < BATCH_ROWS && frame->bytes < BATCH_BYTES))
 		return;
-	/* a trigger of the outbox may run statements, and these must not find any of this */
+	/* a trigger of the outbox may run statements, which must not find these intents here */
 	context = frame->context;
 	intents = frame->intents;
 	frame->context = NULL;
@@ -194,7 +194,7 @@ begin_frame(Frame *new)
 	frame = new;
 }
 
-/* Lets go of a frame, and of its rows if an error leaves it. */
+/* Ends a frame; forgets its intents if an error has left it. */
 static void
 end_frame(Frame *ended)
 {

@@ -1,7 +1,7 @@
 /*
  * enqueue.c
- *		Ways into the outbox other than watched tables: enqueue(), and what wakes the worker
- *		for a plain INSERT.
+ *		Ways into the outbox other than watched tables: enqueue(), and the trigger that wakes
+ *		the worker for a plain INSERT.
  */
 #include "postgres.h"
 
@@ -20,7 +20,7 @@ COMPAT_FUNCTION_INFO_V1(contacts_push_enqueue);
 COMPAT_FUNCTION_INFO_V1(contacts_push_wake_worker);
 COMPAT_FUNCTION_INFO_V1(contacts_push_announce_installation);
 
-/* One element of enqueue()'s argument. */
+/* Appends one element of enqueue()'s argument; path: names it, for messages. */
 static void
 add_contact(OutboxAppend *append, Datum chatbot_id, const JsonbValue *value, const char *path)
 {
@@ -46,8 +46,8 @@ add_contact(OutboxAppend *append, Datum chatbot_id, const JsonbValue *value, con
 /*
  * contacts_push.enqueue(chatbot_id text, contact jsonb) RETURNS bigint
  *
- * Checks what the outbox needs; the rest is the worker's, so that a contact that
- * is refused is seen where all the others are.
+ * Checks only what the outbox needs.  The worker checks the rest, so that a contact that is
+ * refused is seen where all the others are.
  */
 Datum
 contacts_push_enqueue(PG_FUNCTION_ARGS)

@@ -2,9 +2,8 @@
  * expression.c
  *		Expressions over a table's columns, as contacts_push.watch() takes them.
  *
- * The server's own parser does the work; no SQL text is taken apart in here.  The
- * expressions are the caller's, parsed with the caller's rights and search_path, and are
- * not evaluated.
+ * The server's own parser does the work; this file takes no SQL text apart.  The expressions
+ * are parsed with the caller's rights and search_path, and are not evaluated.
  */
 #include "postgres.h"
 
@@ -17,17 +16,14 @@
 #include "parser/parser.h"
 #include "utils/rel.h"
 
-/*
- * True for "*" alone: the grammar takes it for a target, but the analysis of
- * expressions relies on never seeing it.
- */
+/* Returns whether it is "*" alone, which the grammar takes, but the analysis does not expect. */
 static bool
 is_star(Node *target)
 {
 	return IsA(target, ColumnRef) && IsA(linitial(((ColumnRef *) target)->fields), A_Star);
 }
 
-/* The one expression in the text, as a raw parse tree. */
+/* Returns the one expression in the text, as a raw parse tree. */
 static Node *
 parse_expression(const char *text)
 {
@@ -49,8 +45,8 @@ parse_expression(const char *text)
 }
 
 /*
- * An error's position is one in the expression, not in the statement that has it; and
- * what to do about a sub-select is not for the parser to know.
+ * Makes an error's position one in the expression, not in the statement that has it, and says
+ * what to do about a sub-select.
  */
 static void
 explain(void *text)

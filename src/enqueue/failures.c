@@ -2,8 +2,7 @@
  * failures.c
  *		Rows of a watched table that were not enqueued.
  *
- * The statement that wrote them goes on; all that there is of it is a warning and
- * a number.
+ * The statement that wrote them goes on; a warning and a number tell of them.
  */
 #include "postgres.h"
 
@@ -26,8 +25,8 @@ contacts_push_failures_add(Failures *failures, int64 rows, const char *reason)
 }
 
 /*
- * True for the first time in a statement of the client: row triggers fire for each row, and
- * those of partitions in turns.  Which is meant by table and chatbot.
+ * Returns whether the statement of the client has not been warned about this table and chatbot:
+ * row triggers fire for each row, and those of partitions take turns.
  */
 static bool
 is_first_in_statement(Oid relation, const char *chatbot_id)
@@ -53,7 +52,7 @@ is_first_in_statement(Oid relation, const char *chatbot_id)
 	return true;
 }
 
-/* The warning about rows that were not enqueued or, if they were deleted, withdrawn. */
+/* Warns about rows that were not enqueued or, if they were deleted, not withdrawn. */
 static void
 warn(const Failures *failures, const char *name)
 {
@@ -97,7 +96,7 @@ contacts_push_failures_report(const Failures *failures)
 {
 	char	   *reason;
 
-	/* where even that cannot be appended, the warning is all there is */
+	/* if even that cannot be appended, there is only the warning */
 	(void) try_run(record, unconstify(Failures *, failures), &reason);
 	if (!failures->by_row || is_first_in_statement(failures->relation, failures->chatbot_id))
 		warn(failures, get_rel_name(failures->relation));

@@ -10,10 +10,10 @@ typedef struct Failures
 {
 	const char *chatbot_id;
 	Oid			relation;		/* the watched table */
-	bool		by_row;			/* the trigger fires for each row, and there may be more */
-	bool		deleted;		/* the rows were */
-	bool		has_grown;		/* the table has got children, and is to be watched anew */
-	bool		tell_reason;	/* to whoever runs the statement */
+	bool		by_row;			/* the trigger fires for each row, so more may fail */
+	bool		deleted;		/* the rows have been deleted */
+	bool		has_grown;		/* the table has got children, and has to be watched again */
+	bool		tell_reason;	/* whoever runs the statement may know the reason */
 	int64		rows;
 	char	   *reason;			/* of the first */
 } Failures;
@@ -22,8 +22,8 @@ typedef struct Failures
 extern void contacts_push_failures_add(Failures *failures, int64 rows, const char *reason);
 
 /*
- * Has what was left out counted for contacts_push.progress, and says so in a WARNING; of row
- * triggers one a statement of the client, table and chatbot.  Only throws what is about the
+ * Notes the failures for contacts_push.progress, and raises a WARNING; row triggers raise one
+ * for each statement of the client, table and chatbot.  Throws only errors that are about the
  * session or the machine.
  */
 extern void contacts_push_failures_report(const Failures *failures);

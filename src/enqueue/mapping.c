@@ -1,13 +1,13 @@
 /*
  * mapping.c
- *		The mapping of a watched table, compiled: contacts of rows.
+ *		The view of a watched table, compiled: makes contacts of rows.
  *
  * The columns of the view and its WHERE are expressions over one row.  They are planned and
- * initialised once and kept for the session, as plpgsql keeps its simple expressions:
- * no executor and no SQL is between a row and its contact.  The server's own cache of
- * planned expressions notices when a function or a type has changed; relations and
- * roles are looked after in here.  The rights to call functions are checked when an expression
- * is initialised, so a mapping belongs to one role.
+ * initialised once and kept for the session, as plpgsql keeps its simple expressions, so
+ * neither the executor nor SQL is between a row and its contact.  The server's cache of
+ * planned expressions notices when a function or a type has changed; this file watches
+ * relations and roles.  The rights to call functions are checked when an expression is
+ * initialised, so a mapping belongs to one role.
  */
 #include "postgres.h"
 
@@ -41,8 +41,8 @@
 #include "utils/syscache.h"
 
 /*
- * Expressions that are compiled together.  A withdrawal needs the first part only, and is
- * not to fail because of the second.
+ * Expressions that are compiled together.  A withdrawal needs the first part only, and must
+ * not fail because of the second.
  */
 typedef struct Part
 {
@@ -78,7 +78,7 @@ struct Mapping
 	MappingKey	key;
 	Oid			view;
 	Oid			table;
-	bool		valid;			/* nothing of that has changed */
+	bool		valid;			/* none of these has changed */
 	bool		held;
 	bool		is_private;		/* not in the cache */
 	MemoryContext context;		/* of all of it */
@@ -96,19 +96,16 @@ typedef struct CacheEntry
 	Mapping    *mapping;
 } CacheEntry;
 
-/*
- * Mappings kept for a session, of some 20 kB each: a partition has up to three of its own for
- * each chatbot.
- */
+/* Mappings kept for a session, of some 20 kB each: a partition has three for each chatbot. */
 #define MAX_MAPPINGS 1000
 
 /* NULL: nothing has been mapped in this session yet. */
 static HTAB *cache = NULL;
 
-/* Grows with each invalidation, also while a mapping is made that is not in the cache yet. */
+/* Counts invalidations, to notice those that come while a mapping is made. */
 static uint64 invalidations = 0;
 
-/* Everything, for InvalidOid. */
+/* Marks the mappings that depend on a relation as invalid; InvalidOid: all of them. */
 static void
 invalidate(Oid relation)
 {
@@ -129,7 +126,7 @@ relation_has_changed(Datum arg, Oid relation)
 	invalidate(relation);
 }
 
-/* A role's memberships and its being a superuser, or a schema's name. */
+/* A role, its memberships or a schema has changed. */
 static void
 catalog_has_changed(Datum arg, int cache_id, uint32 hash_value)
 {
@@ -161,10 +158,7 @@ free_mapping(Mapping *mapping)
 	MemoryContextDelete(mapping->context);
 }
 
-/*
- * Frees what cannot be used any more, so that the cache does not only grow, and whatever is
- * not in use where there is too much of it.
- */
+/* Frees invalid mappings, or all that nobody holds where there are too many. */
 static void
 sweep(void)
 {
@@ -203,7 +197,7 @@ contacts_push_mapping_find(const Trigger *trigger, Relation relation)
 	return entry && entry->mapping->valid ? entry->mapping : NULL;
 }
 
-/* The trigger that this one is a clone of, if any, and the table that it was made on. */
+/* Finds the trigger that this one is a clone of, or itself, and the table that it was made on. */
 static Oid
 root_trigger(Oid trigger, Oid *table)
 {
@@ -231,7 +225,7 @@ root_trigger(Oid trigger, Oid *table)
 	return root;
 }
 
-/* Which columns of the relation the expressions use. */
+/* Notes which columns of the relation the expressions use. */
 static void
 note_columns(Mapping *mapping, Relation relation, int varno)
 {
@@ -294,7 +288,7 @@ read_view(Mapping *mapping, Oid trigger, const char *name, Relation relation)
 		table_close(table, AccessShareLock);
 	}
 	note_columns(mapping, relation, said->varno);
-	/* what has been read is enough: whoever replaces the view is not to wait for writers */
+	/* no lock is kept: whoever replaces the view must not wait for writers */
 	relation_close(view, AccessShareLock);
 }
 
@@ -365,7 +359,7 @@ contacts_push_mapping_is_readable(const Mapping *mapping)
 {
 	Oid			relation = mapping->key.relation;
 
-	/* what a policy keeps from somebody is not told in a warning either */
+	/* a warning must not tell what a policy hides */
 	if (check_enable_rls(relation, InvalidOid, true) == RLS_ENABLED)
 		return false;
 	if (pg_class_aclcheck(relation, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
@@ -433,7 +427,7 @@ compiled(Mapping *mapping, int which)
 	return part;
 }
 
-/* Evaluates an expression of a part; false: it is NULL, or there is none. */
+/* Evaluates an expression of a part; false: its value is NULL, or there is none. */
 static bool
 evaluate(Mapping *mapping, Part *part, int i, Datum *value)
 {
@@ -445,7 +439,7 @@ evaluate(Mapping *mapping, Part *part, int i, Datum *value)
 	return !isnull;
 }
 
-/* Throws unless it can be an external_id; isnull: it is NULL. */
+/* Throws unless a text of that length can be an external_id. */
 static void
 check_external_id(bool isnull, int length)
 {
@@ -468,7 +462,7 @@ is_blank(char c)
 	return c == ' ' || (c >= '\t' && c <= '\r');
 }
 
-/* Without the blanks around it; false if nothing is left. */
+/* Takes the blanks around a text away; false: nothing is left. */
 static bool
 trim(Datum value, JsonbValue *trimmed)
 {
@@ -497,7 +491,7 @@ add_member(CompatJsonbState *state, ViewColumn column, JsonbValue *value)
 	compat_push_jsonb(state, WJB_VALUE, value);
 }
 
-/* The ContactInput of the row that the expression context has. */
+/* Makes the ContactInput of the row in the expression context. */
 static Datum
 build_contact(Mapping *mapping, Datum external_id)
 {
@@ -559,7 +553,7 @@ contacts_push_mapping_evaluate(Mapping *mapping, TupleTableSlot *slot, bool whol
 		row->contact = build_contact(mapping, row->external_id);
 	}
 	else
-		/* what cannot have been enqueued need not be withdrawn */
+		/* no such id has been enqueued, so none has to be withdrawn */
 		row->is_contact = length > 0 && length <= CONTACT_MAX_EXTERNAL_ID;
 }
 

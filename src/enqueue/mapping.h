@@ -1,9 +1,9 @@
 /*
  * mapping.h
- *		The mapping of a watched table, compiled: contacts of rows.
+ *		The view of a watched table, compiled: makes contacts of rows.
  *
- * A mapping is the user's: it runs with the rights of whoever is the current user, and
- * may raise and do anything, write the same table included.
+ * A mapping is the user's code.  It runs with the rights of the current user, and may
+ * raise and do anything, even write the same table.
  */
 #ifndef CONTACTS_PUSH_MAPPING_H
 #define CONTACTS_PUSH_MAPPING_H
@@ -15,10 +15,10 @@
 /* Private to mapping.c. */
 typedef struct Mapping Mapping;
 
-/* What a row is; in memory that lasts until contacts_push_mapping_reset(). */
+/* The contact of a row; its memory lasts until contacts_push_mapping_reset(). */
 typedef struct MappedRow
 {
-	bool		is_contact;		/* the WHERE holds for it */
+	bool		is_contact;		/* the view's WHERE holds for the row */
 	Datum		external_id;	/* text of 1 to CONTACT_MAX_EXTERNAL_ID bytes, if it is one */
 	Datum		contact;		/* jsonb, if that was asked for */
 } MappedRow;
@@ -32,8 +32,8 @@ typedef enum MappingChange
 } MappingChange;
 
 /*
- * The mapping of a trigger of watch()'s, or a clone of one, for rows of a relation that is
- * open, as the current user.  NULL: it has to be made.
+ * Finds the mapping of a trigger that watch() has made, or of a clone of one, for rows of an
+ * open relation and the current user.  NULL: it has to be made.
  */
 extern Mapping *contacts_push_mapping_find(const Trigger *trigger, Relation relation);
 
@@ -51,10 +51,10 @@ extern Mapping *contacts_push_mapping_make(const Trigger *trigger, Relation rela
 extern bool contacts_push_mapping_hold(Mapping *mapping);
 extern void contacts_push_mapping_release(Mapping *mapping);
 
-/* The table that is watched: the relation, or the one that it is a partition of. */
+/* Returns the watched table: the relation, or the root of its partitions. */
 extern Oid	contacts_push_mapping_table(const Mapping *mapping);
 
-/* True if the current user may read all columns that the mapping uses. */
+/* Returns whether the current user may read all columns that the mapping uses. */
 extern bool contacts_push_mapping_is_readable(const Mapping *mapping);
 
 /* Compares two versions of a row; runs nobody's code. */
@@ -62,14 +62,14 @@ extern MappingChange contacts_push_mapping_compare(const Mapping *mapping, Tuple
 												   TupleTableSlot *new);
 
 /*
- * Evaluates a mapping that is held, in a subtransaction of the caller's: throws whatever
- * the view does.  whole: the contact, too; then also throws for an external_id that cannot be
- * one, else such a row is no contact.
+ * Evaluates a mapping that the caller holds, in a subtransaction of the caller's, because it
+ * throws whatever the view raises.  whole: makes the contact, and throws for an external_id
+ * that no contact can have; if not whole, such a row is no contact.
  */
 extern void contacts_push_mapping_evaluate(Mapping *mapping, TupleTableSlot *slot, bool whole,
 										   MappedRow *row);
 
-/* Frees what rows were evaluated to. */
+/* Frees what has been evaluated. */
 extern void contacts_push_mapping_reset(Mapping *mapping);
 
 #endif							/* CONTACTS_PUSH_MAPPING_H */

@@ -1,10 +1,9 @@
 /*
  * order.c
- *		What statements of the transaction at hand have enqueued, for triggers that fire
- *		out of order.
+ *		Which statement of this transaction has enqueued a contact last, for triggers that
+ *		fire out of order.
  *
- * Nothing of this outlives the transaction, and nothing of a subtransaction
- * that was rolled back stays.
+ * Notes end with their transaction, or with their subtransaction when that is rolled back.
  */
 #include "postgres.h"
 
@@ -39,7 +38,7 @@ typedef struct Noted
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* What a note has replaced, for when its subtransaction is rolled back. */
+/* What a note has replaced, to be restored when its subtransaction is rolled back. */
 typedef struct Undo
 {
 	struct Undo *older;
@@ -51,11 +50,11 @@ typedef struct Undo
 /* In TopTransactionContext; NULL: nothing is noted. */
 static noted_hash *noted = NULL;
 
-/* The latest first, in a context of their own; only what can still be rolled back to. */
+/* The newest first, in a context of their own; only those of open subtransactions. */
 static Undo *undos = NULL;
 static MemoryContext undo_context = NULL;
 
-/* A statement that writes and is being run: it may call functions of the user's. */
+/* A statement that writes and is running; it may call functions that run others. */
 typedef struct Running
 {
 	struct Running *outer;
@@ -65,8 +64,8 @@ typedef struct Running
 static Running *running = NULL;
 
 /*
- * What a foreign key has changed in a table.  Triggers of such changes fire with those of the
- * statement that has led to them, and under its snapshot.
+ * Changes that a foreign key has made in a table.  Their triggers fire together with those of
+ * the statement that has caused them, and under its snapshot.
  */
 typedef struct Cascade
 {
@@ -80,7 +79,7 @@ typedef struct Cascade
 static List *cascades = NIL;
 static ExecutorRun_hook_type prev_executor_run_hook = NULL;
 
-/* Subtransactions are numbered in order, so those inside of one have higher numbers. */
+/* Undoes a subtransaction and those inside of it, which have higher numbers. */
 static void
 undo_subtransaction(SubTransactionId aborted)
 {
@@ -107,7 +106,7 @@ end_subtransaction(SubXactEvent event, SubTransactionId ended,
 		undo_subtransaction(ended);
 	else if (event == SUBXACT_EVENT_COMMIT_SUB && parent == TopSubTransactionId)
 	{
-		/* from here on it is all or nothing */
+		/* from here on only the whole transaction can be rolled back */
 		undos = NULL;
 		MemoryContextReset(undo_context);
 	}
@@ -148,7 +147,7 @@ trigger_depth(void)
 	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
 }
 
-/* The entry of a relation where its triggers are to fire; NULL: there is none. */
+/* Finds the cascade of a relation whose triggers fire here; NULL: there is none. */
 static Cascade *
 find_cascade(Oid relation, int depth)
 {
@@ -164,7 +163,7 @@ find_cascade(Oid relation, int depth)
 	return NULL;
 }
 
-/* Before anything is noted in the transaction, no order can matter. */
+/* Notes what a foreign key changes; before the first note of a contact no order matters. */
 static void
 note_cascade(QueryDesc *query)
 {
@@ -193,10 +192,7 @@ note_cascade(QueryDesc *query)
 	}
 }
 
-/*
- * After triggers fire under their statement's snapshot, which says what number its
- * changes have, but for those of cascades.
- */
+/* AFTER triggers fire under their statement's snapshot, which has its number, except in cascades. */
 CommandId
 contacts_push_order_statement(Oid relation)
 {
@@ -281,8 +277,8 @@ contacts_push_order_last(const char *chatbot_id, Datum external_id)
 }
 
 /*
- * Keeps statements that write while they run: their own triggers fire when that is over,
- * those of statements in functions that they call, before.
+ * Keeps the list of running statements that write.  A statement's own triggers fire when it has
+ * left the list, those of a statement in a function that it calls while it is still there.
  */
 static void
 on_executor_run(COMPAT_EXECUTOR_RUN_PARAMETERS)

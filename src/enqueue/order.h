@@ -1,13 +1,13 @@
 /*
  * order.h
- *		What statements of the transaction at hand have enqueued, for triggers that fire
- *		out of order.
+ *		Which statement of this transaction has enqueued a contact last, for triggers that
+ *		fire out of order.
  *
- * A statement's triggers fire when it is through, those of a statement that a trigger or
- * a function in it runs before the outer one's are: what comes last is not always what is
- * newest.  Only what can matter is noted: what statements inside of others enqueue,
- * and keys that an update gives to rows.  What is noted takes memory in proportion, as the
- * events of the row triggers do that it is noted by.
+ * A statement's AFTER triggers fire when it has finished.  A statement that a trigger or
+ * function runs inside of it finishes first although it began later, so the intent that
+ * is appended last is not always the newest.  This module notes what nested statements
+ * enqueue, and keys that an update gives to rows: nothing else can be overtaken.  Its memory
+ * grows with the number of notes, as the server's queue of trigger events does.
  */
 #ifndef CONTACTS_PUSH_ORDER_H
 #define CONTACTS_PUSH_ORDER_H
@@ -15,20 +15,20 @@
 /* Installs the hook by which statements inside of others are known. */
 extern void contacts_push_order_install(void);
 
-/* The statement whose triggers are firing for the relation; larger for one that began later. */
+/* Returns the statement whose triggers fire for the relation; a later one has a larger number. */
 extern CommandId contacts_push_order_statement(Oid relation);
 
 /*
- * True if a trigger runs that statement, or a function that is called in another one which
+ * Returns whether that statement runs inside of a trigger, or inside of a statement that
  * writes and names the relation or the watched table that it is a partition of.
  */
 extern bool contacts_push_order_is_nested(Oid relation, Oid table);
 
-/* The statement has enqueued or withdrawn this contact (text). */
+/* Notes that the statement has enqueued or withdrawn this contact (text). */
 extern void contacts_push_order_note(const char *chatbot_id, Datum external_id,
 									 CommandId statement);
 
-/* The last statement that has, of those that were noted; InvalidCommandId: none. */
+/* Returns the last statement that was noted for a contact; InvalidCommandId: none. */
 extern CommandId contacts_push_order_last(const char *chatbot_id, Datum external_id);
 
 #endif							/* CONTACTS_PUSH_ORDER_H */

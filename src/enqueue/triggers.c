@@ -1,11 +1,11 @@
 /*
  * triggers.c
- *		The trigger of watched tables: what their rows are, into the outbox.
+ *		The trigger of watched tables: appends the contacts of written rows to the outbox.
  *
- * The application's statement must not fail and not wait because of what is done
- * here.  Whatever may raise (the view, and the outbox, which an operator may have put
- * constraints and triggers on) runs in a subtransaction, some hundred rows at a time; if
- * it raises, they are taken one by one, and the bad ones left out.
+ * The application's statement must neither fail nor wait because of this trigger.  The view
+ * may raise, and so may the outbox, on which an operator may have put constraints and triggers.
+ * Both run in a subtransaction, some hundred rows at a time; if that raises, the rows are
+ * taken one by one, and the bad ones left out.
  */
 #include "postgres.h"
 
@@ -27,7 +27,7 @@
 
 COMPAT_FUNCTION_INFO_V1(contacts_push_enqueue_rows);
 
-/* Rows in a subtransaction: enough that it costs a row next to nothing. */
+/* Rows in one subtransaction: so many that its cost does not count. */
 #define CHUNK_ROWS 1000
 
 /*
@@ -44,11 +44,11 @@ typedef struct Firing
 	Datum		chatbot;		/* the same, text */
 	Mapping    *mapping;		/* held; NULL: there is none */
 	CommandId	statement;		/* see order.h */
-	bool		nested;			/* inside of another statement */
+	bool		nested;			/* the statement runs inside of another one */
 	bool		held_back;		/* what is enqueued goes into a batch */
 	Failures	failures;
-	OutboxAppend *append;		/* of what is tried; NULL: no row yet */
-	MemoryContext scratch;		/* of what is tried */
+	OutboxAppend *append;		/* of the subtransaction; NULL: it has no row yet */
+	MemoryContext scratch;		/* of the subtransaction */
 	TupleTableSlot *slot;		/* for rows of a transition table; NULL: there is none */
 } Firing;
 
@@ -76,7 +76,10 @@ transition_table(const TriggerData *trigger)
 	return trigger->tg_newtable ? trigger->tg_newtable : trigger->tg_oldtable;
 }
 
-/* try_run() that leaves nothing behind in memory but the reason of the first failure. */
+/*
+ * Runs a function in a subtransaction, and frees its memory.  If it raises, counts so many
+ * rows as failures, and keeps the first reason.
+ */
 static bool
 try_in_scratch(Firing *firing, void (*run) (void *), void *arg, int64 failures)
 {
@@ -97,7 +100,7 @@ try_in_scratch(Firing *firing, void (*run) (void *), void *arg, int64 failures)
 	return done;
 }
 
-/* True if a statement that began later has had its say on this contact. */
+/* Returns whether a statement that began later has enqueued this contact. */
 static bool
 is_outdated(const Firing *firing, Datum external_id)
 {
@@ -107,8 +110,8 @@ is_outdated(const Firing *firing, Datum external_id)
 }
 
 /*
- * Appends a row, or holds it back.  An append that gets none is not begun, so that triggers of
- * the outbox fire for what is there only.
+ * Appends an intent, or holds it back.  An append begins with its first row, so that triggers
+ * of the outbox do not fire for none.
  */
 static void
 append(Firing *firing, const MappedRow *row, const Datum *previous, const Datum *contact)
@@ -145,7 +148,7 @@ enqueue(Firing *firing, const MappedRow *row, const Datum *previous, bool key)
 		contacts_push_order_note(firing->chatbot_id, row->external_id, firing->statement);
 }
 
-/* Appends the withdrawal of one, unless the statement has given its id to another row. */
+/* Appends a withdrawal, unless the statement has given the id to another row. */
 static void
 withdraw(Firing *firing, const MappedRow *row)
 {
@@ -208,9 +211,9 @@ enqueue_chunk(void *arg)
 }
 
 /*
- * A transition table.  It is read where it is, and not copied: what a session may have in
- * temporary files is the application's.  A second pointer tells where the chunk begins, for
- * when it has to be read again.
+ * Enqueues the rows of a transition table.  It is not copied, because that could use up what
+ * the session may have in temporary files.  A second read pointer keeps where the chunk
+ * begins, in case its rows have to be taken one by one.
  */
 static void
 enqueue_table(Firing *firing, Tuplestorestate *table)
@@ -257,9 +260,9 @@ enqueue_change(void *arg)
 }
 
 /*
- * A row of which some column has changed.  Where it cannot be told what it was before, what it
- * is now counts.  A row that fails to be mapped now is left out like any other, and withdraws
- * nothing: its user is still there, and what was enqueued of it is still to be sent.
+ * Enqueues a row of which a column has changed.  If the view raises for the old version, only
+ * the new one counts.  A row whose new version cannot be mapped is left out and withdraws
+ * nothing: its user is still there, and what was enqueued before is still to be sent.
  */
 static void
 enqueue_update(Firing *firing, MappingChange change)
@@ -273,7 +276,7 @@ enqueue_update(Firing *firing, MappingChange change)
 	(void) try_in_scratch(firing, enqueue_change, &row, 1);
 }
 
-/* With a mapping: whatever is to be enqueued. */
+/* Enqueues the rows that the trigger fires for. */
 static void
 fire(Firing *firing, MappingChange change)
 {
@@ -310,7 +313,7 @@ make_mapping(void *arg)
 												 firing->trigger->tg_relation);
 }
 
-/* True if the trigger has what its event is worked off with. */
+/* Returns whether the trigger is as watch() makes it. */
 static bool
 is_one_of_ours(const TriggerData *trigger)
 {
@@ -332,7 +335,7 @@ check_trigger(FunctionCallInfo fcinfo)
 				 errmsg("contacts_push_internal.enqueue_rows() was not called by a trigger of contacts_push.watch()")));
 }
 
-/* Everything but the quick way out of an update that changes nothing. */
+/* Does all but the quick way out of an update that changes no mapped column. */
 static void
 fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 {

@@ -2,9 +2,8 @@
  * view.c
  *		What a view says of the contacts of a table.
  *
- * The rule of the view is read with the server's own functions, and what may be a
- * mapping is what the server itself holds to be simply updatable.  Nothing is evaluated
- * in here.
+ * Reads the view's rule with the server's own functions.  A view can be a mapping if the
+ * server itself holds it to be simply updatable.  Nothing is evaluated in here.
  */
 #include "postgres.h"
 
@@ -79,7 +78,7 @@ base_table(Relation view, Query *query, int varno)
 	return table;
 }
 
-/* Throws for what cannot be evaluated over a row by itself.  what: of the view. */
+/* Throws for an expression that needs more than the row.  what: names it, for the message. */
 static void
 check_expression(Relation view, const char *what, Node *expression, int varno)
 {
@@ -102,7 +101,7 @@ check_expression(Relation view, const char *what, Node *expression, int varno)
 				 errhint("Use columns of the table only.")));
 }
 
-/* Which column of a mapping it is; throws if it is none. */
+/* Returns which member of a contact a column is; throws if it is none. */
 static ViewColumn
 column_of(Relation view, const char *name)
 {
@@ -117,7 +116,7 @@ column_of(Relation view, const char *name)
 	return VIEW_COLUMNS;		/* keeps the compiler quiet */
 }
 
-/* How a column that is no JSON is made some. */
+/* Throws for a column that has to be JSON, and says how to make it so. */
 static void
 complain_of_type(Relation view, const char *column, Oid type)
 {
@@ -134,7 +133,7 @@ complain_of_type(Relation view, const char *column, Oid type)
 			 errhint("Make an object of it, with jsonb_build_object() or to_jsonb().")));
 }
 
-/* The expression of a column as text or jsonb. */
+/* Returns the expression of a column as text or jsonb. */
 static Node *
 coerce_column(Relation view, ViewColumn column, Node *expression)
 {
@@ -203,7 +202,7 @@ contacts_push_view_read(Relation relation)
 	return mapping;
 }
 
-/* What a trigger depends on that is a relation but not its own; InvalidOid: nothing. */
+/* Returns the view that a trigger depends on; InvalidOid: none. */
 static Oid
 view_by_dependency(Oid trigger)
 {

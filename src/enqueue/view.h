@@ -26,7 +26,7 @@ extern const char *const contacts_push_view_columns[VIEW_COLUMNS];
 /* The first of those that are json and not text. */
 #define VIEW_FIRST_JSON VIEW_STRIPE_ACCOUNTS
 
-/* A mapping: expressions over the rows of the one table under the view. */
+/* What a view says: expressions over the rows of the one table under it. */
 typedef struct ViewMapping
 {
 	Oid			table;
@@ -36,15 +36,15 @@ typedef struct ViewMapping
 } ViewMapping;
 
 /*
- * Reads what a view says, in CurrentMemoryContext.  Throws, with a hint, if it is none
- * that contacts can be made of; relation need not be a view.
+ * Reads a view into CurrentMemoryContext.  Throws, with a hint, if the relation is no view,
+ * or none that contacts can be made of.
  */
 extern ViewMapping *contacts_push_view_read(Relation relation);
 
 /*
- * The view of a trigger that watch() has made on a table (no clone of one): the one that it
- * depends on, or, where it depends on none, the one that its arguments name.  If there is
- * none: InvalidOid, or throws unless missing_ok.
+ * Returns the view of a trigger that watch() has made (not of a clone): the one that it depends
+ * on or, after a restore, the one that its arguments name.  InvalidOid: there is none; throws
+ * in that case unless missing_ok.
  */
 extern Oid	contacts_push_view_of_trigger(Oid trigger, const char *name, bool missing_ok);
 

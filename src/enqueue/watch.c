@@ -2,8 +2,8 @@
  * watch.c
  *		contacts_push.watch() and unwatch(): a view, and triggers that depend on it.
  *
- * Everything is made by the server's own commands, with the rights of the caller (but that to
- * execute the triggers' function, which nobody has), whose search_path is that of the
+ * The server's own commands make both, with the rights of the caller; only the right to
+ * execute the triggers' function is nobody's.  The caller's search_path is that of the
  * expressions; names that are not the caller's are qualified.
  */
 #include "postgres.h"
@@ -47,13 +47,13 @@
 COMPAT_FUNCTION_INFO_V1(contacts_push_watch);
 COMPAT_FUNCTION_INFO_V1(contacts_push_unwatch);
 
-/* Tells a view that watch() made from one of the user's; a dump carries it. */
+/* The comment that tells a view made by watch() from one of the user's; a dump carries it. */
 #define MADE_BY_WATCH "the contacts that contacts_push.watch() makes of the table's rows"
 
-/* No table has more triggers or views of one kind than that. */
+/* Names that are tried for a view, or for triggers. */
 #define MAX_NUMBER 1000
 
-/* Columns that are taken for those of a contact, in the order of preference. */
+/* Names of columns that are taken for a member of a contact, the preferred first. */
 static const char *const known_columns[VIEW_COLUMNS][3] = {
 	[VIEW_NAME] = {"name", "full_name"},
 	[VIEW_EMAIL] = {"email"},
@@ -115,10 +115,7 @@ check_not_watched(Relation table, const char *chatbot_id)
 	}
 }
 
-/*
- * Throws if somebody else's table feeds the chatbot: what the caller's rows say must not be
- * mixed with theirs.
- */
+/* Throws if another role's table feeds the chatbot: their contacts must not be mixed. */
 static void
 check_chatbot_is_free(Relation table, const char *chatbot_id)
 {
@@ -156,7 +153,7 @@ check_chatbot_is_free(Relation table, const char *chatbot_id)
 	table_close(triggers, AccessShareLock);
 }
 
-/* The column of a primary key that has just one, or NULL. */
+/* Returns the column of a primary key of one column; NULL: there is none. */
 static const char *
 primary_key_column(Relation table)
 {
@@ -178,7 +175,7 @@ primary_key_column(Relation table)
 	return name;
 }
 
-/* What a column of the mapping is where the caller has not said so; NULL: nothing. */
+/* Returns the table's column for a member that the caller gives no expression for, or NULL. */
 static const char *
 default_column(Relation table, ViewColumn column)
 {
@@ -220,7 +217,7 @@ add_column(SelectStmt *select, Relation table, ViewColumn column, const char *te
 	select->targetList = lappend(select->targetList, target);
 }
 
-/* <table>_contacts, <table>_contacts_2, ...: the first that is free. */
+/* Returns the first name that is free of <table>_contacts, <table>_contacts_2, ... */
 static char *
 free_view_name(Relation table)
 {
@@ -269,7 +266,7 @@ create_view(Relation table, char *const *expressions)
 	return view;
 }
 
-/* What the names of the triggers end in: nothing, _2, ... */
+/* Returns the first suffix that is free for the names of the triggers: "", _2, ... */
 static const char *
 free_suffix(Relation table)
 {
@@ -325,8 +322,8 @@ create_trigger(Oid table, Oid view, const char *name, int16 event, const char *c
 		statement->transitionRels = list_make1(transition);
 	}
 	/*
-	 * Whoever could execute the function could put it on a table by hand, for a chatbot that
-	 * watch() refuses.  So callers cannot, and are not asked.
+	 * Whoever could execute the function could make a trigger of it by hand, for a chatbot that
+	 * watch() refuses.  So nobody has the right to, and none is asked for here.
 	 */
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
@@ -338,7 +335,7 @@ create_trigger(Oid table, Oid view, const char *name, int16 event, const char *c
 	CommandCounterIncrement();
 }
 
-/* contacts_push_insert, _update and _delete; those of a further chatbot end in _2, ... */
+/* Makes contacts_push_insert, _update and _delete; those of a further chatbot end in _2, ... */
 static void
 create_triggers(Relation table, Oid view, const char *chatbot_id)
 {
@@ -346,8 +343,8 @@ create_triggers(Relation table, Oid view, const char *chatbot_id)
 	const char *suffix = free_suffix(table);
 
 	/*
-	 * A statement's trigger fires for the table that the statement names: not for the parent of
-	 * the one that rows go to, and with the rows of children.
+	 * A statement trigger fires for the table that the statement names: not for a parent when
+	 * rows go to its child, but with the rows of children.
 	 */
 	bool		by_row = table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		find_inheritance_children(oid, NoLock) != NIL || has_superclass(oid);

@@ -28,7 +28,7 @@ contacts_push_watched_triggers(Relation table, const char *chatbot_id, Oid view)
 {
 	Oid			function = contacts_push_watched_function();
 	List	   *triggers = NIL;
-	/* The relation's own goes when a change of the table is noticed, in any look at a catalog. */
+	/* a copy: any look at a catalog may replace the relation's own */
 	TriggerDesc *all = CopyTriggerDesc(table->trigdesc);
 
 	for (int i = 0; all && i < all->numtriggers; i++)

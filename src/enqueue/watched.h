@@ -12,7 +12,7 @@
 #define WATCHED_CHATBOT 0
 #define WATCHED_VIEW 1			/* its name, for people and for a restored dump */
 
-/* The trigger function. */
+/* Returns the trigger function. */
 extern Oid	contacts_push_watched_function(void);
 
 /*
@@ -23,9 +23,8 @@ extern Oid	contacts_push_watched_function(void);
 extern List *contacts_push_watched_triggers(Relation table, const char *chatbot_id, Oid view);
 
 /*
- * The table that a relation, given to a function of the extension, stands for: itself, or the
- * one under the view that it is, which *view is set to then.  Throws if it is neither, or the
- * current user does not own the table.
+ * Returns the table that the relation is or, if it is a view, selects from; *view is set to
+ * that view or InvalidOid.  Throws if it is neither, or the current user does not own the table.
  */
 extern Oid	contacts_push_watched_table(Oid relation, Oid *view);
 
