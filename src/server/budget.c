@@ -2,8 +2,8 @@
  * budget.c
  *		When a request may leave with a key: one budget a key for the whole server.
  *
- * The rules are pacing.c's; here they are applied where all processes
- * meet.  Nothing about databases and workers may enter here.
+ * The rules are those of pacing.c; this file applies them where all processes meet.  Nothing
+ * about databases and workers may enter here.
  */
 #include "postgres.h"
 
@@ -15,11 +15,11 @@
 #include "server/settings.h"
 #include "util/clock.h"
 
-/* Budgets of a process without shared memory: they pace nobody, but count. */
+/* The budgets of a process without shared memory. */
 static KeyBudget local_budgets[BUDGETS_MAX];
 
 static KeyBudget *budgets = local_budgets;
-static LWLock *lock = NULL;		/* NULL: nobody else sees the budgets */
+static LWLock *lock = NULL;		/* NULL: no other process sees the budgets */
 
 void
 budget_attach(KeyBudget *shared_budgets, LWLock *shared_lock)
@@ -36,12 +36,14 @@ budget_key_hash(const char *key)
 	return hash ? hash : 1;
 }
 
-/* The budget of a key, made if need be; the lock must be held exclusively. */
+/* Takes the lock and returns the budget of a key; makes one if it has none. */
 static PacingBudget *
-find_budget(uint64 key_hash)
+lock_budget(uint64 key_hash)
 {
 	KeyBudget *oldest = &budgets[0];
 
+	if (lock)
+		LWLockAcquire(lock, LW_EXCLUSIVE);
 	for (int i = 0; i < BUDGETS_MAX; i++)
 	{
 		if (budgets[i].key_hash == key_hash)
@@ -59,14 +61,6 @@ find_budget(uint64 key_hash)
 	}
 	oldest->used_at = clock_us();
 	return &oldest->pacing;
-}
-
-static PacingBudget *
-lock_budget(uint64 key_hash)
-{
-	if (lock)
-		LWLockAcquire(lock, LW_EXCLUSIVE);
-	return find_budget(key_hash);
 }
 
 static void
@@ -133,7 +127,7 @@ budget_throttled(uint64 key_hash, int64 left_at, int64 told_us)
 	unlock_budget();
 }
 
-/* The budget of a key as it is; a look must not make room for the key at another's cost. */
+/* Returns the budget of a key as it is; a look must not push another key's budget out. */
 static PacingBudget
 look_at_budget(uint64 key_hash)
 {

@@ -2,9 +2,9 @@
  * budget.h
  *		When a request may leave with a key: one budget a key for the whole server.
  *
- * The rules are pacing.h's.  Keys are known by a hash only.  The budgets lie in shared
- * memory, which shared.c provides; without it each process has budgets of its own.
- * Plain values only.  Nothing here throws or waits.
+ * The rules are those of pacing.h.  Keys are known by a hash only.  The budgets lie in shared
+ * memory, which shared.c provides; without it each process has budgets of its own.  Nothing
+ * here throws or waits.
  */
 #ifndef CONTACTS_PUSH_BUDGET_H
 #define CONTACTS_PUSH_BUDGET_H
@@ -12,7 +12,7 @@
 #include "chatbase/pacing.h"
 #include "storage/lwlock.h"
 
-/* Keys with a budget of their own; the one unused for longest makes room. */
+/* Keys that have a budget; the one unused for longest makes room for another. */
 #define BUDGETS_MAX 64
 
 typedef struct KeyBudget
@@ -22,35 +22,27 @@ typedef struct KeyBudget
 	PacingBudget pacing;
 } KeyBudget;
 
-/* The budgets are these BUDGETS_MAX from now on, behind the lock. */
+/* Makes these BUDGETS_MAX the budgets, behind that lock. */
 extern void budget_attach(KeyBudget *shared_budgets, LWLock *shared_lock);
 
 extern uint64 budget_key_hash(const char *key);
 
-/* As the functions of pacing.h, on the budget of the key. */
-
-/*
- * Takes a request for a call of an SQL function.  0, or, where it would take from a worker
- * that waits more than the calls' share, the microseconds until one may be made.
- */
+/* Takes a request for a call of an SQL function, see pacing_take_call(). */
 extern int64 budget_take_call(uint64 key_hash);
 
 /* Ends the waits that 429s have imposed, of all keys. */
 extern void budget_release_all(void);
 
-extern void budget_return(uint64 key_hash);
-
-/* Takes a request for a worker if one may leave now; else microseconds until one may. */
+/* As pacing_try(), pacing_return(), pacing_answered() and pacing_throttled(), with clock_us(). */
 extern int64 budget_try(uint64 key_hash, bool proven);
+extern void budget_return(uint64 key_hash);
 extern void budget_answered(uint64 key_hash);
-
-/* left_at: clock_us() when the request left that was answered 429; told_us: how long it says to wait. */
 extern void budget_throttled(uint64 key_hash, int64 left_at, int64 told_us);
 
-/* Microseconds for which a 429 keeps the key from being used yet; 0: not at all. */
+/* Returns the microseconds for which a 429 still holds the key; 0: it is not held. */
 extern int64 budget_held_us(uint64 key_hash);
 
-/* Requests a second that the budget allows now; 0 while it is held. */
+/* Returns the requests a second that the budget allows now; 0 while it is held. */
 extern double budget_rate(uint64 key_hash);
 
 #endif							/* CONTACTS_PUSH_BUDGET_H */

@@ -2,11 +2,10 @@
  * hooks.c
  *		Commands of the server that concern the workers.
  *
- * A worker is connected to its database and would be in the way of
- * DROP DATABASE, ALTER DATABASE ... RENAME and SET TABLESPACE, and of CREATE
- * DATABASE in the one that it copies, which want to be alone there.  It is stopped
- * before they look, and comes back by itself where the database is still there and
- * no template.  The launcher is told when one becomes a template or ceases to be one.
+ * DROP DATABASE, ALTER DATABASE ... RENAME and SET TABLESPACE, and CREATE DATABASE in the
+ * database that it copies, fail where anybody else is connected.  The hooks end the worker
+ * before these commands look.  The launcher starts it again if the database is still there
+ * and no template; it is told when a database becomes a template or ceases to be one.
  */
 #include "postgres.h"
 
@@ -64,7 +63,7 @@ hooks_is_template(Oid database)
 	return result;
 }
 
-/* The value of an option of a statement, NULL if it is not there. */
+/* Returns the value of a statement's option, NULL: it has none. */
 static char *
 get_option(List *options, const char *name)
 {
@@ -80,7 +79,7 @@ get_option(List *options, const char *name)
 	return NULL;
 }
 
-/* The database that the statement wants to be alone in, or NULL. */
+/* Returns the database that the statement wants to be alone in, or NULL. */
 static const char *
 wants_to_be_alone(Node *statement)
 {
@@ -99,7 +98,7 @@ wants_to_be_alone(Node *statement)
 	return NULL;
 }
 
-/* The database of which the statement changes whether it is to have a worker; else InvalidOid. */
+/* Returns the database that the statement makes one with or without a worker; else InvalidOid. */
 static Oid
 changes_who_is_served(Node *statement)
 {
@@ -111,7 +110,7 @@ changes_who_is_served(Node *statement)
 	return InvalidOid;
 }
 
-/* False where the command will be refused; then the worker is left alone. */
+/* Returns whether the role may run the command; if not, the worker is left alone. */
 static bool
 may_be_alone(Node *statement, Oid database)
 {
@@ -128,7 +127,7 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 	ProcessUtility_hook_type run = prev_process_utility_hook ? prev_process_utility_hook :
 		standard_ProcessUtility;
 	const char *name = wants_to_be_alone(statement->utilityStmt);
-	/* Asked for now: a statement that ends the transaction may be freed when it is done. */
+	/* before it runs: a statement that ends the transaction may free itself */
 	Oid			served = changes_who_is_served(statement->utilityStmt);
 
 	if (name)

@@ -2,8 +2,8 @@
  * key_file.c
  *		The file of API keys.
  *
- * It is looked at before each request, and with many chatbots that wait much more often
- * than one leaves.  So it is kept, taken apart, until it has changed.
+ * The worker looks for a key before each request, and for each of many chatbots that wait.  So
+ * the file is kept, split into lines, until it has changed.
  */
 #include "postgres.h"
 
@@ -26,7 +26,7 @@
  */
 #define SETTLED_S 2
 
-/* The first line for a chatbot. */
+/* The first line of a chatbot. */
 typedef struct KeyEntry
 {
 	const char *chatbot_id;
@@ -180,7 +180,7 @@ keep_file(const char *path, char **why)
 	kept.path = pstrdup(path);
 	kept.keys = keys_create(kept.context, 16, NULL);
 	rest = pstrdup(content);
-	/* A file that has just changed is read for each of many chatbots. */
+	/* a file that has just changed is read again and again, for each of many chatbots */
 	pfree(content);
 	/* what stands behind a line for all matches nothing */
 	while (kept.any == NULL && (line = strsep(&rest, "\r\n")) != NULL)

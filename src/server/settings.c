@@ -2,8 +2,8 @@
  * settings.c
  *		The settings contacts_push.*, and the API key of a chatbot.
  *
- * The hooks in here run in every process and outside of transactions:
- * no catalog access, no ereport above LOG, no palloc for what outlives the call.
+ * The hooks in here run in every process, outside of transactions too: they look at no catalog,
+ * raise nothing above LOG, and palloc nothing that outlives the call.
  */
 #include "postgres.h"
 
@@ -87,7 +87,7 @@ assign_api_key(const char *newval, void *extra)
 	api_key = extra ? (const char *) extra : "";
 }
 
-/* Nobody needs to see it, and what a superuser sees ends up in places of all kinds. */
+/* Nobody needs to see the key, and what a superuser sees ends up in all kinds of places. */
 static const char *
 show_api_key(void)
 {
@@ -267,7 +267,7 @@ define_worker_settings(void)
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
 
-/* Where the value of a setting comes from that a session starts with. */
+/* Where the value comes from that a setting has at the start of the session. */
 typedef struct Origin
 {
 	char		name[NAMEDATALEN];
@@ -279,7 +279,7 @@ typedef struct Origin
 
 static char refused[NAMEDATALEN] = "";
 
-/* The origins of our settings; returns how many. */
+/* Finds the origins of our settings; returns how many there are. */
 static int
 find_origins(Origin *origins)
 {
@@ -297,9 +297,10 @@ find_origins(Origin *origins)
 }
 
 /*
- * Until the library is loaded everybody may give its settings any value, by PGOPTIONS
- * say.  What may not be set is dropped when they are defined, but by then the server's
- * own value has been lost, and the default is none that anybody has chosen.
+ * Notes a setting whose value was refused.  Until the library is loaded anybody may give
+ * its settings any value, in PGOPTIONS say.  A value that may not be set is dropped when the
+ * setting is defined, but then the server's own value is lost, and the default is nobody's
+ * choice.
  */
 static void
 note_refused(const Origin *before, int nbefore)

@@ -2,9 +2,8 @@
  * shared.c
  *		Shared memory: who works for which database.
  *
- * The budgets lie here, too; what is done with them is in
- * budget.c.  One lightweight lock covers everything: all sections are short, the
- * busiest caller is a commit that looks its database's worker up among a handful.
+ * It also holds the budgets, which budget.c works with.  One lightweight lock covers all of
+ * it: its sections are short, and commits that enqueue do without it.
  */
 #include "postgres.h"
 
@@ -26,7 +25,7 @@
 #include "util/clock.h"
 #include "utils/timestamp.h"
 
-/* A worker that has lived for that long has not ended for the reason of the last one. */
+/* A worker that has lived for so long did not end for the reason of the one before it. */
 #define LONG_LIFE_MS (60 * 1000)
 
 Shared	   *shared = NULL;
@@ -37,7 +36,7 @@ static char my_end[SHARED_ERROR_BYTES] = "";	/* the error that ends this worker 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
-/* A worker a database, and no more workers than there can be processes. */
+/* There is one worker a database, and no more workers than there can be processes. */
 static Size
 shared_size(void)
 {
@@ -112,7 +111,7 @@ shared_set_latch(int procno)
 		SetLatch(&ProcGlobal->allProcs[procno].procLatch);
 }
 
-/* No worker that could be woken, and none that is about to be started again. */
+/* Returns whether the database has no worker that could be woken, or is about to be started. */
 static bool
 is_gone(const Worker *worker)
 {
@@ -133,7 +132,7 @@ shared_wake_worker(Oid database, int told)
 		worker->told |= told;
 	if (worker)
 	{
-		/* One that is about to give up its process hears of it all the same. */
+		/* set as well, for a worker that is about to give up its process */
 		pg_atomic_write_u32(&worker->has_rows, 1);
 		shared_set_latch(worker->procno);
 	}
@@ -144,12 +143,12 @@ shared_wake_worker(Oid database, int told)
 }
 
 /*
- * No lock: this is at the end of every transaction that enqueues.  The order is what
- * makes it safe.  Here: the commit is visible, the flag is set, the clock is read.  The
- * worker: it says until when it sleeps, wakes at that time by itself, and asks for the flag
- * then.  Whoever sets the flag too late for that reads a later time and signals.  A slot
- * that changes hands meanwhile has a worker that is about to read everything.  One that
- * gives up its slot is gone before the launcher looks at the flag.
+ * Every transaction that enqueues ends with this, so it takes no lock.  The order of its steps
+ * makes that safe: the commit is visible, then the flag is set, then the clock is read.  The
+ * worker says until when it sleeps, wakes then by itself, and looks at the flag.  Whoever
+ * sets the flag after that look reads a later time, and sets the latch.  If the slot changes
+ * hands meanwhile, its new worker is about to read everything.  A worker that gives up its
+ * slot is gone before the launcher looks at the flag.
  */
 void
 shared_tell_rows(Oid database)
@@ -180,7 +179,7 @@ shared_tell_launcher(Oid database)
 	for (int i = 0; i < shared->ninstallations; i++)
 		told |= shared->installations[i] == database;
 	if (told)
-		 /* no more is to be said */ ;
+		 /* the launcher knows of it */ ;
 	else if (OidIsValid(database) && shared->ninstallations < MAX_INSTALLATIONS)
 		shared->installations[shared->ninstallations++] = database;
 	else
@@ -211,8 +210,8 @@ copy_text(char *to, const char *from, int size)
 }
 
 /*
- * Called while the error is being reported, when this process may hold any lock: it is
- * told to the others by detach_worker(), after the transaction has been aborted.
+ * Runs while the error is being reported, when this process may hold any lock.  So only
+ * detach_worker() puts it into shared memory, after the transaction has been aborted.
  */
 void
 shared_note_end(const char *error)
@@ -226,7 +225,7 @@ overlap(const SharedPlace *a, const SharedPlace *b)
 	return a->step == b->step && a->low <= b->high && b->low <= a->high;
 }
 
-/* The worker has ended by an error; the rows that its predecessor had there, too, are suspect. */
+/* Makes the rows suspect that both this worker and its predecessor were at when they ended. */
 static void
 note_end(Worker *worker)
 {
@@ -263,7 +262,7 @@ shared_is_suspect(int step, int64 low, int64 high)
 	return my_worker && my_worker->suspect_ends > 1 && overlap(&place, &my_worker->suspect);
 }
 
-/* The launcher may be another than the one that would be told by the postmaster. */
+/* Wakes the launcher itself: the postmaster tells only the launcher that started the worker. */
 static void
 detach_worker(int code, Datum arg)
 {
@@ -323,7 +322,7 @@ shared_give_up(int64 back_at)
 {
 	bool		wanted = false;
 
-	/* In each pass of each worker: mostly nobody waits. */
+	/* every pass asks this, and mostly nobody waits */
 	if (shared->nwaiting == 0)
 		return false;
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);

@@ -2,27 +2,27 @@
  * shared.h
  *		Shared memory: who works for which database.
  *
- * Plain values only: no pointer, no file descriptor.  Without
- * shared_preload_libraries there is none of it; every function here then does
- * nothing, and says so in what it returns.
+ * It holds plain values only, no pointer and no file descriptor.  Without
+ * shared_preload_libraries there is none; every function here then does nothing, and says so
+ * in what it returns.
  */
 #ifndef CONTACTS_PUSH_SHARED_H
 #define CONTACTS_PUSH_SHARED_H
 
 #include "datatype/timestamp.h"
 
-/* Longest texts that are kept, with their terminators: of an error, and of an id. */
+/* Room for the text of an error, and for an id; longer ones are cut. */
 #define SHARED_ERROR_BYTES 1024
 #define SHARED_ID_BYTES 256
 
-/* Why a worker has ended, as it told before it did. */
+/* Why a worker has ended, as it has told before. */
 typedef enum SharedExit
 {
 	SHARED_EXIT_UNTOLD,			/* it did not say: an error or a crash */
 	SHARED_EXIT_NO_EXTENSION,	/* the database does not have the extension */
 	SHARED_EXIT_RESTART,		/* start it again at once */
 	SHARED_EXIT_GAVE_UP,		/* it had nothing to do, and another database waited */
-	SHARED_EXIT_OTHER_RUNS		/* none has: another process works there */
+	SHARED_EXIT_OTHER_RUNS		/* it has not: another process works there */
 } SharedExit;
 
 /* What a worker does at the moment, for operators, who see it where it takes long. */
@@ -51,18 +51,18 @@ typedef struct SharedReport
 	bool		gave_up;		/* ended with SHARED_EXIT_GAVE_UP */
 	uint64		key_hash;		/* of the key that was used last, see budget.h; 0: none */
 
-	/* from here on what outlives the worker: it may be the reason of its end */
+	/* the rest outlives the worker, since it may be the reason of its end */
 	int			ends;			/* by an error, in a row, without an answer in between */
-	char		end_error[SHARED_ERROR_BYTES];	/* that ended the last one */
+	char		end_error[SHARED_ERROR_BYTES];	/* ended the last worker */
 	TimestampTz last_error_at;
 	char		last_error[SHARED_ERROR_BYTES]; /* "": all is well */
 	char		last_error_chatbot[SHARED_ID_BYTES];
 } SharedReport;
 
-/* Asks for the memory; called once, from _PG_init() while preloading. */
+/* Asks for the memory; _PG_init() calls it once while preloading. */
 extern void shared_request(void);
 
-/* True where the library was preloaded. */
+/* Returns whether the library was preloaded. */
 extern bool shared_available(void);
 
 /* ---- waking: callable by everybody, never throws ---- */
@@ -74,30 +74,30 @@ extern bool shared_available(void);
 /* Sets the latch of a database's worker. */
 extern void shared_wake_worker(Oid database, int told);
 
-/* Tells it that rows were appended; sets the latch unless it could not send them yet. */
+/* Tells the worker that rows were appended; sets its latch unless it could not send them yet. */
 extern void shared_tell_rows(Oid database);
 
 /*
- * Tells the launcher to look at a database: the extension has come to it, or it has
- * become a template or ceased to be one.  InvalidOid: at all.
+ * Tells the launcher to look at a database: it has got the extension, or has become a
+ * template or ceased to be one.  InvalidOid: at all databases.
  */
 extern void shared_tell_launcher(Oid database);
 
 /* ---- the worker's side ---- */
 
 /*
- * Makes the calling process the worker of the database; undone at its exit.
- * False: another one is, or none is wanted now; the caller has to end.  To be
- * called before the database is connected to: what is undone at exit is undone in
- * reverse, so that whoever finds the slot without a process finds no fence either.
+ * Makes the calling process the worker of the database, until it exits.  False: there is
+ * another one, or none is wanted now, and the caller has to end.  The caller connects to the
+ * database after this call: exit undoes both in reverse order, so that whoever finds the
+ * slot without a process finds no fence either.
  */
 extern bool shared_attach_worker(Oid database);
 extern void shared_tell_exit(SharedExit why);
 
 /*
- * True if a database waits for a worker that no process is left for, and rows were not
- * told of here: the caller has to end, and will be started again at back_at (clock_us()),
- * or when somebody wants it.
+ * Returns whether a database waits for a worker, no process is left for it, and this one has
+ * heard of no rows.  Then the caller has to end, and is started again at back_at (clock_us())
+ * or when it is wanted.
  */
 extern bool shared_give_up(int64 back_at);
 
@@ -116,32 +116,32 @@ typedef struct SharedPlace
 extern void shared_enter(int step, int64 low, int64 high);
 extern bool shared_is_suspect(int step, int64 low, int64 high);
 
-/* Tells what this worker does from now on. */
+/* Reports what this worker does from now on. */
 extern void shared_report_activity(SharedActivity activity);
 extern void shared_report(int in_flight, int64 requests, int64 contacts, uint64 key_hash);
 
-/* The last error, and the chatbot it is about; NULL: all is well again. */
+/* Reports the last error, and the chatbot it is about; NULL: all is well again. */
 extern void shared_report_error(const char *chatbot_id, const char *error);
 
-/* The error that this process is about to end by; may be called anywhere. */
+/* Notes the error that ends this process; may be called anywhere. */
 extern void shared_note_end(const char *error);
 
 /*
- * Says that what is committed before a time (clock_us()) need not wake the worker: it
- * could send nothing, and asks with shared_take_rows() when the time has come.  0: wake it.
+ * Says that commits before a time (clock_us()) need not wake the worker: it could send nothing
+ * before, and asks with shared_take_rows() then.  0: they have to.
  */
 extern void shared_sleep_until(int64 until);
 
-/* True if rows were committed, or somebody has called, since the last call. */
+/* Returns whether rows were committed, or the worker was woken, since the last call. */
 extern bool shared_take_rows(void);
 
-/* What it was told since the last call. */
+/* Returns what the worker was told (SHARED_TOLD_) since the last call. */
 extern int	shared_take_told(void);
 
-/* The last ticket of contacts_push.flush() drawn so far, in any database. */
+/* Returns the last ticket that contacts_push.flush() has drawn, in any database. */
 extern uint64 shared_flush_wanted(void);
 
-/* All that was committed before this ticket was drawn is settled, or some of it paused. */
+/* Says that all that was committed before a ticket was drawn is settled, or some of it paused. */
 extern void shared_flush_done(uint64 ticket, bool settled);
 
 /* ---- contacts_push.flush() and the views ---- */
@@ -153,7 +153,7 @@ extern void shared_flush_done(uint64 ticket, bool settled);
  */
 extern bool shared_flush(int64 timeout_ms);
 
-/* An activity in words; NULL: SHARED_IDLE. */
+/* Returns an activity in words; NULL for SHARED_IDLE. */
 extern const char *shared_activity_name(SharedActivity activity);
 
 /* False if the database has no worker's slot. */

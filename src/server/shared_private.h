@@ -29,7 +29,7 @@ typedef struct Worker
 	int			told;			/* SHARED_TOLD_ flags, not taken yet */
 
 	/* read and written without the lock, see shared_tell_rows() */
-	pg_atomic_uint32 has_rows;	/* rows were committed, or it was called, since it last asked */
+	pg_atomic_uint32 has_rows;	/* rows were committed, or it was woken, since it last asked */
 	pg_atomic_uint64 asleep_until;	/* clock_us() before which it could not send them */
 	uint64		flush_done;		/* the highest ticket answered for the database */
 	bool		flush_settled;	/* nothing was paused then */
@@ -39,7 +39,7 @@ typedef struct Worker
 	SharedReport report;
 } Worker;
 
-/* A database in which somebody wants to be alone for a while. */
+/* A database that a command wants to be alone in for a while. */
 typedef struct Hold
 {
 	Oid			database;
@@ -65,16 +65,13 @@ typedef struct Shared
 extern Shared *shared;			/* NULL: there is none */
 extern LWLock *shared_lock;
 
-/* The slot of a database, or NULL; the lock must be held, or the slot may be another's soon. */
+/* Returns the slot of a database, or NULL.  Without the lock it may become another's. */
 extern Worker *shared_find_worker(Oid database);
 
-/*
- * The process may have ended meanwhile and its number been given to another: that
- * one wakes for nothing.
- */
+/* Sets the latch of a process (-1: none); if another has its number by now, it wakes for nothing. */
 extern void shared_set_latch(int procno);
 
-/* Microseconds for which somebody wants to be alone in a database; the lock must be held. */
+/* Returns the microseconds for which a command holds a database.  The caller holds the lock. */
 extern int64 shared_hold_left(Oid database);
 
 #endif							/* CONTACTS_PUSH_SHARED_PRIVATE_H */

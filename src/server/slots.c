@@ -1,6 +1,6 @@
 /*
  * slots.c
- *		Which databases have a worker: what the launcher and commands ask shared memory for.
+ *		Which databases have a worker: the side of the launcher and of commands.
  *
  * Nothing is started or decided in here.
  */
@@ -21,7 +21,7 @@
 /* A worker's grace period and what its exit takes, ms. */
 #define STOP_MS 3000
 
-/* One a database: CREATE DATABASE may come often.  The lock must be held. */
+/* Returns the hold of a database, or another to overwrite.  The caller holds the lock. */
 static Hold *
 choose_hold(Oid database)
 {
@@ -95,7 +95,7 @@ slots_attach_launcher(void)
 {
 	before_shmem_exit(detach_launcher, (Datum) 0);
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	/* What an earlier launcher reserved and nobody has attached to. */
+	/* frees what an earlier launcher has reserved and no worker has attached to */
 	for (int i = 0; i < shared->nworkers; i++)
 		if (shared->workers[i].report.pid == 0)
 			shared->workers[i].database = InvalidOid;
@@ -120,7 +120,7 @@ slots_take_installations(Oid *databases, int max)
 	return n;
 }
 
-/* The slot to give to a database, NULL: none; the lock must be held. */
+/* Returns the slot to give to a database, NULL: none.  The caller holds the lock. */
 static Worker *
 choose_slot(Oid database)
 {
@@ -194,7 +194,7 @@ slots_want(int n)
 	bool		more;
 
 	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
-	/* Who is asleep has to hear of it; the others look at the end of each pass. */
+	/* workers that sleep have to be woken; the others look at the end of each pass */
 	more = n > shared->nwaiting;
 	shared->nwaiting = n;
 	for (int i = 0; more && i < shared->nworkers; i++)

@@ -18,9 +18,9 @@ static bool wake_launcher_pending = false;
 static Oid	wake_launcher_for;	/* the database it is to look at; InvalidOid: all */
 
 /*
- * Runs after the transaction has become visible to others, so that whoever is
- * woken finds what it is woken for.  A prepared transaction is left to the
- * worker's slow poll: whoever commits it runs nothing of ours.
+ * Runs after the transaction has become visible to others, so that a process finds what it is
+ * woken for.  The worker's slow poll finds what COMMIT PREPARED commits, which calls nothing of
+ * ours.
  */
 static void
 wake_callback(XactEvent event, void *arg)
