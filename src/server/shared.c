@@ -126,12 +126,11 @@ shared_wake_worker(Oid database, int told)
 
 	if (shared == NULL)
 		return;
-	LWLockAcquire(shared_lock, told ? LW_EXCLUSIVE : LW_SHARED);
+	LWLockAcquire(shared_lock, LW_EXCLUSIVE);
 	worker = shared_find_worker(database);
-	if (worker && told)
-		worker->told |= told;
 	if (worker)
 	{
+		worker->told |= told | SHARED_TOLD_CALLED;
 		/* set as well, for a worker that is about to give up its process */
 		pg_atomic_write_u32(&worker->has_rows, 1);
 		shared_set_latch(worker->procno);

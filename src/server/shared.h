@@ -67,11 +67,12 @@ extern bool shared_available(void);
 
 /* ---- waking: callable by everybody, never throws ---- */
 
-/* What a worker may be told when it is woken; flags. */
+/* What a worker may be told when it is called; flags. */
 #define SHARED_TOLD_RESUMED 1	/* contacts_push.resume() was called */
 #define SHARED_TOLD_DISCARDED 2	/* rows that it may have taken up are not pending any more */
+#define SHARED_TOLD_CALLED 4	/* it is called, for these or for anything else */
 
-/* Sets the latch of a database's worker. */
+/* Sets the latch of a database's worker and has it look what others have changed. */
 extern void shared_wake_worker(Oid database, int told);
 
 /* Tells the worker that rows were appended; sets its latch unless it could not send them yet. */

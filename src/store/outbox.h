@@ -19,7 +19,6 @@ typedef enum OutboxStatement
 	OUTBOX_FIND_MISSING,
 	OUTBOX_COUNT_MISSING,
 	OUTBOX_FIND_DUE,
-	OUTBOX_FIND_DUE_OF,
 	OUTBOX_UNSETTLED,
 	OUTBOX_ANY_PENDING,
 	OUTBOX_INTENTS,
@@ -44,13 +43,12 @@ typedef enum OutboxStatement
 	OUTBOX_REQUEST_PRUNE,
 	OUTBOX_UNSENT_PRUNE,
 	OUTBOX_CHATBOT_ADD,
-	OUTBOX_CHATBOT_STATES,
 	OUTBOX_CHATBOT_COUNT,
 	OUTBOX_CHATBOT_PAUSE,
 	OUTBOX_CHATBOT_BACKOFF,
 	OUTBOX_BACKOFFS_FORGET,
 	OUTBOX_CHATBOT_STRIPPED,
-	OUTBOX_LINEAGE_READ,
+	OUTBOX_STATE,
 	OUTBOX_LINEAGE_WRITE,
 	OUTBOX_STATE_ADD,
 	OUTBOX_POSITION,
@@ -60,6 +58,26 @@ typedef enum OutboxStatement
 	OUTBOX_FOLD_TALLY,
 	OUTBOX_STATEMENTS			/* how many */
 } OutboxStatement;
+
+/* Columns of OUTBOX_STATE, from 1, and what a row of it may be about. */
+typedef enum OutboxStateColumn
+{
+	OUTBOX_STATE_ABOUT = 1,
+	OUTBOX_STATE_IS_SO,			/* of the lineage: it is that of here; of a pause: it has been
+								 * ended; of what is due: some of it is */
+	OUTBOX_STATE_NUMBER,		/* the last one drawn; milliseconds left; until more is due */
+	OUTBOX_STATE_CHATBOT_ID,
+	OUTBOX_STATE_REASON,
+	OUTBOX_STATE_KIND,
+	OUTBOX_STATE_SINCE
+} OutboxStateColumn;
+
+typedef enum OutboxStateAbout
+{
+	OUTBOX_ABOUT_LINEAGE,
+	OUTBOX_ABOUT_PAUSE,
+	OUTBOX_ABOUT_DUE
+} OutboxStateAbout;
 
 /* ---- inside of somebody's transaction ---- */
 

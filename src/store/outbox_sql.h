@@ -115,34 +115,13 @@ static const struct
 	2, {TEXTOID, BOOLOID}},
 
 	/* the first $4 pending rows of chatbot $1 that are due, behind those of ($2, $3) */
-	[OUTBOX_FIND_DUE_OF] = {
+	[OUTBOX_FIND_DUE] = {
 		"SELECT o.seq, o.next_attempt_at FROM contacts_push.outbox o"
 		" WHERE o.next_attempt_at IS NOT NULL AND o.chatbot_id = $1"
 		" AND (o.next_attempt_at, o.seq) > ($2, $3)"
 		" AND o.next_attempt_at <= now() AND o.status = 'pending'"
 		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT $4",
 	4, {TEXTOID, TIMESTAMPTZOID, INT8OID, INT8OID}},
-
-	/*
-	 * the chatbots with rows that wait for another attempt, by hopping through the index:
-	 * whether some of them are due, and milliseconds until the next one is
-	 */
-	[OUTBOX_FIND_DUE] = {
-		"WITH RECURSIVE hop(chatbot_id, first) AS ("
-		"(SELECT o.chatbot_id, o.next_attempt_at FROM contacts_push.outbox o"
-		" WHERE o.next_attempt_at IS NOT NULL"
-		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1)"
-		" UNION ALL SELECT n.chatbot_id, n.next_attempt_at FROM hop h CROSS JOIN LATERAL ("
-		"SELECT o.chatbot_id, o.next_attempt_at FROM contacts_push.outbox o"
-		" WHERE o.next_attempt_at IS NOT NULL AND o.chatbot_id > h.chatbot_id"
-		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1) AS n)"
-		" SELECT h.chatbot_id, h.first <= now(), (SELECT"
-		" least(1e12, ceil(EXTRACT(epoch FROM o.next_attempt_at - now()) * 1000))::int8"
-		" FROM contacts_push.outbox o WHERE o.next_attempt_at IS NOT NULL"
-		" AND o.chatbot_id = h.chatbot_id AND o.next_attempt_at > now()"
-		" AND o.next_attempt_at < 'infinity'"
-		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1) FROM hop h",
-	0},
 
 	/* where pending rows could be when that was last written down */
 	[OUTBOX_UNSETTLED] = {
@@ -356,22 +335,6 @@ static const struct
 		" OR k.conflict > 0 OR k.rejected > 0) OFFSET 0) AS p",
 	1, {TEXTARRAYOID}},
 
-	/*
-	 * of each chatbot that has a pause, and of those among $1, the milliseconds that are
-	 * left of it, however few (-1: for ever; NULL: it has none), reason and kind.  A pause
-	 * that is over by the wall clock is told, too: that clock may have been set.
-	 */
-	[OUTBOX_CHATBOT_STATES] = {
-		"SELECT c.chatbot_id, CASE WHEN c.paused_until = 'infinity' THEN -1"
-		" WHEN c.paused_until <= clock_timestamp() THEN 0 WHEN c.paused_until IS NOT NULL THEN"
-		" least(1e15, ceil(EXTRACT(epoch FROM c.paused_until - clock_timestamp()) * 1000))"
-		" END::int8, c.pause_reason, c.pause_kind FROM ("
-		"SELECT k.* FROM contacts_push.chatbot k WHERE k.paused_until IS NOT NULL"
-		" UNION ALL SELECT n.* FROM unnest($1) AS v(chatbot_id)"
-		" CROSS JOIN LATERAL (SELECT k.* FROM contacts_push.chatbot k"
-		" WHERE k.chatbot_id = v.chatbot_id AND k.paused_until IS NULL OFFSET 0) AS n) AS c",
-	1, {TEXTARRAYOID}},
-
 	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in $1 */
 	[OUTBOX_CHATBOT_COUNT] = {
 		"UPDATE contacts_push.chatbot c SET " ADDED("created", "$2")
@@ -413,16 +376,46 @@ static const struct
 	2, {TEXTOID, TEXTARRAYOID}},
 
 	/*
-	 * since when the outbox is worked off where it was last; whether that is in cluster $1,
-	 * on timeline $2 and in database $3, and whether nobody has worked it off yet.  Rows that
-	 * are not one come of a restored dump.
+	 * What others may have changed (see enum OutboxStateColumn).  Of the lineage: whether it
+	 * is that of cluster $1, timeline $2 and database $3, the last number drawn, and since
+	 * when; a restored dump brings another row of it.  Of each chatbot that has a pause, and
+	 * of those among $4: the milliseconds that are left of it, however few (-1: for ever;
+	 * NULL: it has none), reason and kind.  A pause that is over by the wall clock is told,
+	 * too: that clock may have been set.  Of the chatbots with rows that wait for another
+	 * attempt, found by hopping through the index: whether some of them are due, and
+	 * milliseconds until the next one is.
 	 */
-	[OUTBOX_LINEAGE_READ] = {
-		"SELECT max(l.since), count(*) = 1"
+	[OUTBOX_STATE] = {
+		"WITH RECURSIVE hop(chatbot_id, first) AS ("
+		"(SELECT o.chatbot_id, o.next_attempt_at FROM contacts_push.outbox o"
+		" WHERE o.next_attempt_at IS NOT NULL"
+		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1)"
+		" UNION ALL SELECT n.chatbot_id, n.next_attempt_at FROM hop h CROSS JOIN LATERAL ("
+		"SELECT o.chatbot_id, o.next_attempt_at FROM contacts_push.outbox o"
+		" WHERE o.next_attempt_at IS NOT NULL AND o.chatbot_id > h.chatbot_id"
+		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1) AS n)"
+		" SELECT 0, count(*) = 1"
 		" AND bool_and((l.system_identifier, l.timeline, l.database) = ($1, $2, $3)),"
-		" count(*) = 1 AND bool_and(l.system_identifier IS NULL)"
-		" FROM contacts_push_internal.lineage l",
-	3, {INT8OID, INT4OID, OIDOID}},
+		" pg_sequence_last_value('contacts_push.outbox_seq_seq'::regclass),"
+		" NULL::text, NULL::text, NULL::text, CASE WHEN count(*) = 1 AND bool_and("
+		"l.system_identifier IS NULL OR (l.system_identifier, l.timeline, l.database) = ($1, $2, $3))"
+		" THEN max(l.since) END FROM contacts_push_internal.lineage l"
+		" UNION ALL SELECT 1, c.paused_until IS NULL, CASE WHEN c.paused_until = 'infinity' THEN -1"
+		" WHEN c.paused_until <= clock_timestamp() THEN 0 WHEN c.paused_until IS NOT NULL THEN"
+		" least(1e15, ceil(EXTRACT(epoch FROM c.paused_until - clock_timestamp()) * 1000))"
+		" END::int8, c.chatbot_id, c.pause_reason, c.pause_kind, NULL FROM ("
+		"SELECT k.* FROM contacts_push.chatbot k WHERE k.paused_until IS NOT NULL"
+		" UNION ALL SELECT n.* FROM unnest($4) AS v(chatbot_id)"
+		" CROSS JOIN LATERAL (SELECT k.* FROM contacts_push.chatbot k"
+		" WHERE k.chatbot_id = v.chatbot_id AND k.paused_until IS NULL OFFSET 0) AS n) AS c"
+		" UNION ALL SELECT 2, h.first <= now(), (SELECT"
+		" least(1e12, ceil(EXTRACT(epoch FROM o.next_attempt_at - now()) * 1000))::int8"
+		" FROM contacts_push.outbox o WHERE o.next_attempt_at IS NOT NULL"
+		" AND o.chatbot_id = h.chatbot_id AND o.next_attempt_at > now()"
+		" AND o.next_attempt_at < 'infinity'"
+		" ORDER BY o.chatbot_id, o.next_attempt_at, o.seq LIMIT 1),"
+		" h.chatbot_id, NULL, NULL, NULL FROM hop h",
+	4, {INT8OID, INT4OID, OIDOID, TEXTARRAYOID}},
 
 	/* it is worked off there since $4, unless somebody holds a row that says otherwise */
 	[OUTBOX_LINEAGE_WRITE] = {

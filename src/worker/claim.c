@@ -20,6 +20,7 @@
 #include "worker/answers.h"
 #include "worker/charges.h"
 #include "worker/claim.h"
+#include "worker/due.h"
 #include "worker/lineage.h"
 #include "worker/load.h"
 #include "worker/pause.h"
@@ -165,9 +166,15 @@ claim_pending(OutboxScan *scan, const OutboxRow *row, bool looked_at)
 {
 	Chatbot    *chatbot = window_chatbot(TextDatumGetCString(row->chatbot_id));
 	char	   *external_id = TextDatumGetCString(row->external_id);
-	/* The row of a contact that is in the window may have been deleted since. */
-	bool		is_taken_up = window_find_contact(chatbot, external_id) != NULL;
+	bool		is_taken_up;
 
+	if (row->next_attempt_at > GetCurrentTransactionStartTimestamp())
+	{
+		due_note(chatbot, row->next_attempt_at);
+		return CLAIM_NOTHING;
+	}
+	/* The row of a contact that is in the window may have been deleted since. */
+	is_taken_up = window_find_contact(chatbot, external_id) != NULL;
 	if (!is_taken_up && !claim_has_room(chatbot))
 	{
 		pass_over(chatbot, row->seq);
@@ -188,9 +195,7 @@ claim_row(OutboxScan *scan, const OutboxRow *row, bool looked_at)
 	MemoryContext old;
 	Claim		claim;
 
-	/* A later attempt is found when it is due, a row in the window is known. */
-	if (row->status != OUTBOX_PENDING ||
-		row->next_attempt_at > GetCurrentTransactionStartTimestamp() || window_find(row->seq))
+	if (row->status != OUTBOX_PENDING || window_find(row->seq))
 		return CLAIM_NOTHING;
 	if (context == NULL)
 		context = AllocSetContextCreate(worker.context, "contacts_push row", ALLOCSET_DEFAULT_SIZES);

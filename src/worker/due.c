@@ -18,37 +18,37 @@
 /* Rows read by one statement: more would keep answers waiting too long. */
 #define ROWS_A_READ 1000
 
-static bool unknown = true;		/* rows may be due of which nothing is known */
-static int64 next_at = PG_INT64_MAX;
+static int64 next_at = 0;
 
 void
 due_changed(void)
 {
-	unknown = true;
+	next_at = 0;
 }
 
-/* Finds out who has rows that are due, and when there will be others. */
-static void
-look_for_due(void)
+void
+due_forget(void)
 {
-	uint64		n;
 	ListCell   *cell;
 
-	unknown = false;
 	next_at = PG_INT64_MAX;
 	foreach(cell, window_chatbots())
 		((Chatbot *) lfirst(cell))->next_due_at = PG_INT64_MAX;
-	n = outbox_run(OUTBOX_FIND_DUE, NULL, NULL);
-	for (uint64 i = 0; i < n; i++)
-	{
-		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 1));
-		bool		isnull;
-		int64		left_ms = DatumGetInt64(outbox_get(i, 3, &isnull));
+}
 
-		chatbot->due |= outbox_get_bool(i, 2);
-		chatbot->next_due_at = isnull ? PG_INT64_MAX : clock_us() + left_ms * 1000;
-		next_at = Min(next_at, chatbot->next_due_at);
-	}
+void
+due_take(Chatbot *chatbot, bool is_due, int64 next_due_at)
+{
+	chatbot->due |= is_due;
+	chatbot->next_due_at = Min(chatbot->next_due_at, next_due_at);
+	next_at = Min(next_at, next_due_at);
+}
+
+void
+due_note(Chatbot *chatbot, TimestampTz next_attempt_at)
+{
+	due_take(chatbot, false, clock_us() + INT64CONST(1000) *
+			 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_attempt_at));
 }
 
 /* Reads a chatbot's next rows that are due; after the last it begins anew some day. */
@@ -59,7 +59,7 @@ read_due_of(Chatbot *chatbot)
 		CStringGetTextDatum(chatbot->id), TimestampTzGetDatum(chatbot->due_after),
 		Int64GetDatum(chatbot->due_after_seq), Int64GetDatum(ROWS_A_READ)
 	};
-	uint64		n = outbox_run(OUTBOX_FIND_DUE_OF, values, NULL);
+	uint64		n = outbox_run(OUTBOX_FIND_DUE, values, NULL);
 	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
 
 	for (uint64 i = 0; i < n; i++)
@@ -81,8 +81,6 @@ due_read(void)
 	bool		more = false;
 	ListCell   *cell;
 
-	if (unknown || next_at <= clock_us())
-		look_for_due();
 	foreach(cell, window_chatbots())
 	{
 		Chatbot    *chatbot = lfirst(cell);
@@ -98,7 +96,7 @@ due_read(void)
 int64
 due_next_at(void)
 {
-	return unknown ? 0 : next_at;
+	return next_at;
 }
 
 bool

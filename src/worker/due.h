@@ -7,7 +7,16 @@
 
 #include "worker/window.h"
 
-/* Rows may have another time to be tried again than is known. */
+/* Forgets what is known; due_take() tells it again, of each chatbot. */
+extern void due_forget(void);
+
+/* Some rows of the chatbot are due or not, and others at that time (clock_us()). */
+extern void due_take(Chatbot *chatbot, bool is_due, int64 next_at);
+
+/* A row of the chatbot that waits for another attempt has been read. */
+extern void due_note(Chatbot *chatbot, TimestampTz next_attempt_at);
+
+/* This worker has written rows that wait for another attempt. */
 extern void due_changed(void);
 
 /*
@@ -16,7 +25,7 @@ extern void due_changed(void);
  */
 extern bool due_read(void);
 
-/* clock_us() when due_read() has something to do; 0: now, INT64_MAX: nothing. */
+/* clock_us() when others become due; 0: it is not known, INT64_MAX: none do. */
 extern int64 due_next_at(void);
 
 /* True if rows of the chatbot wait for another attempt. */

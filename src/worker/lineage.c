@@ -24,12 +24,12 @@
  */
 #define AHEAD_MS (60 * 1000)
 
-static TimestampTz since;
+static TimestampTz since = DT_NOBEGIN;	/* before the first look */
 static bool is_behind = false;	/* somebody holds the row that says otherwise */
+static int64 highest = 0;		/* number drawn so far */
 
-/* The arguments that say where this is. */
-static void
-say_where(Datum *here)
+void
+lineage_say_where(Datum *here)
 {
 	here[0] = Int64GetDatum((int64) GetSystemIdentifier());
 	here[1] = Int32GetDatum((int32) GetWALInsertionTimeLine());
@@ -42,43 +42,24 @@ write_lineage(void)
 {
 	Datum		values[4];
 
-	say_where(values);
+	lineage_say_where(values);
 	values[3] = TimestampTzGetDatum(since);
 	is_behind = outbox_run(OUTBOX_LINEAGE_WRITE, values, NULL) == 0;
 }
 
-void
-lineage_begin(void)
-{
-	Datum		here[3];
-	bool		is_here;
-	bool		is_new;
-	bool		isnull;
-
-	say_where(here);
-	outbox_run(OUTBOX_LINEAGE_READ, here, NULL);
-	since = DatumGetTimestampTz(outbox_get(0, 1, &isnull));
-	is_here = outbox_get_bool(0, 2);
-	is_new = outbox_get_bool(0, 3);
-	if (is_here)
-		return;
-	if (!is_new)
-		since = GetCurrentTimestamp();
-	write_lineage();
-}
-
 bool
-lineage_has_changed(void)
+lineage_take(bool is_here, TimestampTz since_then, int64 highest_seq)
 {
-	Datum		here[3];
-
-	if (is_behind)
-		write_lineage();
-	if (is_behind)
+	if (since == DT_NOBEGIN)
+		since = since_then;
+	else if (highest_seq < highest || (!is_here && !is_behind))
 		return false;
-	say_where(here);
-	outbox_run(OUTBOX_LINEAGE_READ, here, NULL);
-	return !outbox_get_bool(0, 2);
+	highest = highest_seq;
+	if (is_here)
+		is_behind = false;
+	else
+		write_lineage();
+	return true;
 }
 
 bool

@@ -10,11 +10,16 @@
 
 #include "datatype/timestamp.h"
 
-/* Finds out whether the outbox comes from elsewhere.  Behind the fence. */
-extern void lineage_begin(void);
+/* The place as the first three arguments of a statement. */
+extern void lineage_say_where(Datum *here);
 
-/* True if it has come from elsewhere since then: another process has to begin with it. */
-extern bool lineage_has_changed(void);
+/*
+ * Takes what stands in the table: whether the outbox was worked off here, since when (now,
+ * if nobody knows), and the last number drawn.  The first time that is what this process
+ * begins with; after that false says that it is another outbox than it was: restored, or
+ * with numbers that begin anew.  Another process has to begin with that.
+ */
+extern bool lineage_take(bool is_here, TimestampTz since, int64 highest_seq);
 
 /*
  * True of a pending contact that somebody else may have sent, for when its row was

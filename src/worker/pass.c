@@ -22,10 +22,8 @@
 #include "utils/guc.h"
 #include "worker/answers.h"
 #include "worker/claim.h"
-#include "worker/due.h"
 #include "worker/intents.h"
 #include "worker/interrupts.h"
-#include "worker/lineage.h"
 #include "worker/pass.h"
 #include "worker/pause.h"
 #include "worker/position.h"
@@ -35,6 +33,7 @@
 #include "worker/recover.h"
 #include "worker/refusals.h"
 #include "worker/send.h"
+#include "worker/state.h"
 #include "worker/trouble.h"
 #include "worker/worker.h"
 #include "worker/writes.h"
@@ -176,15 +175,11 @@ end_process(void)
 static void
 read_state(const Pass *pass)
 {
-	int			told;
+	int			told = shared_take_told();
 
-	if (lineage_has_changed() || (pass->tidy && reading_numbers_restarted()))
+	if (!state_read(told != 0))
 		end_process();
-	/* Somebody may have written a time by hand. */
-	if (pass->tidy)
-		due_changed();
-	pause_read_all();
-	told = shared_take_told();
+	pause_write_again();
 	if (told & SHARED_TOLD_RESUMED)
 		send_end_backoffs();
 	if (told & SHARED_TOLD_DISCARDED)
@@ -261,10 +256,9 @@ void
 pass_run_first(void)
 {
 	interrupts_begin_pass(false);
-	pause_read_all();
+	(void) state_read(true);
 	/* as after a reload: the restart may have brought another key */
 	worker.reloaded = true;
-	lineage_begin();
 	recover();
 	reading_begin();
 	interrupts_end_pass();

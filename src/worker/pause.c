@@ -174,11 +174,11 @@ pause_lift_all(void)
 }
 
 /*
- * A pause that stands in the table.  One that is known here lasts as long as the
- * monotonic clock says: by the table's the wall clock may end it early.
+ * One that is known here lasts as long as the monotonic clock says: by the table's the wall
+ * clock may end it early.  What could not be written yet counts until it is.
  */
-static void
-take_pause(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind)
+void
+pause_take(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind)
 {
 	bool		is_news = false;
 
@@ -205,19 +205,23 @@ take_pause(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind
 		trouble_pause_began(chatbot);
 }
 
-/* An operator's resume(): if the pause was for refusals, those are meant. */
-static void
-take_resume(Chatbot *chatbot)
+/*
+ * An operator's resume(): if the pause was for refusals, those are meant.  Only a pause that
+ * has been taken out of the table has been ended there; one whose row is gone goes on.
+ */
+void
+pause_take_resume(Chatbot *chatbot)
 {
+	if (chatbot->pause_unwritten)
+		return;
 	chatbot->refuse_all |= chatbot->pause == PAUSE_REFUSALS;
 	end_pause(chatbot);
 	chatbot->pauses = 0;
 	trouble_pause_ended(chatbot, "somebody has called contacts_push.resume()");
 }
 
-/* The chatbots that have a pause here, as the argument of a statement. */
-static Datum
-paused_here(void)
+Datum
+pause_known(void)
 {
 	List	   *chatbots = window_chatbots();
 	char	  **ids = palloc(Max(list_length(chatbots), 1) * sizeof(char *));
@@ -230,30 +234,11 @@ paused_here(void)
 	return outbox_text_array(ids, n);
 }
 
-/*
- * What an operator has written counts; what could not be written because somebody
- * holds the row counts until it is.  Only a pause that has been taken out of the table
- * has been ended there; one whose row is gone goes on.
- */
 void
-pause_read_all(void)
+pause_write_again(void)
 {
-	Datum		here = paused_here();
-	uint64		n = outbox_run(OUTBOX_CHATBOT_STATES, &here, NULL);
 	ListCell   *cell;
 
-	for (uint64 i = 0; i < n; i++)
-	{
-		Chatbot    *chatbot = window_chatbot(outbox_get_text(i, 1));
-		bool		resumed;
-		int64		left_ms = DatumGetInt64(outbox_get(i, 2, &resumed));
-
-		chatbot->has_row = true;
-		if (!resumed)
-			take_pause(chatbot, left_ms, outbox_get_text(i, 3), outbox_get_text(i, 4));
-		else if (!chatbot->pause_unwritten)
-			take_resume(chatbot);
-	}
 	foreach(cell, window_chatbots())
 		if (((Chatbot *) lfirst(cell))->pause_unwritten)
 			write_pause(lfirst(cell));

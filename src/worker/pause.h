@@ -10,8 +10,18 @@
 
 #include "worker/worker.h"
 
-/* Pauses and resumes as contacts_push.chatbot says. */
-extern void pause_read_all(void);
+/* The chatbots that have a pause here, as the argument of a statement. */
+extern Datum pause_known(void);
+
+/*
+ * Takes a pause that stands in contacts_push.chatbot, with the milliseconds that are left of
+ * it (-1: for ever), and that none stands there any more for a chatbot that has one here.
+ */
+extern void pause_take(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind);
+extern void pause_take_resume(Chatbot *chatbot);
+
+/* Writes those that could not be written because somebody held the row. */
+extern void pause_write_again(void);
 
 /*
  * Pauses a chatbot of our own accord, for what came of a request that left then

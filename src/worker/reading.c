@@ -330,7 +330,6 @@ void
 reading_woken(void)
 {
 	gaps_woken();
-	due_changed();
 	lap.changed = true;
 }
 
@@ -423,14 +422,4 @@ reading_collect(Ranges *ranges)
 {
 	ranges_add_all(ranges, &again);
 	gaps_collect(ranges);
-}
-
-bool
-reading_numbers_restarted(void)
-{
-	static int64 highest = 0;
-	int64		before = highest;
-
-	highest = outbox_last_seq();
-	return highest < before;
 }

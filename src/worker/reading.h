@@ -45,7 +45,4 @@ extern int64 reading_position(void);
 /* Adds where below that something may be pending that no chatbot has waiting. */
 extern void reading_collect(Ranges *ranges);
 
-/* True if the numbers have begun anew since the last call: TRUNCATE ... RESTART IDENTITY. */
-extern bool reading_numbers_restarted(void);
-
 #endif							/* CONTACTS_PUSH_READING_H */
