@@ -163,9 +163,12 @@ add_index_entries(Writer *writer, CompatUpdateIndexes indexes)
 {
 	if (writer->relinfo == NULL)
 	{
+		MemoryContext old = MemoryContextSwitchTo(writer->estate->es_query_cxt);
+
 		writer->relinfo = makeNode(ResultRelInfo);
 		InitResultRelInfo(writer->relinfo, writer->outbox, 0, NULL, 0);
 		ExecOpenIndices(writer->relinfo, false);
+		MemoryContextSwitchTo(old);
 	}
 	(void) compat_update_index_tuples(writer->relinfo, writer->new, writer->estate, indexes);
 }

@@ -101,7 +101,8 @@ queue_take_loads(int64 **seqs)
 	int			n = nto_load;
 
 	*seqs = palloc(Max(n, 1) * sizeof(int64));
-	memcpy(*seqs, to_load, n * sizeof(int64));
+	if (n > 0)
+		memcpy(*seqs, to_load, n * sizeof(int64));
 	nto_load = 0;
 	return n;
 }
