@@ -31,62 +31,37 @@ typedef struct SeqEntry
 #define SH_DEFINE
 #include "lib/simplehash.h"
 
-/* Contacts by a text that is theirs within a chatbot. */
+/*
+ * Contacts by a text that is theirs within a chatbot: their external_id; or an address,
+ * where the first of those that have it stands for all.  An e-mail has an "@" and a phone
+ * number here does not, so one table does for both.  The hash is kept with the contact.
+ */
 typedef struct TextKey
 {
 	const Chatbot *chatbot;
 	const char *text;
+	uint32		hash;
 } TextKey;
 
 typedef struct TextEntry
 {
-	TextKey		key;
+	TextKey		key;			/* the text is the contact's */
 	char		status;
 	Contact    *contact;
+	Contact    *last;			/* of those that have the address */
 } TextEntry;
-
-static inline uint32
-hash_text_key(TextKey key)
-{
-	return hash_bytes((const unsigned char *) key.text, strlen(key.text)) ^
-		murmurhash32((uint32) (uintptr_t) key.chatbot);
-}
 
 static inline bool
 equal_text_keys(TextKey a, TextKey b)
 {
-	return a.chatbot == b.chatbot && strcmp(a.text, b.text) == 0;
+	return a.hash == b.hash && a.chatbot == b.chatbot && strcmp(a.text, b.text) == 0;
 }
 
 #define SH_PREFIX by_text
 #define SH_ELEMENT_TYPE TextEntry
 #define SH_KEY_TYPE TextKey
 #define SH_KEY key
-#define SH_HASH_KEY(tb, key) hash_text_key(key)
-#define SH_EQUAL(tb, a, b) equal_text_keys(a, b)
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-/*
- * The contacts with one address, in the order of their seqs.  An e-mail has an "@" and a
- * phone number here does not, so that one table does for both.
- */
-typedef struct Queue
-{
-	TextKey		key;			/* the text is that of some contact in the queue */
-	char		status;
-	Contact    *first;
-	Contact    *last;
-	Contact    *holder;			/* under way, or about to be; NULL: none */
-} Queue;
-
-#define SH_PREFIX by_address
-#define SH_ELEMENT_TYPE Queue
-#define SH_KEY_TYPE TextKey
-#define SH_KEY key
-#define SH_HASH_KEY(tb, key) hash_text_key(key)
+#define SH_HASH_KEY(tb, key) ((key).hash)
 #define SH_EQUAL(tb, a, b) equal_text_keys(a, b)
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -119,7 +94,7 @@ typedef struct ChatbotEntry
 static MemoryContext context;
 static by_seq_hash *contacts_by_seq;
 static by_text_hash *contacts_by_id;
-static by_address_hash *queues;
+static by_text_hash *contacts_by_address;
 static by_id_hash *chatbots_by_id;
 static List *chatbots = NIL;	/* in the order in which they came */
 static int64 total_bytes = 0;
@@ -131,7 +106,7 @@ window_create(void)
 									ALLOCSET_DEFAULT_SIZES);
 	contacts_by_seq = by_seq_create(context, INITIAL_CONTACTS, NULL);
 	contacts_by_id = by_text_create(context, INITIAL_CONTACTS, NULL);
-	queues = by_address_create(context, INITIAL_CONTACTS, NULL);
+	contacts_by_address = by_text_create(context, INITIAL_CONTACTS, NULL);
 	chatbots_by_id = by_id_create(context, INITIAL_CHATBOTS, NULL);
 }
 
@@ -182,56 +157,87 @@ window_attributes(Chatbot *chatbot, JsonbContainer *contact)
 	return attributes_of(&chatbot->attributes, contact, context);
 }
 
+static uint32
+hash_text(const Chatbot *chatbot, const char *text)
+{
+	return hash_bytes((const unsigned char *) text, strlen(text)) ^
+		murmurhash32((uint32) (uintptr_t) chatbot);
+}
+
 static TextKey
 id_key(const Contact *contact)
 {
-	return (TextKey) {contact->chatbot, contact->external_id};
+	return (TextKey) {contact->chatbot, contact->external_id, contact->hash};
 }
 
-/* The queue of an address that a contact has; NULL: nobody stands in it. */
-static Queue *
-find_queue(const Contact *contact, AddressKind kind)
+/* ---- queues of those that have an address ---- */
+
+static TextKey
+address_key(const Contact *contact, AddressKind kind)
 {
-	if (contact->address[kind].text == NULL)
-		return NULL;
-	return by_address_lookup(queues, (TextKey) {contact->chatbot, contact->address[kind].text});
+	return (TextKey) {contact->chatbot, contact->address[kind].text, contact->address[kind].hash};
 }
 
+/* In the order of their seqs, but whoever has the turn keeps it. */
 static void
 join_queue(Contact *contact, AddressKind kind)
 {
 	Address    *address = &contact->address[kind];
-	Queue	   *queue;
+	TextEntry  *entry;
 	bool		found;
 
 	if (address->text == NULL)
 		return;
-	queue = by_address_insert(queues, (TextKey) {contact->chatbot, address->text}, &found);
-	if (!found)
-		queue->first = queue->last = queue->holder = NULL;
-	address->before = queue->last;
-	while (address->before && address->before->seq > contact->seq)
+	entry = by_text_insert(contacts_by_address, address_key(contact, kind), &found);
+	address->before = found ? entry->last : NULL;
+	address->behind = NULL;
+	while (address->before && address->before->seq > contact->seq && !address->before->has_turn)
+	{
+		address->behind = address->before;
 		address->before = address->before->address[kind].before;
-	address->behind = address->before ? address->before->address[kind].behind : queue->first;
-	*(address->before ? &address->before->address[kind].behind : &queue->first) = contact;
-	*(address->behind ? &address->behind->address[kind].before : &queue->last) = contact;
+	}
+	if (address->before)
+		address->before->address[kind].behind = contact;
+	else
+	{
+		entry->key = address_key(contact, kind);
+		entry->contact = contact;
+	}
+	if (address->behind)
+		address->behind->address[kind].before = contact;
+	else
+		entry->last = contact;
+	address->is_queued = true;
 }
 
 static void
 leave_queue(Contact *contact, AddressKind kind)
 {
 	Address    *address = &contact->address[kind];
-	Queue	   *queue = find_queue(contact, kind);
+	TextEntry  *entry;
 
-	if (queue == NULL || (address->before == NULL && queue->first != contact))
+	if (!address->is_queued)
 		return;
-	*(address->before ? &address->before->address[kind].behind : &queue->first) = address->behind;
-	*(address->behind ? &address->behind->address[kind].before : &queue->last) = address->before;
-	address->before = address->behind = NULL;
-	if (queue->first)
-		queue->key.text = queue->first->address[kind].text;
+	address->is_queued = false;
+	if (address->before)
+		address->before->address[kind].behind = address->behind;
+	if (address->behind)
+		address->behind->address[kind].before = address->before;
+	if (address->before && address->behind)
+		return;
+	if (address->before == NULL && address->behind == NULL)
+	{
+		by_text_delete(contacts_by_address, address_key(contact, kind));
+		return;
+	}
+	entry = by_text_lookup(contacts_by_address, address_key(contact, kind));
+	if (address->behind == NULL)
+		entry->last = address->before;
 	else
-		by_address_delete(queues, queue->key);
+	{
+		entry->key = address_key(address->behind, kind);
+		entry->contact = address->behind;
+	}
 }
 
 static void
@@ -244,10 +250,28 @@ join_queues(Contact *contact)
 void
 window_leave_queues(Contact *contact)
 {
-	window_end_turn(contact);
+	contact->has_turn = false;
 	for (int kind = 0; kind < ADDRESSES; kind++)
 		leave_queue(contact, kind);
 }
+
+bool
+window_take_turn(Contact *contact)
+{
+	for (int kind = 0; kind < ADDRESSES; kind++)
+		if (contact->address[kind].is_queued && contact->address[kind].before)
+			return false;
+	contact->has_turn = true;
+	return true;
+}
+
+void
+window_end_turn(Contact *contact)
+{
+	contact->has_turn = false;
+}
+
+/* ---- contacts ---- */
 
 Contact *
 window_add(const NewContact *new)
@@ -263,8 +287,13 @@ window_add(const NewContact *new)
 	contact->external_id = pstrdup(new->external_id);
 	contact->external_id_utf8 = strcmp(new->external_id, new->external_id_utf8) == 0 ?
 		contact->external_id : pstrdup(new->external_id_utf8);
+	contact->hash = hash_text(contact->chatbot, contact->external_id);
 	for (int kind = 0; kind < ADDRESSES; kind++)
-		contact->address[kind].text = window_strdup(new->address[kind]);
+		if (new->address[kind])
+		{
+			contact->address[kind].text = pstrdup(new->address[kind]);
+			contact->address[kind].hash = hash_text(contact->chatbot, new->address[kind]);
+		}
 	contact->json = new->json ? pnstrdup(new->json, new->length) : NULL;
 	contact->length = new->length;
 	contact->cost = new->cost;
@@ -295,7 +324,8 @@ window_find(int64 seq)
 Contact *
 window_find_contact(const Chatbot *chatbot, const char *external_id)
 {
-	TextEntry  *entry = by_text_lookup(contacts_by_id, (TextKey) {chatbot, external_id});
+	TextKey		key = {chatbot, external_id, hash_text(chatbot, external_id)};
+	TextEntry  *entry = by_text_lookup(contacts_by_id, key);
 
 	return entry ? entry->contact : NULL;
 }
@@ -389,34 +419,4 @@ int64
 window_bytes(void)
 {
 	return total_bytes;
-}
-
-bool
-window_take_turn(Contact *contact)
-{
-	Queue	   *queue[ADDRESSES];
-
-	for (int kind = 0; kind < ADDRESSES; kind++)
-	{
-		queue[kind] = find_queue(contact, kind);
-		if (queue[kind] && (queue[kind]->first != contact ||
-							(queue[kind]->holder && queue[kind]->holder != contact)))
-			return false;
-	}
-	for (int kind = 0; kind < ADDRESSES; kind++)
-		if (queue[kind])
-			queue[kind]->holder = contact;
-	return true;
-}
-
-void
-window_end_turn(Contact *contact)
-{
-	for (int kind = 0; kind < ADDRESSES; kind++)
-	{
-		Queue	   *queue = find_queue(contact, kind);
-
-		if (queue && queue->holder == contact)
-			queue->holder = NULL;
-	}
 }

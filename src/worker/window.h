@@ -132,6 +132,8 @@ typedef enum AddressKind
 typedef struct Address
 {
 	char	   *text;			/* NULL: none */
+	uint32		hash;			/* of it and the chatbot */
+	bool		is_queued;
 	struct Contact *before;		/* in the queue of those that have it */
 	struct Contact *behind;
 } Address;
@@ -144,7 +146,9 @@ typedef struct Contact
 	Chatbot    *chatbot;
 	ContactState state;
 	char	   *external_id;
+	uint32		hash;			/* of it and the chatbot */
 	char	   *external_id_utf8;
+	bool		has_turn;		/* see window_take_turn() */
 	Address		address[ADDRESSES];
 	char	   *json;			/* UTF-8 */
 	int			length;
@@ -217,8 +221,8 @@ extern int64 window_bytes(void);
  * Of contacts of one chatbot with one e-mail, the one that was enqueued first has it, so
  * they go one after the other in that order, whatever their neighbours; and so do those
  * with one phone number.  From window_add() to window_leave_queues() a contact stands in the
- * queue of each.  Its turn is told by window_take_turn(): true if it is the first in both and
- * nobody of them is under way; then it is, until window_end_turn().
+ * queue of each.  Its turn is told by window_take_turn(): true if it is the first in both, which
+ * it stays then, whoever comes, until window_end_turn().
  */
 extern bool window_take_turn(Contact *contact);
 extern void window_end_turn(Contact *contact);
