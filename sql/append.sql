@@ -83,6 +83,38 @@ RESET enable_seqscan;
 DROP INDEX contacts_push.by_email, contacts_push.by_time, contacts_push.by_content;
 INSERT INTO users VALUES (6023, 'E6023');
 SELECT count(*) FROM test.take_outbox();
+-- partial ones on a column that is not given: no row gets into them unless somebody fills it
+CREATE INDEX refused ON contacts_push.outbox (seq) WHERE http_status IS NOT NULL AND error IS NULL;
+CREATE INDEX open ON contacts_push.outbox (external_id) WHERE http_status IS NULL;
+INSERT INTO users VALUES (6024);
+CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN NEW.http_status := 1; NEW.next_attempt_at := now(); RETURN NEW; END$$;
+CREATE TRIGGER fill BEFORE INSERT ON contacts_push.outbox FOR EACH ROW EXECUTE FUNCTION fill();
+INSERT INTO users VALUES (6025);
+DROP TRIGGER fill ON contacts_push.outbox;
+INSERT INTO users VALUES (6026);
+ALTER TABLE contacts_push.outbox ALTER http_status SET DEFAULT 2, ALTER next_attempt_at SET DEFAULT now();
+INSERT INTO users VALUES (6027);
+ALTER TABLE contacts_push.outbox ALTER http_status DROP DEFAULT, ALTER next_attempt_at DROP DEFAULT;
+INSERT INTO users VALUES (6028);
+SET enable_seqscan = off;
+SELECT external_id FROM contacts_push.outbox WHERE http_status IS NOT NULL AND error IS NULL ORDER BY seq;
+SELECT external_id FROM contacts_push.outbox WHERE chatbot_id = 'bot' AND next_attempt_at IS NOT NULL ORDER BY chatbot_id, next_attempt_at, seq;
+SELECT external_id FROM contacts_push.outbox WHERE http_status IS NULL ORDER BY external_id;
+RESET enable_seqscan;
+DROP INDEX contacts_push.refused, contacts_push.open;
+SELECT count(*) FROM test.take_outbox();
+
+-- The outbox is what the name means, whatever a session has written before.
+ALTER TABLE contacts_push.outbox RENAME TO other;
+INSERT INTO users VALUES (6029);
+ALTER TABLE contacts_push.other RENAME TO outbox;
+INSERT INTO users VALUES (6030);
+ALTER SCHEMA contacts_push RENAME TO other;
+INSERT INTO users VALUES (6031);
+ALTER SCHEMA other RENAME TO contacts_push;
+INSERT INTO users VALUES (6032);
+SELECT external_id FROM test.take_outbox();
+DELETE FROM contacts_push_internal.enqueue_failure;
 
 -- Triggers of somebody's fire as for an INSERT, in the name of who writes.
 CREATE TABLE fired (place bigserial, what text, who name);
@@ -269,5 +301,5 @@ DROP VIEW failures;
 DROP TABLE users CASCADE;
 DROP TABLE fired;
 DROP SEQUENCE ticket CASCADE;
-DROP FUNCTION fire, change, count_rows, also_order, refuse, allow, next_ticket;
+DROP FUNCTION fill, fire, change, count_rows, also_order, refuse, allow, next_ticket;
 DROP ROLE regress_contacts_push_writer, regress_contacts_push_other;

@@ -168,6 +168,13 @@ typedef struct CompatJsonbState
 	index_beginscan((table), (index), (snapshot), (nkeys), 0)
 #endif
 
+/* Some access methods keep something from row to row since 17. */
+#if PG_VERSION_NUM >= 170000
+#define compat_index_insert_cleanup(index, info) index_insert_cleanup(index, info)
+#else
+#define compat_index_insert_cleanup(index, info) ((void) 0)
+#endif
+
 /* ExecutorRun_hook has an argument less since 18. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_EXECUTOR_RUN_PARAMETERS \

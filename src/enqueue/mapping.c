@@ -495,27 +495,35 @@ add_member(CompatJsonbState *state, ViewColumn column, JsonbValue *value)
 static Datum
 build_contact(Mapping *mapping, Datum external_id)
 {
+	/* as jsonb has them: it sorts what comes in order in no time */
+	static const ViewColumn order[] = {
+		VIEW_NAME, VIEW_EMAIL, VIEW_EXTERNAL_ID, VIEW_PHONENUMBER, VIEW_STRIPE_ACCOUNTS,
+		VIEW_CUSTOM_ATTRIBUTES
+	};
 	Part	   *part = compiled(mapping, PART_CONTENT);
 	MemoryContext old;
 	CompatJsonbState state = {0};
 	JsonbValue	value;
 	Datum		datum;
 
+	StaticAssertStmt(lengthof(order) == VIEW_COLUMNS, "a column is missing");
 	old = MemoryContextSwitchTo(mapping->econtext->ecxt_per_tuple_memory);
 	compat_push_jsonb(&state, WJB_BEGIN_OBJECT, NULL);
-	value.type = jbvString;
-	value.val.string.val = VARDATA_ANY(DatumGetPointer(external_id));
-	value.val.string.len = VARSIZE_ANY_EXHDR(DatumGetPointer(external_id));
-	add_member(&state, VIEW_EXTERNAL_ID, &value);
-	for (int column = VIEW_NAME; column < VIEW_COLUMNS; column++)
+	for (int i = 0; i < lengthof(order); i++)
 	{
-		if (!evaluate(mapping, part, column - VIEW_NAME, &datum))
+		if (order[i] == VIEW_EXTERNAL_ID)
+		{
+			value.type = jbvString;
+			value.val.string.val = VARDATA_ANY(DatumGetPointer(external_id));
+			value.val.string.len = VARSIZE_ANY_EXHDR(DatumGetPointer(external_id));
+		}
+		else if (!evaluate(mapping, part, order[i] - VIEW_NAME, &datum))
 			continue;
-		if (column >= VIEW_FIRST_JSON)
+		else if (order[i] >= VIEW_FIRST_JSON)
 			JsonbToJsonbValue(DatumGetJsonbP(datum), &value);
 		else if (!trim(datum, &value))
 			continue;
-		add_member(&state, column, &value);
+		add_member(&state, order[i], &value);
 	}
 	compat_push_jsonb(&state, WJB_END_OBJECT, NULL);
 	datum = JsonbPGetDatum(JsonbValueToJsonb(state.result));

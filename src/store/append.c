@@ -22,6 +22,7 @@
 #include "executor/nodeModifyTable.h"
 #include "lib/ilist.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
 #include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "store/append.h"
@@ -57,13 +58,15 @@ typedef struct Shape
 	MemoryContext context;		/* of all of it */
 	bool		in_use;			/* by an append, whose (sub)transaction owns the context */
 	bool		stale;			/* something that it was made from has changed */
+	const AppendTarget *target;
 	Oid			table;
 	Oid			role;
-	const char *const *columns; /* that are given */
 	int			given[APPEND_MAX_COLUMNS];	/* their numbers, from 0 */
 	Filler	   *fillers;
 	int			nfillers;
-	Oid		   *indexes;
+	Oid		   *indexes;		/* all that the table has */
+	int			nindexes;
+	Oid		   *used;			/* of these, as relinfo has them: those that a row can get into */
 	EState	   *estate;			/* of its expressions */
 	ResultRelInfo *relinfo;		/* without triggers */
 	TupleTableSlot **slots;		/* room for CHUNK_ROWS; the first is kept, too */
@@ -75,7 +78,6 @@ struct TableAppend
 	Shape	   *shape;
 	Relation	relation;
 	MemoryContext context;		/* of the append */
-	int			ncolumns;
 	TupleTableSlot **slots;		/* the shape's: rows that are not written yet; the rest for reuse */
 	int			nslots;			/* that there are */
 	int			nrows;			/* that are used */
@@ -91,7 +93,7 @@ static dlist_head shapes = DLIST_STATIC_INIT(shapes);
 
 /* ---- what is kept for the session ---- */
 
-/* A relation has changed, or with InvalidOid any may have. */
+/* A relation has changed (its name, say), or with InvalidOid any may have. */
 static void
 forget_relation(Datum arg, Oid relation)
 {
@@ -106,7 +108,7 @@ forget_relation(Datum arg, Oid relation)
 	}
 }
 
-/* A function or type, which may be in an expression, or a role has changed. */
+/* A function or type, which may be in an expression, a role or a schema's name has changed. */
 static void
 forget_all(Datum arg, int cache, uint32 hash)
 {
@@ -126,6 +128,7 @@ register_callbacks(void)
 	CacheRegisterSyscacheCallback(TYPEOID, forget_all, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHOID, forget_all, (Datum) 0);
 	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_all, (Datum) 0);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, forget_all, (Datum) 0);
 }
 
 /* Its memory goes, with the subtransaction in which an append has failed, say. */
@@ -140,17 +143,20 @@ static bool
 has_indexes(Shape *shape, Relation relation)
 {
 	List	   *indexes = RelationGetIndexList(relation);
-	bool		same = list_length(indexes) == shape->relinfo->ri_NumIndices;
+	bool		same = list_length(indexes) == shape->nindexes;
 
-	for (int i = 0; same && i < shape->relinfo->ri_NumIndices; i++)
+	for (int i = 0; same && i < shape->nindexes; i++)
 		same = list_nth_oid(indexes, i) == shape->indexes[i];
 	list_free(indexes);
 	return same;
 }
 
-/* Takes a shape into use; NULL: there is none. */
+/*
+ * Takes a shape into use, and opens its table; NULL: there is none.  While it is not stale
+ * its table is what the name means.
+ */
 static Shape *
-take_shape(Relation relation, const char *const *columns)
+take_shape(const AppendTarget *target, Relation *relation)
 {
 	dlist_mutable_iter iter;
 	int			idle = 0;
@@ -164,36 +170,57 @@ take_shape(Relation relation, const char *const *columns)
 			continue;
 		if (shape->stale || ++idle > MAX_IDLE)
 			MemoryContextDelete(shape->context);
-		else if (found == NULL && shape->table == RelationGetRelid(relation) &&
-				 shape->role == GetUserId() && shape->columns == columns &&
-				 has_indexes(shape, relation))
+		else if (found == NULL && shape->target == target && shape->role == GetUserId())
 			found = shape;
 	}
-	if (found)
+	if (found == NULL)
+		return NULL;
+	/* what has changed is known for sure when it is locked */
+	*relation = table_open(found->table, RowExclusiveLock);
+	if (found->stale || !has_indexes(found, *relation))
 	{
-		dlist_move_head(&shapes, &found->node);
-		found->in_use = true;
-		MemoryContextSetParent(found->context, CurTransactionContext);
+		table_close(*relation, NoLock);
+		MemoryContextDelete(found->context);
+		return NULL;
 	}
+	dlist_move_head(&shapes, &found->node);
+	found->in_use = true;
+	MemoryContextSetParent(found->context, CurTransactionContext);
 	return found;
 }
 
-/* The columns that are given, and how the others are filled: NULL where nothing says so. */
-static void
-prepare_columns(Shape *shape, Relation relation, const char *const *columns, int ncolumns)
+static Node *
+is_null(Form_pg_attribute column)
 {
+	NullTest   *test = makeNode(NullTest);
+
+	test->arg = (Expr *) makeVar(1, column->attnum, column->atttypid, column->atttypmod,
+								 column->attcollation, 0);
+	test->nulltesttype = IS_NULL;
+	test->location = -1;
+	return (Node *) test;
+}
+
+/*
+ * The columns that are given, and how the others are filled.  What nothing fills is NULL; *null
+ * says so.
+ */
+static void
+prepare_columns(Shape *shape, Relation relation, List **null)
+{
+	const AppendTarget *target = shape->target;
 	TupleDesc	desc = RelationGetDescr(relation);
 	bool	   *given = palloc0(desc->natts * sizeof(bool));
 
-	for (int i = 0; i < ncolumns; i++)
+	for (int i = 0; i < target->ncolumns; i++)
 	{
-		AttrNumber	number = get_attnum(RelationGetRelid(relation), columns[i]);
+		AttrNumber	number = get_attnum(RelationGetRelid(relation), target->columns[i]);
 
 		if (number == InvalidAttrNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of relation \"%s\" does not exist",
-							columns[i], RelationGetRelationName(relation))));
+							target->columns[i], RelationGetRelationName(relation))));
 		shape->given[i] = number - 1;
 		given[number - 1] = true;
 	}
@@ -207,10 +234,47 @@ prepare_columns(Shape *shape, Relation relation, const char *const *columns, int
 			continue;
 		value = (Expr *) build_column_default(relation, i + 1);
 		if (value == NULL)
+		{
+			*null = lappend(*null, is_null(column));
 			continue;
+		}
 		shape->fillers[shape->nfillers].column = i;
 		shape->fillers[shape->nfillers++].value = ExecPrepareExpr(value, shape->estate);
 	}
+}
+
+/*
+ * Opens the indexes but for those that no row can get into, because their predicates do
+ * not hold for it: null is what is true of the columns that nothing fills.
+ */
+static void
+open_indexes(Shape *shape, List *null)
+{
+	ResultRelInfo *relinfo = shape->relinfo;
+	int			used = 0;
+
+	ExecOpenIndices(relinfo, false);
+	shape->nindexes = relinfo->ri_NumIndices;
+	shape->indexes = palloc(shape->nindexes * sizeof(Oid));
+	shape->used = palloc(shape->nindexes * sizeof(Oid));
+	for (int i = 0; i < shape->nindexes; i++)
+	{
+		Relation	index = relinfo->ri_IndexRelationDescs[i];
+		IndexInfo  *info = relinfo->ri_IndexRelationInfo[i];
+
+		shape->indexes[i] = RelationGetRelid(index);
+		/* a trigger may fill what we do not */
+		if (!shape->has_triggers && info->ii_Predicate &&
+			predicate_refuted_by(info->ii_Predicate, null, true))
+		{
+			index_close(index, NoLock);
+			continue;
+		}
+		shape->used[used] = RelationGetRelid(index);
+		relinfo->ri_IndexRelationDescs[used] = index;
+		relinfo->ri_IndexRelationInfo[used++] = info;
+	}
+	relinfo->ri_NumIndices = used;
 }
 
 /* The trigger that wakes the worker for others' INSERTs; here that is the caller's business. */
@@ -237,20 +301,21 @@ has_triggers(const TriggerDesc *triggers)
 
 /* In use from the start: what is half made goes with the (sub)transaction. */
 static Shape *
-make_shape(Relation relation, const char *const *columns, int ncolumns)
+make_shape(const AppendTarget *target, Relation relation)
 {
 	MemoryContext context = AllocSetContextCreate(CurTransactionContext, "contacts_push append",
 												  ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	Shape	   *shape = palloc0(sizeof(Shape));
 	TupleDesc	desc = CreateTupleDescCopyConstr(RelationGetDescr(relation));
+	List	   *null = NIL;
 
 	register_callbacks();
 	shape->context = context;
 	shape->in_use = true;
+	shape->target = target;
 	shape->table = RelationGetRelid(relation);
 	shape->role = GetUserId();
-	shape->columns = columns;
 	dlist_push_head(&shapes, &shape->node);
 	shape->unlink.func = unlink_shape;
 	shape->unlink.arg = shape;
@@ -262,11 +327,8 @@ make_shape(Relation relation, const char *const *columns, int ncolumns)
 	/* a copy: the relation's own goes when a change is noticed */
 	shape->has_triggers = has_triggers(shape->relinfo->ri_TrigDesc);
 	shape->relinfo->ri_TrigDesc = NULL;
-	ExecOpenIndices(shape->relinfo, false);
-	shape->indexes = palloc(shape->relinfo->ri_NumIndices * sizeof(Oid));
-	for (int i = 0; i < shape->relinfo->ri_NumIndices; i++)
-		shape->indexes[i] = RelationGetRelid(shape->relinfo->ri_IndexRelationDescs[i]);
-	prepare_columns(shape, relation, columns, ncolumns);
+	prepare_columns(shape, relation, &null);
+	open_indexes(shape, null);
 	shape->slots = palloc(CHUNK_ROWS * sizeof(TupleTableSlot *));
 	shape->slots[0] = MakeSingleTupleTableSlot(desc, table_slot_callbacks(relation));
 	MemoryContextSwitchTo(old);
@@ -275,20 +337,34 @@ make_shape(Relation relation, const char *const *columns, int ncolumns)
 
 /* ---- an append ---- */
 
-static void
-open_shape(TableAppend *append, const char *const *columns)
+static Oid
+table_oid(const AppendTarget *target)
 {
-	Relation	relation = append->relation;
-	Shape	   *shape = take_shape(relation, columns);
+	Oid			table = get_relname_relid(target->table, get_namespace_oid(target->schema, false));
+
+	if (!OidIsValid(table))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"%s.%s\" does not exist", target->schema, target->table)));
+	return table;
+}
+
+static void
+open_shape(TableAppend *append, const AppendTarget *target)
+{
+	Shape	   *shape = take_shape(target, &append->relation);
 	ResultRelInfo *relinfo;
 
 	if (shape == NULL)
-		shape = make_shape(relation, columns, append->ncolumns);
+	{
+		append->relation = table_open(table_oid(target), RowExclusiveLock);
+		shape = make_shape(target, append->relation);
+	}
 	else
 		for (int i = 0; i < shape->relinfo->ri_NumIndices; i++)
-			shape->relinfo->ri_IndexRelationDescs[i] = index_open(shape->indexes[i], RowExclusiveLock);
+			shape->relinfo->ri_IndexRelationDescs[i] = index_open(shape->used[i], RowExclusiveLock);
 	relinfo = shape->relinfo;
-	relinfo->ri_RelationDesc = relation;
+	relinfo->ri_RelationDesc = append->relation;
 	for (int i = 0; i < relinfo->ri_NumIndices; i++)
 	{
 		IndexInfo  *info = relinfo->ri_IndexRelationInfo[i];
@@ -316,13 +392,12 @@ begin_triggers(TableAppend *append)
 }
 
 TableAppend *
-table_append_begin(Oid table, const char *const *columns, int ncolumns)
+table_append_begin(const AppendTarget *target)
 {
 	MemoryContext context;
 	MemoryContext old;
 	TableAppend	   *append;
 
-	Assert(ncolumns <= APPEND_MAX_COLUMNS);
 	PreventCommandIfReadOnly("INSERT");
 	PreventCommandIfParallelMode("INSERT");
 	context = AllocSetContextCreate(CurrentMemoryContext, "contacts_push rows",
@@ -330,9 +405,7 @@ table_append_begin(Oid table, const char *const *columns, int ncolumns)
 	old = MemoryContextSwitchTo(context);
 	append = palloc0(sizeof(TableAppend));
 	append->context = context;
-	append->ncolumns = ncolumns;
-	append->relation = table_open(table, RowExclusiveLock);
-	open_shape(append, columns);
+	open_shape(append, target);
 	append->slots = append->shape->slots;
 	append->nslots = 1;
 	if (append->shape->has_triggers)
@@ -366,7 +439,7 @@ fill_slot(TableAppend *append, TupleTableSlot *slot, const Datum *values, const 
 
 	ExecClearTuple(slot);
 	memset(slot->tts_isnull, true, slot->tts_tupleDescriptor->natts * sizeof(bool));
-	for (int i = 0; i < append->ncolumns; i++)
+	for (int i = 0; i < shape->target->ncolumns; i++)
 	{
 		slot->tts_values[shape->given[i]] = values[i];
 		slot->tts_isnull[shape->given[i]] = nulls[i];
@@ -457,15 +530,24 @@ end_triggers(TableAppend *append)
 	FreeExecutorState(append->trigger_estate);
 }
 
-/* Keeps the shape for the next append; nothing in it may refer to what was open. */
+/*
+ * Keeps the shape for the next append; nothing in it may refer to what was open.  The locks of the
+ * indexes are kept as well, as a scan does: taking them anew for each row is dearer.
+ */
 static void
 close_shape(Shape *shape)
 {
+	ResultRelInfo *relinfo = shape->relinfo;
+
 	ReScanExprContext(GetPerTupleExprContext(shape->estate));
-	ExecCloseIndices(shape->relinfo);
-	for (int i = 0; i < shape->relinfo->ri_NumIndices; i++)
-		shape->relinfo->ri_IndexRelationDescs[i] = NULL;
-	shape->relinfo->ri_RelationDesc = NULL;
+	for (int i = 0; i < relinfo->ri_NumIndices; i++)
+	{
+		compat_index_insert_cleanup(relinfo->ri_IndexRelationDescs[i],
+									relinfo->ri_IndexRelationInfo[i]);
+		index_close(relinfo->ri_IndexRelationDescs[i], NoLock);
+		relinfo->ri_IndexRelationDescs[i] = NULL;
+	}
+	relinfo->ri_RelationDesc = NULL;
 	shape->in_use = false;
 	MemoryContextSetParent(shape->context, CacheMemoryContext);
 }

@@ -13,14 +13,22 @@
 /* Columns that a caller gives, at most. */
 #define APPEND_MAX_COLUMNS 8
 
+/* A table, and which of its columns are given.  Each is a constant: it is known by its address. */
+typedef struct AppendTarget
+{
+	const char *schema;
+	const char *table;
+	int			ncolumns;
+	const char *columns[APPEND_MAX_COLUMNS];
+} AppendTarget;
+
 typedef struct TableAppend TableAppend;
 
 /*
  * Opens the table, and locks it before the first number is drawn for it: until the
- * transaction ends the lock says that there may be rows under way.  columns: names of those
- * that are given, at most APPEND_MAX_COLUMNS, the same each time for a table.
+ * transaction ends the lock says that there may be rows under way.
  */
-extern TableAppend *table_append_begin(Oid table, const char *const *columns, int ncolumns);
+extern TableAppend *table_append_begin(const AppendTarget *target);
 
 /* Adds a row; the values, in the order of the columns, are copied. */
 extern void table_append_row(TableAppend *append, const Datum *values, const bool *nulls);

@@ -7,58 +7,51 @@
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "server/wake.h"
 #include "store/append.h"
 #include "store/outbox_append.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
 
-/* The first is given only where its numbers were drawn before. */
-static const char *const outbox_columns[] = {
-	"seq", "chatbot_id", "external_id", "relation", "previous_external_id", "contact"
+static const AppendTarget outbox = {
+	"contacts_push", "outbox", 5,
+	{"chatbot_id", "external_id", "relation", "previous_external_id", "contact"}
 };
 
-static const char *const failure_columns[] = {"chatbot_id", "relation", "rows", "reason"};
+/* Where the numbers were drawn before. */
+static const AppendTarget outbox_numbered = {
+	"contacts_push", "outbox", 6,
+	{"seq", "chatbot_id", "external_id", "relation", "previous_external_id", "contact"}
+};
+
+static const AppendTarget failures = {
+	"contacts_push_internal", "enqueue_failure", 4,
+	{"chatbot_id", "relation", "rows", "reason"}
+};
 
 struct OutboxAppend
 {
-	TableAppend	   *rows;
+	TableAppend *rows;
 };
 
-static Oid
-table_oid(const char *schema, const char *name)
-{
-	Oid			table = get_relname_relid(name, get_namespace_oid(schema, false));
-
-	if (!OidIsValid(table))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"%s.%s\" does not exist", schema, name)));
-	return table;
-}
-
 static OutboxAppend *
-begin(bool numbered)
+begin(const AppendTarget *target)
 {
 	OutboxAppend *append = palloc(sizeof(OutboxAppend));
-	int			skip = numbered ? 0 : 1;
 
-	append->rows = table_append_begin(table_oid("contacts_push", "outbox"), outbox_columns + skip,
-								lengthof(outbox_columns) - skip);
+	append->rows = table_append_begin(target);
 	return append;
 }
 
 OutboxAppend *
 outbox_append_begin(void)
 {
-	return begin(false);
+	return begin(&outbox);
 }
 
 OutboxAppend *
 outbox_append_begin_numbered(void)
 {
-	return begin(true);
+	return begin(&outbox_numbered);
 }
 
 void
@@ -102,8 +95,7 @@ void
 outbox_append_failure(const char *chatbot_id, const char *relation, int64 rows,
 					  const char *reason)
 {
-	TableAppend	   *append = table_append_begin(table_oid("contacts_push_internal", "enqueue_failure"),
-									  failure_columns, lengthof(failure_columns));
+	TableAppend *append = table_append_begin(&failures);
 	Datum		values[] = {
 		CStringGetTextDatum(chatbot_id), CStringGetTextDatum(relation), Int64GetDatum(rows),
 		CStringGetTextDatum(reason)
