@@ -2,18 +2,18 @@
  * reply.c
  *		The body of an answer of the API, as plain structs.
  *
- * The bytes come from the network, so reply_ascii.c checks their encoding and they
- * are scanned before json-c sees them: json-c lets pass what JSON does not (NaN,
- * single quotes), alters integers that do not fit 64 bits, and needs up to 400
- * bytes of memory for a byte of input.  The scan takes care of these; the
- * grammar is json-c's.
+ * The bytes come from the network, and most of them are read by nobody: the worker
+ * wants to know of a thousand contacts which ids they have.  So no document is made
+ * of them.  One pass over a copy checks that it is JSON (RFC 8259) in UTF-8, and notes
+ * where the members are that somebody may want; these are terminated where they are.
+ * json-c decodes strings that have escapes in them.
  *
  * The only file that includes json-c.  postgres.h must not enter: nothing here
  * throws, and all memory is malloc'd and freed on every path.
  */
 #include "chatbase/reply.h"
-#include "chatbase/reply_ascii.h"
 #include "chatbase/reply_time.h"
+#include "chatbase/reply_token.h"
 
 #include <limits.h>
 #include <math.h>
@@ -22,21 +22,10 @@
 
 #include <json-c/json.h>
 
+#define LENGTH(array) ((int) (sizeof(array) / sizeof((array)[0])))
+
 /* Levels of an answer around a contact: the document, data, data.created. */
 #define LEVELS_AROUND 3
-
-/*
- * Memory that json-c 0.16 takes on a 64-bit machine, allocator included, by the
- * character that makes it necessary: an object has a table of 16 members from
- * the start, an array is shrunk to fit, and each comma stands for a value with
- * its key and its slot.
- */
-#define OBJECT_BYTES 832
-#define ARRAY_BYTES 128
-#define VALUE_BYTES 224
-
-/* 10^18 is the largest power of ten below 2^63: so many digits always fit. */
-#define SAFE_DIGITS 18
 
 /* Times above are milliseconds; in seconds it would be the year 5138. */
 #define MAX_SECONDS 1e11
@@ -47,272 +36,268 @@
 /* The API page: "max 1000 per request".  No index can be larger. */
 #define MAX_USERS 1000
 
+/* Some answers have more than 1000 contacts; so few that they need no limit of memory. */
+#define MAX_CONTACTS (100 * 1000)
+
 typedef struct Document
 {
 	Reply		reply;			/* first: what reply_free() is given */
-	struct json_object *root;
-	struct json_object **elements;	/* of reply.contacts, borrowed from root */
-	char	   *message;		/* a copy, where it has a NUL that is not to end it */
+	char	   *text;			/* the body, to which all strings point */
+	int			room;			/* for contacts */
+	bool		out_of_memory;
 } Document;
 
-/* What is known of a body once it has been scanned. */
+/* A place in JSON text, which has a NUL at its end. */
 typedef struct Scan
 {
-	const unsigned char *at;
-	const unsigned char *end;
-	size_t		tree_bytes;		/* what its document may take, roughly */
-	int			depth;			/* of objects and arrays at hand */
-	int			max_depth;		/* of them so far */
-	const unsigned char **breaks;	/* ends of integers of many digits */
-	size_t		nbreaks;
-	size_t		breaks_allocated;
-	bool		out_of_memory;
+	char	   *at;
+	int			depth;
+	bool		escaped;		/* the last string has a backslash */
+	Document   *document;
 } Scan;
 
-/* Steps over a string, its opening quote at hand. */
-static bool
-scan_string(Scan *scan)
+/* The text of a value; text is NULL if there is none. */
+typedef struct Value
 {
-	scan->at++;
-	while (scan->at < scan->end)
-	{
-		unsigned char c = *scan->at;
+	char	   *text;
+	size_t		len;
+} Value;
 
-		scan->at++;
-		if (c == '"')
-			return true;
-		if (c < 0x20)
-			return false;
-		/* the byte escaped may be a quote; any other is json-c's affair */
-		if (c == '\\' && scan->at < scan->end)
-			scan->at++;
-	}
-	return false;
+/* Each scan_ steps over what is at hand.  False: it is not what it should be. */
+typedef bool (*ScanFunction) (Scan *scan);
+
+/* A member that is looked for in an object. */
+typedef struct Member
+{
+	const char *name;
+	ScanFunction scan;			/* for its value; NULL: scan_value() */
+	Value		value;			/* of the last one of the name */
+} Member;
+
+static bool scan_value(Scan *scan);
+
+static void
+skip_space(Scan *scan)
+{
+	scan->at = reply_skip_space(scan->at);
 }
 
+/* Goes on behind a token; NULL: there was none. */
 static bool
-scan_add_break(Scan *scan)
+scan_token(Scan *scan, char *behind)
 {
-	if (scan->nbreaks == scan->breaks_allocated)
-	{
-		size_t		n = scan->breaks_allocated ? scan->breaks_allocated * 2 : 16;
-		const unsigned char **larger = realloc(scan->breaks, n * sizeof(*larger));
-
-		if (larger == NULL)
-		{
-			scan->out_of_memory = true;
-			return false;
-		}
-		scan->breaks = larger;
-		scan->breaks_allocated = n;
-	}
-	scan->breaks[scan->nbreaks++] = scan->at;
+	if (behind == NULL)
+		return false;
+	scan->at = behind;
 	return true;
 }
 
-/* Steps over a number, and notes where it ends if it is a large integer. */
+/* A value that lies a level deeper; function NULL: scan_value(). */
 static bool
-scan_number(Scan *scan)
+scan_nested(Scan *scan, ScanFunction function)
 {
-	int			digits = 0;
-	bool		integer = true;
+	bool		done;
 
-	for (; scan->at < scan->end; scan->at++)
-	{
-		unsigned char c = *scan->at;
-
-		if (c >= '0' && c <= '9')
-		{
-			if (digits <= SAFE_DIGITS)
-				digits++;
-		}
-		else if (c == '.' || c == 'e' || c == 'E')
-		{
-			integer = false;
-			/* json-c takes "1." */
-			if (c == '.' && (scan->at + 1 == scan->end ||
-							 scan->at[1] < '0' || scan->at[1] > '9'))
-				return false;
-		}
-		else if (c != '-' && c != '+')
-			break;
-	}
-	return !integer || digits <= SAFE_DIGITS || scan_add_break(scan);
+	if (++scan->depth > REPLY_MAX_DEPTH)
+		return false;
+	done = function ? function(scan) : scan_value(scan);
+	scan->depth--;
+	return done;
 }
 
-/* Keeps count of the levels. */
+/* What is between two values and behind the last one; *last tells which. */
+static bool
+scan_separator(Scan *scan, char closing, bool *last)
+{
+	skip_space(scan);
+	*last = *scan->at == closing;
+	if (!*last && *scan->at != ',')
+		return false;
+	scan->at++;
+	if (!*last)
+		skip_space(scan);
+	return true;
+}
+
+/* What opens an array or an object; *empty tells whether it is closed at once. */
 static void
-scan_level(Scan *scan, unsigned char c)
+scan_opening(Scan *scan, char closing, bool *empty)
 {
-	if ((c == '{' || c == '[') && ++scan->depth > scan->max_depth)
-		scan->max_depth = scan->depth;
-	else if (c == '}' || c == ']')
-		scan->depth--;
-}
-
-/* False: certainly not JSON, too large a document, or out of memory. */
-static bool
-scan_body(Scan *scan)
-{
-	while (scan->at < scan->end)
-	{
-		unsigned char c = *scan->at;
-
-		if (c == '"')
-		{
-			if (!scan_string(scan))
-				return false;
-			continue;
-		}
-		if (c == '-' || (c >= '0' && c <= '9'))
-		{
-			if (!scan_number(scan))
-				return false;
-			continue;
-		}
-		if (c == '\0' || strchr(" \t\r\n{}[]:,truefalsn", c) == NULL)
-			return false;
-		if (c == '{')
-			scan->tree_bytes += OBJECT_BYTES;
-		else if (c == '[')
-			scan->tree_bytes += ARRAY_BYTES;
-		else if (c == ',')
-			scan->tree_bytes += VALUE_BYTES;
-		scan_level(scan, c);
+	scan->at++;
+	skip_space(scan);
+	*empty = *scan->at == closing;
+	if (*empty)
 		scan->at++;
-	}
-	return scan->tree_bytes <= REPLY_MAX_COST;
 }
 
-size_t
-reply_cost(const char *json, size_t len)
+/* element: for its elements; NULL: scan_value(). */
+static bool
+scan_array(Scan *scan, ScanFunction element)
 {
-	Scan		scan = {0};
-	bool		legible;
+	bool		last;
 
-	scan.at = (const unsigned char *) json;
-	scan.end = scan.at + len;
-	legible = scan_body(&scan);
-	free(scan.breaks);
-	/* a value in the innermost one is a level as well */
-	if (!legible || scan.max_depth + 1 + LEVELS_AROUND > REPLY_MAX_DEPTH)
-		return REPLY_MAX_COST;
-	return scan.tree_bytes;
+	scan_opening(scan, ']', &last);
+	while (!last)
+	{
+		if (!scan_nested(scan, element) || !scan_separator(scan, ']', &last))
+			return false;
+	}
+	return true;
 }
 
 /*
- * Gives json-c the body piece by piece, with "e0" behind each large integer:
- * json-c then keeps its digits, where it would clamp (0.16) or refuse (later)
- * the integer.  NULL: not one JSON value and nothing but.
+ * A string that has been scanned, decoded by json-c: then it need not be strict, which
+ * one version (0.18, which Debian 13 has) takes for "refuse all that is not ASCII".
+ * NULL when out of memory.
  */
 static struct json_object *
-parse_pieces(struct json_tokener *tokener, const char *body, size_t len, const Scan *scan)
+decode(const char *text, size_t len)
 {
-	const char *at = body;
-	const char *end = body + len;
-	struct json_object *root;
+	struct json_tokener *tokener = json_tokener_new();
+	struct json_object *string;
 
-	for (size_t i = 0; i < scan->nbreaks; i++)
-	{
-		const char *stop = (const char *) scan->breaks[i];
-
-		root = json_tokener_parse_ex(tokener, at, (int) (stop - at));
-		if (root == NULL && json_tokener_get_error(tokener) == json_tokener_continue)
-			root = json_tokener_parse_ex(tokener, "e0", 2);
-		if (root != NULL || json_tokener_get_error(tokener) != json_tokener_continue)
-		{
-			json_object_put(root);
-			return NULL;
-		}
-		at = stop;
-	}
-
-	root = json_tokener_parse_ex(tokener, at, (int) (end - at));
-	if (root != NULL && json_tokener_get_parse_end(tokener) != (size_t) (end - at))
-	{
-		json_object_put(root);
+	if (tokener == NULL)
 		return NULL;
-	}
-	return root;
+	string = json_tokener_parse_ex(tokener, text, (int) len);
+	json_tokener_free(tokener);
+	return string;
 }
 
-/* The document of a body in ASCII, owned by the caller; NULL as parse_object(). */
-static struct json_object *
-parse_ascii(const char *body, size_t len, bool *out_of_memory)
+/* The member that has the name that was just scanned; NULL: none of these. */
+static Member *
+find_member(const Scan *scan, const char *name, Member *members, int n)
 {
-	Scan		scan = {0};
-	struct json_tokener *tokener;
-	struct json_object *root = NULL;
+	struct json_object *decoded = NULL;
+	size_t		len = scan->at - name - 2;
+	Member	   *found = NULL;
 
-	scan.at = (const unsigned char *) body;
-	scan.end = scan.at + len;
-	if (scan_body(&scan))
+	if (n > 0 && scan->escaped && (decoded = decode(name, len + 2)) != NULL)
 	{
-		tokener = json_tokener_new_ex(REPLY_MAX_DEPTH);
-		if (tokener != NULL)
-		{
-			json_tokener_set_flags(tokener, JSON_TOKENER_STRICT);
-			root = parse_pieces(tokener, body, len, &scan);
-			json_tokener_free(tokener);
-		}
-		else
-			scan.out_of_memory = true;
+		name = json_object_get_string(decoded);
+		len = json_object_get_string_len(decoded);
 	}
-	*out_of_memory = scan.out_of_memory;
-	free(scan.breaks);
-	return root;
+	else
+		name++;
+	for (int i = 0; i < n && !found; i++)
+	{
+		if (*members[i].name == *name && strlen(members[i].name) == len &&
+			memcmp(members[i].name, name, len) == 0)
+			found = &members[i];
+	}
+	json_object_put(decoded);
+	return found;
+}
+
+/* Notes the values of those of its members that are among the n given. */
+static bool
+scan_object(Scan *scan, Member *members, int n)
+{
+	bool		last;
+
+	scan_opening(scan, '}', &last);
+	while (!last)
+	{
+		char	   *name = scan->at;
+		Member	   *member;
+		char	   *value;
+
+		if (!scan_token(scan, reply_skip_string(scan->at, &scan->escaped)))
+			return false;
+		member = find_member(scan, name, members, n);
+		skip_space(scan);
+		if (*scan->at++ != ':')
+			return false;
+		skip_space(scan);
+		value = scan->at;
+		if (!scan_nested(scan, member ? member->scan : NULL))
+			return false;
+		if (member)
+			member->value = (Value) {value, scan->at - value};
+		if (!scan_separator(scan, '}', &last))
+			return false;
+	}
+	return true;
+}
+
+static bool
+scan_value(Scan *scan)
+{
+	switch (*scan->at)
+	{
+		case '{':
+			return scan_object(scan, NULL, 0);
+		case '[':
+			return scan_array(scan, NULL);
+		case '"':
+			return scan_token(scan, reply_skip_string(scan->at, &scan->escaped));
+		case 't':
+			return scan_token(scan, reply_skip_word(scan->at, "true"));
+		case 'f':
+			return scan_token(scan, reply_skip_word(scan->at, "false"));
+		case 'n':
+			return scan_token(scan, reply_skip_word(scan->at, "null"));
+		default:
+			return scan_token(scan, reply_skip_number(scan->at));
+	}
 }
 
 /*
- * The document, owned by the caller; NULL if the body is not one JSON object or
- * when out of memory, which *out_of_memory tells as far as json-c does.
+ * The string that a value is, decoded and terminated where it is; NULL for anything
+ * else.  What a NUL in it becomes is nul; if that is NUL, such a string is none.
  */
-static struct json_object *
-parse_object(const char *body, size_t len, bool *out_of_memory)
-{
-	struct json_object *root = NULL;
-	size_t		ascii_len;
-	char	   *ascii = reply_to_ascii(body, len, &ascii_len, out_of_memory);
-
-	/* json-c counts in int */
-	if (ascii != NULL && ascii_len > 0 && ascii_len <= INT_MAX)
-		root = parse_ascii(ascii, ascii_len, out_of_memory);
-	free(ascii);
-	if (root != NULL && !json_object_is_type(root, json_type_object))
-	{
-		json_object_put(root);
-		root = NULL;
-	}
-	return root;
-}
-
-/* The text of a string without NUL, borrowed; NULL for anything else. */
 static const char *
-get_text(struct json_object *value)
+get_text(Value value, char nul)
 {
-	const char *text;
+	struct json_object *decoded;
+	char	   *text;
+	size_t		len;
 
-	if (!json_object_is_type(value, json_type_string))
+	if (value.text == NULL || *value.text != '"')
 		return NULL;
-	text = json_object_get_string(value);
-	if (text == NULL || strlen(text) != (size_t) json_object_get_string_len(value))
-		return NULL;
+	text = value.text + 1;
+	len = value.len - 2;
+	if (memchr(text, '\\', len))
+	{
+		decoded = decode(value.text, value.len);
+		if (decoded == NULL)
+			return NULL;
+		/* never longer than with its escapes */
+		len = json_object_get_string_len(decoded);
+		memcpy(text, json_object_get_string(decoded), len);
+		json_object_put(decoded);
+		for (char *p = text; (p = memchr(p, '\0', text + len - p)) != NULL; *p = nul)
+		{
+			if (nul == '\0')
+				return NULL;
+		}
+	}
+	text[len] = '\0';
 	return text;
+}
+
+/* The JSON text of a value that begins so, terminated where it is; NULL for others. */
+static const char *
+get_json(Value value, char opening)
+{
+	if (value.text == NULL || *value.text != opening)
+		return NULL;
+	value.text[value.len] = '\0';
+	reply_mend_surrogates(value.text);
+	return value.text;
 }
 
 /* A time in seconds or milliseconds, or as text; false if it is none. */
 static bool
-get_time(struct json_object *value, double *seconds)
+get_time(Value value, double *seconds)
 {
-	const char *text = get_text(value);
+	const char *text = get_text(value, '\0');
 	double		number;
 
 	if (text != NULL)
 		return reply_time_read(text, seconds) && *seconds <= LAST_TIME;
-	if (!json_object_is_type(value, json_type_int) &&
-		!json_object_is_type(value, json_type_double))
+	if (value.text == NULL || (*value.text != '-' && (*value.text < '0' || *value.text > '9')))
 		return false;
-	number = json_object_get_double(value);
+	number = strtod(value.text, NULL);
 	if (isfinite(number) && fabs(number) > MAX_SECONDS)
 		number /= 1000;
 	if (!isfinite(number) || fabs(number) > LAST_TIME)
@@ -321,114 +306,78 @@ get_time(struct json_object *value, double *seconds)
 	return true;
 }
 
-/* One pass over the members, since a look-up of each would cost more. */
-static void
-read_contact(ReplyContact *contact, struct json_object *element)
-{
-	json_object_object_foreach(element, key, value)
-	{
-		if (strcmp(key, "id") == 0)
-			contact->id = get_text(value);
-		else if (strcmp(key, "external_id") == 0)
-			contact->external_id = get_text(value);
-		else if (strcmp(key, "name") == 0)
-			contact->name = get_text(value);
-		else if (strcmp(key, "email") == 0)
-			contact->email = get_text(value);
-		else if (strcmp(key, "phonenumber") == 0)
-			contact->phonenumber = get_text(value);
-		else if (strcmp(key, "created_at") == 0)
-			contact->has_created_at = get_time(value, &contact->created_at);
-		else if (strcmp(key, "updated_at") == 0)
-			contact->has_updated_at = get_time(value, &contact->updated_at);
-	}
-}
-
-/* False: out of memory. */
-static bool
-read_contacts(Document *document, struct json_object *array)
+/* Room for one more contact, zeroed; NULL: none. */
+static ReplyContact *
+add_contact(Document *document)
 {
 	Reply	   *reply = &document->reply;
-	size_t		n = json_object_array_length(array);
 
-	reply->has_contacts = true;
-	if (n == 0)
-		return true;
-	reply->contacts = calloc(n, sizeof(ReplyContact));
-	document->elements = calloc(n, sizeof(struct json_object *));
-	if (reply->contacts == NULL || document->elements == NULL)
-		return false;
-	for (size_t i = 0; i < n; i++)
+	if (reply->ncontacts == MAX_CONTACTS)
+		return NULL;
+	if (reply->ncontacts == document->room)
 	{
-		struct json_object *element = json_object_array_get_idx(array, i);
+		int			room = document->room ? document->room * 2 : 16;
+		ReplyContact *larger = realloc(reply->contacts, room * sizeof(ReplyContact));
 
-		if (!json_object_is_type(element, json_type_object))
-			continue;
-		document->elements[reply->ncontacts] = element;
-		read_contact(&reply->contacts[reply->ncontacts++], element);
+		if (larger == NULL)
+		{
+			document->out_of_memory = true;
+			return NULL;
+		}
+		reply->contacts = larger;
+		document->room = room;
 	}
-	return true;
+	return memset(&reply->contacts[reply->ncontacts++], 0, sizeof(ReplyContact));
 }
 
-/* The array of contacts, borrowed, wherever it is; NULL if there is none. */
-static struct json_object *
-find_contacts(struct json_object *data)
-{
-	struct json_object *created;
-
-	if (json_object_is_type(data, json_type_array))
-		return data;
-	if (json_object_is_type(data, json_type_object) &&
-		json_object_object_get_ex(data, "created", &created) &&
-		json_object_is_type(created, json_type_array))
-		return created;
-	return NULL;
-}
-
-/* The string that says what is wrong, borrowed; NULL if there is none. */
-static struct json_object *
-find_message(struct json_object *root)
-{
-	struct json_object *value;
-
-	if (json_object_object_get_ex(root, "message", &value) &&
-		json_object_is_type(value, json_type_string))
-		return value;
-	if (!json_object_object_get_ex(root, "error", &value))
-		return NULL;
-	if (json_object_is_type(value, json_type_object) &&
-		!json_object_object_get_ex(value, "message", &value))
-		return NULL;
-	return json_object_is_type(value, json_type_string) ? value : NULL;
-}
-
-/*
- * The message is for people, so that a NUL in it must not hide the rest: it becomes a
- * space.  False: out of memory.
- */
+/* An element of the contacts, which is one if it is an object. */
 static bool
-read_message(Document *document)
+scan_contact(Scan *scan)
 {
-	struct json_object *value = find_message(document->root);
-	size_t		length;
+	Member		members[] = {
+		{.name = "id"}, {.name = "external_id"}, {.name = "name"}, {.name = "email"}, {.name = "phonenumber"}, {.name = "stripe_accounts"},
+		{.name = "custom_attributes"}, {.name = "created_at"}, {.name = "updated_at"}
+	};
+	ReplyContact *contact;
 
-	if (value == NULL)
-		return true;
-	document->reply.message = get_text(value);
-	if (document->reply.message != NULL)
-		return true;
-	length = json_object_get_string_len(value);
-	document->message = malloc(length + 1);
-	if (document->message == NULL)
+	if (*scan->at != '{')
+		return scan_value(scan);
+	if (!scan_object(scan, members, LENGTH(members)) ||
+		(contact = add_contact(scan->document)) == NULL)
 		return false;
-	memcpy(document->message, json_object_get_string(value), length + 1);
-	for (size_t i = 0; i < length; i++)
-	{
-		if (document->message[i] == '\0')
-			document->message[i] = ' ';
-	}
-	document->reply.message = document->message;
+	contact->id = get_text(members[0].value, '\0');
+	contact->external_id = get_text(members[1].value, '\0');
+	contact->name = get_text(members[2].value, '\0');
+	contact->email = get_text(members[3].value, '\0');
+	contact->phonenumber = get_text(members[4].value, '\0');
+	contact->stripe_accounts = get_json(members[5].value, '[');
+	contact->custom_attributes = get_json(members[6].value, '{');
+	contact->has_created_at = get_time(members[7].value, &contact->created_at);
+	contact->has_updated_at = get_time(members[8].value, &contact->updated_at);
 	return true;
+}
+
+static bool
+scan_contacts(Scan *scan)
+{
+	Reply	   *reply = &scan->document->reply;
+
+	reply->has_contacts = *scan->at == '[';
+	reply->ncontacts = 0;
+	return reply->has_contacts ? scan_array(scan, scan_contact) : scan_value(scan);
+}
+
+/* data is the array of contacts, or an object that has it. */
+static bool
+scan_data(Scan *scan)
+{
+	Member		created = {.name = "created",.scan = scan_contacts};
+
+	if (*scan->at != '{')
+		return scan_contacts(scan);
+	scan->document->reply.has_contacts = false;
+	scan->document->reply.ncontacts = 0;
+	return scan_object(scan, &created, 1);
 }
 
 /* The index in "users[i]..." or "users.i..."; -1: names no user. */
@@ -459,44 +408,62 @@ culprit_index(const char *field)
 	return *p == '\0' || *p == '.' || *p == '[' ? index : -1;
 }
 
-/* False: out of memory. */
 static bool
-read_culprits(Reply *reply, struct json_object *root)
+scan_issue(Scan *scan)
 {
-	bool		named[MAX_USERS] = {false};
-	struct json_object *issues;
-	struct json_object *field;
-	int			n = 0;
+	Reply	   *reply = &scan->document->reply;
+	Member		field = {.name = "field"};
+	const char *text;
+	int			index;
 
-	if (!json_object_object_get_ex(root, "issues", &issues) ||
-		!json_object_is_type(issues, json_type_array))
-		return true;
-	for (size_t i = 0; i < json_object_array_length(issues); i++)
-	{
-		struct json_object *issue = json_object_array_get_idx(issues, i);
-		const char *text = NULL;
-		int			index;
-
-		if (json_object_is_type(issue, json_type_object) &&
-			json_object_object_get_ex(issue, "field", &field))
-			text = get_text(field);
-		index = text ? culprit_index(text) : -1;
-		if (index >= 0 && !named[index])
-		{
-			named[index] = true;
-			n++;
-		}
-	}
-	if (n == 0)
-		return true;
-	reply->culprits = malloc(n * sizeof(int));
-	if (reply->culprits == NULL)
+	if (*scan->at != '{')
+		return scan_value(scan);
+	if (!scan_object(scan, &field, 1))
 		return false;
-	for (int i = 0; i < MAX_USERS; i++)
-	{
-		if (named[i])
-			reply->culprits[reply->nculprits++] = i;
-	}
+	text = get_text(field.value, '\0');
+	index = text ? culprit_index(text) : -1;
+	if (index >= 0 && (reply->culprit < 0 || index < reply->culprit))
+		reply->culprit = index;
+	return true;
+}
+
+static bool
+scan_issues(Scan *scan)
+{
+	scan->document->reply.culprit = -1;
+	return *scan->at == '[' ? scan_array(scan, scan_issue) : scan_value(scan);
+}
+
+/* What "error" says, which is a string or has a "message". */
+static const char *
+get_error(Value value)
+{
+	Scan		scan = {.at = value.text};
+	Member		message = {.name = "message"};
+
+	if (value.text == NULL || *value.text != '{')
+		return get_text(value, ' ');
+	(void) scan_object(&scan, &message, 1);
+	return get_text(message.value, ' ');
+}
+
+/* The whole body.  False: it is not a JSON object and nothing but. */
+static bool
+scan_body(Scan *scan)
+{
+	Member		members[] = {
+		{.name = "message"}, {.name = "error"}, {.name = "data",.scan = scan_data}, {.name = "issues",.scan = scan_issues}
+	};
+	Reply	   *reply = &scan->document->reply;
+
+	scan->depth = 1;
+	skip_space(scan);
+	if (*scan->at != '{' || !scan_object(scan, members, LENGTH(members)))
+		return false;
+	skip_space(scan);
+	reply->message = get_text(members[0].value, ' ');
+	if (reply->message == NULL)
+		reply->message = get_error(members[1].value);
 	return true;
 }
 
@@ -504,30 +471,36 @@ Reply *
 reply_parse(const char *body, size_t len)
 {
 	Document   *document = calloc(1, sizeof(Document));
-	struct json_object *data;
-	struct json_object *array;
-	bool		out_of_memory = false;
+	Scan		scan = {.document = document};
+	Reply	   *reply = &document->reply;
 
 	if (document == NULL)
 		return NULL;
-	document->reply.private = document;
-	document->root = parse_object(body, len, &out_of_memory);
-	if (document->root != NULL)
+	reply->private = document;
+	reply->culprit = -1;
+	document->text = scan.at = malloc(len + 1);
+	if (document->text == NULL)
 	{
-		document->reply.is_json = true;
-		out_of_memory = !read_message(document);
-		if (!out_of_memory && json_object_object_get_ex(document->root, "data", &data) &&
-			(array = find_contacts(data)) != NULL)
-			out_of_memory = !read_contacts(document, array);
-		if (!out_of_memory)
-			out_of_memory = !read_culprits(&document->reply, document->root);
-	}
-	if (out_of_memory)
-	{
-		reply_free(&document->reply);
+		reply_free(reply);
 		return NULL;
 	}
-	return &document->reply;
+	memcpy(document->text, body, len);
+	document->text[len] = '\0';
+	/* json-c counts in int */
+	reply->is_json = len <= INT_MAX && scan_body(&scan) && scan.at == document->text + len;
+	if (document->out_of_memory)
+	{
+		reply_free(reply);
+		return NULL;
+	}
+	if (!reply->is_json)
+	{
+		reply->message = NULL;
+		reply->has_contacts = false;
+		reply->ncontacts = 0;
+		reply->culprit = -1;
+	}
+	return reply;
 }
 
 void
@@ -538,48 +511,28 @@ reply_free(Reply *reply)
 	if (reply == NULL)
 		return;
 	document = reply->private;
-	json_object_put(document->root);
-	free(document->elements);
-	free(document->message);
 	free(reply->contacts);
-	free(reply->culprits);
+	free(document->text);
 	free(document);
-}
-
-/* A member of contact number i, borrowed; NULL if absent or of another type. */
-static struct json_object *
-contact_member(const Reply *reply, int i, const char *name, json_type type)
-{
-	const Document *document = reply->private;
-	struct json_object *value;
-
-	if (i < 0 || i >= reply->ncontacts ||
-		!json_object_object_get_ex(document->elements[i], name, &value) ||
-		!json_object_is_type(value, type))
-		return NULL;
-	return value;
-}
-
-const char *
-reply_contact_json(const Reply *reply, int i, ReplyField field)
-{
-	struct json_object *value;
-
-	if (field == REPLY_STRIPE_ACCOUNTS)
-		value = contact_member(reply, i, "stripe_accounts", json_type_array);
-	else
-		value = contact_member(reply, i, "custom_attributes", json_type_object);
-	if (value == NULL)
-		return NULL;
-	return json_object_to_json_string_ext(value, JSON_C_TO_STRING_PLAIN |
-										  JSON_C_TO_STRING_NOSLASHESCAPE);
 }
 
 bool
 reply_has_attribute(const Reply *reply, int i, const char *name)
 {
-	struct json_object *attributes;
+	Scan		scan = {0};
+	Member		member = {.name = name};
 
-	attributes = contact_member(reply, i, "custom_attributes", json_type_object);
-	return attributes != NULL && json_object_object_get_ex(attributes, name, NULL);
+	if (i < 0 || i >= reply->ncontacts || reply->contacts[i].custom_attributes == NULL)
+		return false;
+	scan.at = (char *) reply->contacts[i].custom_attributes;
+	return scan_object(&scan, &member, 1) && member.value.text != NULL;
+}
+
+bool
+reply_can_repeat(const char *json)
+{
+	/* nothing is written where nothing is looked for */
+	Scan		scan = {.at = (char *) json,.depth = LEVELS_AROUND};
+
+	return scan_nested(&scan, NULL);
 }

@@ -17,6 +17,15 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
+/* True if the text is the same in the database's encoding. */
+static bool
+needs_no_conversion(const char *utf8)
+{
+	int			encoding = GetDatabaseEncoding();
+
+	return encoding == PG_UTF8 || encoding == PG_SQL_ASCII || pg_is_ascii(utf8);
+}
+
 /*
  * Converts what can be converted.  Returns a palloc'd string; *exact tells
  * whether that was all of it.
@@ -30,7 +39,7 @@ convert(const char *utf8, bool *exact)
 	StringInfoData out;
 
 	*exact = true;
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII || pg_is_ascii(utf8))
+	if (needs_no_conversion(utf8))
 		return pstrdup(utf8);
 
 	proc = FindDefaultConversionProc(PG_UTF8, encoding);
@@ -81,12 +90,15 @@ clean(const char *utf8)
 	return text;
 }
 
-char *
+const char *
 answer_to_server(const char *utf8)
 {
 	bool		exact;
-	char	   *text = convert(utf8, &exact);
+	char	   *text;
 
+	if (needs_no_conversion(utf8))
+		return utf8;
+	text = convert(utf8, &exact);
 	if (exact)
 		return text;
 	pfree(text);
@@ -97,7 +109,8 @@ answer_to_server(const char *utf8)
 typedef struct IdIndex
 {
 	const char *const *ids;
-	int		   *slots;			/* position + 1; 0: free */
+	int			n;
+	int		   *slots;			/* position + 1; 0: free; NULL: not built yet */
 	int		   *next;			/* a further position with the same id, or -1 */
 	uint32		mask;
 } IdIndex;
@@ -113,18 +126,17 @@ find_slot(const IdIndex *index, const char *id)
 }
 
 static void
-build_index(IdIndex *index, const char *const *ids, int n)
+build_index(IdIndex *index)
 {
-	index->ids = ids;
 	index->mask = 1;
-	while (index->mask < (uint32) n * 2)
+	while (index->mask < (uint32) index->n * 2)
 		index->mask <<= 1;
 	index->slots = palloc0(index->mask * sizeof(int));
-	index->next = palloc(n * sizeof(int));
+	index->next = palloc(index->n * sizeof(int));
 	index->mask--;
-	for (int i = n - 1; i >= 0; i--)
+	for (int i = index->n - 1; i >= 0; i--)
 	{
-		uint32		slot = find_slot(index, ids[i]);
+		uint32		slot = find_slot(index, index->ids[i]);
 
 		index->next[i] = index->slots[slot] - 1;
 		index->slots[slot] = i + 1;
@@ -135,50 +147,53 @@ build_index(IdIndex *index, const char *const *ids, int n)
 static bool
 can_be_kept(const char *id)
 {
-	char	   *text = strlen(id) <= ANSWER_MAX_ID ? answer_to_server(id) : NULL;
-
-	if (text == NULL)
-		return false;
-	pfree(text);
-	return *id != '\0';
+	return *id != '\0' && strlen(id) <= ANSWER_MAX_ID && answer_to_server(id) != NULL;
 }
 
 /*
- * The API promises the contacts, not their order.  A contact counts as named
- * only with an id: without one there is nothing that says it was created.
+ * The API promises the contacts, not their order; the index is for an answer that has
+ * them in another.  A contact counts as named only with an id: without one there is
+ * nothing that says it was created.
  */
 static void
 match_contacts(ReadAnswer *answer, const char *const *external_ids, int n)
 {
 	const Reply *reply = answer->reply;
-	IdIndex		index;
+	IdIndex		index = {.ids = external_ids,.n = n};
+	int			at = -1;
 
 	answer->named = 0;
 	answer->match = palloc(n * sizeof(int));
 	for (int i = 0; i < n; i++)
 		answer->match[i] = -1;
-	if (!reply->has_contacts)
-		return;
-
-	build_index(&index, external_ids, n);
 	for (int i = 0; i < reply->ncontacts; i++)
 	{
 		const ReplyContact *contact = &reply->contacts[i];
-		int			at;
 
 		if (contact->id == NULL || contact->external_id == NULL || !can_be_kept(contact->id))
 			continue;
-		at = index.slots[find_slot(&index, contact->external_id)] - 1;
-		while (at >= 0 && answer->match[at] >= 0)
-			at = index.next[at];
+		/* most often it is the one behind the last */
+		at++;
+		if (at >= n || answer->match[at] >= 0 ||
+			strcmp(external_ids[at], contact->external_id) != 0)
+		{
+			if (index.slots == NULL)
+				build_index(&index);
+			at = index.slots[find_slot(&index, contact->external_id)] - 1;
+			while (at >= 0 && answer->match[at] >= 0)
+				at = index.next[at];
+		}
 		if (at >= 0)
 		{
 			answer->match[at] = i;
 			answer->named++;
 		}
 	}
-	pfree(index.slots);
-	pfree(index.next);
+	if (index.slots)
+	{
+		pfree(index.slots);
+		pfree(index.next);
+	}
 }
 
 /*
@@ -219,7 +234,7 @@ answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
 	facts.is_json = answer->reply->is_json;
 	facts.names_all = answer->named == n;
 	facts.message = answer->reply->message;
-	facts.names_contact = answer->reply->nculprits > 0;
+	facts.names_contact = answer->reply->culprit >= 0;
 	facts.sent = sent;
 	facts.now = (int64_t) time(NULL);
 	answer->judgement = verdict_judge(&facts);

@@ -38,10 +38,10 @@ extern void answer_free(ReadAnswer *answer);
 extern const char *answer_describe(const HttpResult *result);
 
 /*
- * UTF-8 text in the database's encoding, palloc'd; NULL if the encoding does not have all
- * of it.
+ * UTF-8 text in the database's encoding: itself where that is no other, else palloc'd;
+ * NULL if the encoding does not have all of it.
  */
-extern char *answer_to_server(const char *utf8);
+extern const char *answer_to_server(const char *utf8);
 
 /* Longest message of the API that is passed on, bytes. */
 #define ANSWER_MAX_MESSAGE 1024

@@ -370,7 +370,7 @@ raise_failure(const Call *call, const HttpResult *result, const ReadAnswer *answ
 static Datum
 text_or_null(const char *utf8, bool *isnull)
 {
-	char	   *text = utf8 ? answer_to_server(utf8) : NULL;
+	const char *text = utf8 ? answer_to_server(utf8) : NULL;
 
 	if (utf8 && text == NULL)
 		ereport(ERROR,
@@ -396,7 +396,7 @@ has_nul_escape(const char *json)
 static Datum
 jsonb_or_null(const char *utf8, bool *isnull)
 {
-	char	   *text = utf8 ? answer_to_server(utf8) : NULL;
+	const char *text = utf8 ? answer_to_server(utf8) : NULL;
 
 	/* jsonb has no U+0000; an answer with one was made by no input of ours. */
 	*isnull = text == NULL || has_nul_escape(text);
@@ -448,8 +448,8 @@ put_contact(ReturnSetInfo *rsinfo, const Reply *reply, int i)
 	values[2] = text_or_null(contact->name, &nulls[2]);
 	values[3] = text_or_null(contact->email, &nulls[3]);
 	values[4] = text_or_null(contact->phonenumber, &nulls[4]);
-	values[5] = jsonb_or_null(reply_contact_json(reply, i, REPLY_STRIPE_ACCOUNTS), &nulls[5]);
-	values[6] = jsonb_or_null(reply_contact_json(reply, i, REPLY_CUSTOM_ATTRIBUTES), &nulls[6]);
+	values[5] = jsonb_or_null(contact->stripe_accounts, &nulls[5]);
+	values[6] = jsonb_or_null(contact->custom_attributes, &nulls[6]);
 	values[7] = time_or_null(contact->has_created_at, contact->created_at, &nulls[7]);
 	values[8] = time_or_null(contact->has_updated_at, contact->updated_at, &nulls[8]);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);

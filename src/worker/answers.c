@@ -237,18 +237,13 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 static void
 on_refused(Request *request, const HttpResult *result, const ReadAnswer *answer)
 {
-	const Reply *reply = answer->reply;
-	int			culprit = -1;
-
 	if (request->n == 1)
 	{
 		on_refused_alone(request, result, answer);
 		return;
 	}
-	if (reply->nculprits > 0 && reply->culprits[0] < request->n)
-		culprit = reply->culprits[0];
 	return_contacts(request);
-	isolation_dirty(request->chatbot->isolation, request->group, culprit);
+	isolation_dirty(request->chatbot->isolation, request->group, answer->reply->culprit);
 	clear_trouble(request);
 }
 

@@ -22,13 +22,6 @@
 #include "worker/load.h"
 
 /*
- * A contact of so few bytes costs nothing to speak of to read in an answer: none can
- * cost more than 360 bytes a byte (an empty object and its comma), and so 1000 of them
- * no more than a third of REPLY_MAX_COST.
- */
-#define CHEAP_BYTES 256
-
-/*
  * A value of jsonb has at most so many times the bytes of its text: [1,1,1] takes 12
  * bytes for each three, and nothing takes more.
  */
@@ -78,8 +71,8 @@ load(Datum value, NewContact *new)
 		return too_large();
 	if (new->json == NULL || new->external_id_utf8 == NULL)
 		return "it has text that cannot be converted to UTF-8";
-	if (new->length > CHEAP_BYTES)
-		new->cost = reply_cost(new->json, new->length);
+	/* A level takes two bytes at least. */
+	new->illegible = new->length > REPLY_MAX_DEPTH && !reply_can_repeat(new->json);
 	email = contact_member(contact, "email");
 	if (email)
 		new->address[ADDRESS_EMAIL] = str_tolower(email, strlen(email), DEFAULT_COLLATION_OID);

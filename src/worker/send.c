@@ -9,7 +9,6 @@
 
 #include <limits.h>
 
-#include "chatbase/reply.h"
 #include "compat.h"
 #include "contact/contact.h"
 #include "server/budget.h"
@@ -29,12 +28,6 @@
 #define CHECK_AGAIN_US (INT64CONST(2000) * 1000)
 
 /*
- * Contacts whose answer would cost more to read do not go together.  Half of what an
- * answer may take leaves room for what the API adds to each, and for the cheap ones.
- */
-#define MAX_ANSWER_COST (REPLY_MAX_COST / 2)
-
-/*
  * While the budget of a key is used up for no longer, the chatbots that had it last are
  * not asked for their keys.
  */
@@ -45,7 +38,7 @@ typedef struct Filling
 {
 	int64		bytes;
 	int64		max_bytes;
-	int64		cost;			/* of reading the answer */
+	bool		illegible;		/* its answer would be */
 	int			n;
 } Filling;
 
@@ -67,9 +60,9 @@ admit(void *arg, IsolationNode *node, bool *stop)
 	Filling    *filling = arg;
 	Contact    *contact = isolation_container(Contact, node, node);
 
-	/* One that alone is too large goes alone. */
+	/* Alone goes what is too large, and what would make the answer illegible. */
 	if (filling->n > 0 && (filling->bytes + contact->length > filling->max_bytes ||
-						   filling->cost + contact->cost > MAX_ANSWER_COST))
+						   filling->illegible || contact->illegible))
 	{
 		*stop = true;
 		return false;
@@ -77,7 +70,7 @@ admit(void *arg, IsolationNode *node, bool *stop)
 	if (!window_take_turn(contact))
 		return false;
 	filling->bytes += contact->length + 1;	/* and a comma */
-	filling->cost += contact->cost;
+	filling->illegible = contact->illegible;
 	filling->n++;
 	return true;
 }

@@ -296,7 +296,7 @@ window_add(const NewContact *new)
 		}
 	contact->json = new->json ? pnstrdup(new->json, new->length) : NULL;
 	contact->length = new->length;
-	contact->cost = new->cost;
+	contact->illegible = new->illegible;
 	contact->unconfirmed = new->unconfirmed;
 	contact->attempts = new->attempts;
 	contact->attributes = new->attributes;

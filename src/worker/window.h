@@ -152,7 +152,7 @@ typedef struct Contact
 	Address		address[ADDRESSES];
 	char	   *json;			/* UTF-8 */
 	int			length;
-	int64		cost;			/* of reading it in an answer; see reply_cost() */
+	bool		illegible;		/* an answer that repeats it can't be read */
 	bool		unconfirmed;
 	bool		look_again;		/* it has got further intents meanwhile */
 	uint64		attributes;		/* that it is sent with; see attributes.h */
@@ -194,7 +194,7 @@ typedef struct NewContact
 	const char *address[ADDRESSES]; /* or NULL */
 	const char *json;			/* or NULL for a row that is settled unsent */
 	int			length;
-	int64		cost;
+	bool		illegible;
 	bool		unconfirmed;
 	int			attempts;
 	uint64		attributes;
