@@ -20,6 +20,7 @@
 #include "chatbase/pacing.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "nodes/pg_list.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -28,7 +29,6 @@
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "util/clock.h"
-#include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -74,7 +74,7 @@ typedef struct Database
 
 extern PGDLLEXPORT void contacts_push_launcher_main(Datum main_arg);
 
-static HTAB *databases = NULL;
+static List *databases = NIL;	/* of Database *, in TopMemoryContext */
 static int64 look_at = 0;		/* time of the next look at pg_database */
 
 void
@@ -99,16 +99,26 @@ launcher_register(void)
 static Database *
 find_database(Oid oid)
 {
-	bool		found;
-	Database   *database = hash_search(databases, &oid, HASH_ENTER, &found);
+	MemoryContext old;
+	Database   *database;
+	ListCell   *cell;
 
-	if (!found)
-	{
-		memset(database, 0, sizeof(*database));
-		database->oid = oid;
-		database->wanted = true;
-	}
+	foreach(cell, databases)
+		if (((Database *) lfirst(cell))->oid == oid)
+			return lfirst(cell);
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	database = palloc0(sizeof(Database));
+	database->oid = oid;
+	database->wanted = true;
+	databases = lappend(databases, database);
+	MemoryContextSwitchTo(old);
 	return database;
+}
+
+static bool
+has_worker(const Database *database)
+{
+	return database->handle || database->adopted;
 }
 
 /*
@@ -134,21 +144,20 @@ end_worker(Oid oid)
 }
 
 /*
- * Templates are left alone: a worker would be in the way of CREATE DATABASE, and
- * nobody signs up in one.  What has become a template loses its worker.
+ * Finds out which databases there are.  Templates are left alone: a worker would be in the
+ * way of CREATE DATABASE, and nobody signs up in one.  What has become a template loses its
+ * worker.
  */
 static void
 look_at_databases(void)
 {
-	HASH_SEQ_STATUS status;
-	Database   *database;
 	Relation	relation;
 	TableScanDesc scan;
 	HeapTuple	tuple;
+	ListCell   *cell;
 
-	hash_seq_init(&status, databases);
-	while ((database = hash_seq_search(&status)) != NULL)
-		database->exists = false;
+	foreach(cell, databases)
+		((Database *) lfirst(cell))->exists = false;
 
 	StartTransactionCommand();
 	(void) GetTransactionSnapshot();
@@ -171,34 +180,39 @@ look_at_databases(void)
 	table_endscan(scan);
 	table_close(relation, AccessShareLock);
 	CommitTransactionCommand();
-}
 
-static void
-look_again_at_all(void)
-{
-	HASH_SEQ_STATUS status;
-	Database   *database;
-
-	hash_seq_init(&status, databases);
-	while ((database = hash_seq_search(&status)) != NULL)
+	foreach(cell, databases)
 	{
-		database->wanted = true;
-		if (database->waiting_since == 0 && database->failures == 0)
-			database->start_at = 0;
+		Database   *database = lfirst(cell);
+
+		if (database->exists || has_worker(database))
+			continue;
+		slots_release(database->oid);
+		databases = foreach_delete_current(databases, cell);
+		pfree(database);
 	}
 }
 
+/* Databases that somebody has told of get a worker, or find out that they need none. */
 static void
 take_installations(void)
 {
 	Oid			oids[16];
 	int			n = slots_take_installations(oids, lengthof(oids));
+	ListCell   *cell;
 
-	if (n < 0)
-		look_again_at_all();
 	/* One that is told of may have become a template, or ceased to be one. */
 	if (n != 0)
 		look_at = 0;
+	if (n < 0)
+		foreach(cell, databases)
+		{
+			Database   *database = lfirst(cell);
+
+			database->wanted = true;
+			if (database->waiting_since == 0 && database->failures == 0)
+				database->start_at = 0;
+		}
 	for (int i = 0; i < n; i++)
 	{
 		Database   *database = find_database(oids[i]);
@@ -207,14 +221,6 @@ take_installations(void)
 		if (database->waiting_since == 0)
 			database->start_at = 0;
 	}
-}
-
-static void
-put_off(Database *database)
-{
-	database->failures++;
-	database->start_at = clock_us() +
-		pacing_pause(database->failures, FIRST_RESTART_US, LONGEST_RESTART_US);
 }
 
 /* Launchers may end and come back; their workers stay. */
@@ -260,12 +266,6 @@ start_worker(Database *database)
 	database->handle = NULL;
 	slots_release(database->oid);
 	return false;
-}
-
-static bool
-has_worker(const Database *database)
-{
-	return database->handle || database->adopted;
 }
 
 /* Says in the log, once, that a worker does not come on. */
@@ -322,52 +322,45 @@ reap_worker(Database *database)
 			/* One that had run for long has not failed for the same reason again. */
 			if (clock_us() - database->started_at > LONGEST_RESTART_US)
 				database->failures = 0;
-			put_off(database);
+			database->failures++;
+			database->start_at = clock_us() +
+				pacing_pause(database->failures, FIRST_RESTART_US, LONGEST_RESTART_US);
 			break;
 	}
 }
 
-/*
- * Before anything is started there is a look: what the last one found may have been
- * dropped since, or be a template.
- */
 static void
-reap_workers(int64 now)
+reap_workers(void)
 {
-	HASH_SEQ_STATUS status;
-	Database   *database;
 	bool		ended = false;
+	ListCell   *cell;
 
-	hash_seq_init(&status, databases);
-	while ((database = hash_seq_search(&status)) != NULL)
+	foreach(cell, databases)
 	{
+		Database   *database = lfirst(cell);
+
 		if (!has_worker(database))
 			continue;
 		tell_of_busy(database);
 		reap_worker(database);
 		ended |= !has_worker(database);
 	}
-	hash_seq_init(&status, databases);
-	while ((database = hash_seq_search(&status)) != NULL)
-	{
-		if (ended && database->waiting_since != 0)
-			database->start_at = 0;
-		if (database->wanted && !has_worker(database) && database->start_at <= now)
-			look_at = 0;
-	}
+	foreach(cell, databases)
+		if (ended && ((Database *) lfirst(cell))->waiting_since != 0)
+			((Database *) lfirst(cell))->start_at = 0;
 }
 
 /* The one to be started next, NULL: none is. */
 static Database *
 next_in_line(int64 now)
 {
-	HASH_SEQ_STATUS status;
-	Database   *database;
 	Database   *first = NULL;
+	ListCell   *cell;
 
-	hash_seq_init(&status, databases);
-	while ((database = hash_seq_search(&status)) != NULL)
+	foreach(cell, databases)
 	{
+		Database   *database = lfirst(cell);
+
 		if (!database->wanted || has_worker(database) || database->start_at > now)
 			continue;
 		if (first == NULL || database->pending > first->pending ||
@@ -409,22 +402,11 @@ wait_for_slots(Database *database, int64 now)
 static long
 start_workers(int64 now)
 {
-	HASH_SEQ_STATUS status;
 	Database   *database;
 	int64		next = Max(look_at - now, 0);
 	int			nwaiting = 0;
+	ListCell   *cell;
 
-	hash_seq_init(&status, databases);
-	while ((database = hash_seq_search(&status)) != NULL)
-	{
-		if (has_worker(database))
-			continue;
-		if (!database->exists)
-		{
-			slots_release(database->oid);
-			hash_search(databases, &database->oid, HASH_REMOVE, NULL);
-		}
-	}
 	while ((database = next_in_line(now)) != NULL && start_worker(database))
 	{
 		database->pending = false;
@@ -432,9 +414,9 @@ start_workers(int64 now)
 	}
 	if (database)
 		wait_for_slots(database, now);
-	hash_seq_init(&status, databases);
-	while ((database = hash_seq_search(&status)) != NULL)
+	foreach(cell, databases)
 	{
+		database = lfirst(cell);
 		if (!database->wanted || has_worker(database))
 			continue;
 		next = Min(next, Max(database->start_at - now, 0));
@@ -448,15 +430,10 @@ start_workers(int64 now)
 void
 contacts_push_launcher_main(Datum main_arg)
 {
-	HASHCTL		control = {0};
-
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	control.keysize = sizeof(Oid);
-	control.entrysize = sizeof(Database);
-	databases = hash_create("contacts_push databases", 16, &control, HASH_ELEM | HASH_BLOBS);
 	slots_attach_launcher();
 
 	for (;;)
@@ -465,8 +442,9 @@ contacts_push_launcher_main(Datum main_arg)
 		long		timeout;
 
 		take_installations();
-		reap_workers(now);
-		if (look_at <= now)
+		reap_workers();
+		/* Before anything is started: the database may have been dropped, or be a template. */
+		if (look_at <= now || next_in_line(now) != NULL)
 		{
 			look_at_databases();
 			look_at = now + LOOK_MS * INT64CONST(1000);
