@@ -29,6 +29,8 @@ CLONE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 command_limit=30m
 
 PRIVATE=
+# Another directory that private_end removes: one that can't lie in the private one.
+PRIVATE_TOO=
 AS_USER=()
 
 # The copies have to be readable for the unprivileged user.
@@ -202,7 +204,7 @@ private_end()
 	if [ -n "$PRIVATE" ]; then
 		end_groups
 		end_servers
-		rm -rf "$PRIVATE"
+		rm -rf "$PRIVATE" ${PRIVATE_TOO:+"$PRIVATE_TOO"}
 	fi
 	exit "$status"
 }
@@ -260,7 +262,7 @@ private_root()
 # could inline: it doubles the time to build, and no test looks at it.
 private_make()
 {
-	interruptible make -C "$SOURCE" --no-print-directory PG_CONFIG="$PG_CONFIG" with_llvm=no "$@"
+	interruptible make -s -C "$SOURCE" --no-print-directory PG_CONFIG="$PG_CONFIG" with_llvm=no "$@"
 }
 
 # private_build [ARG...]: builds the extension and the stand-in, and installs

@@ -12,6 +12,20 @@
 # Files of TAP tests that run at a time.
 tap_jobs=$((6 * $(nproc)))
 
+# The other Debian releases whose PostgreSQL is tested; see dev/release.
+# shellcheck disable=SC2034 # for dev/test and .ci/run
+releases=(trixie forky)
+
+# What part_tap runs unless it is told; none: all.
+tap_files=()
+
+# The files that depend most on what a PostgreSQL is like inside: how workers start, wait
+# and end, recovery, rows written from C, logical decoding, dumps, rights, settings.
+# shellcheck disable=SC2034 # for dev/test
+version_files=(t/004_drain.pl t/007_life.pl t/008_standby.pl t/015_crash.pl t/022_launcher.pl
+	t/032_isolation_levels.pl t/035_dump.pl t/070_append.pl t/080_publications.pl
+	t/082_server_settings.pl)
+
 # How much is shown of what a failed part, or a failed file of TAP tests, has
 # printed, and of that file's log; the whole is in tmp_check/.
 lines_shown=100
@@ -153,7 +167,8 @@ part_tap()
 	local dir status=0 files=("$@")
 
 	dir=$(copy_folders tap t) || return
-	if [ $# -eq 0 ]; then
+	[ $# -gt 0 ] || files=("${tap_files[@]}")
+	if [ ${#files[@]} -eq 0 ]; then
 		mapfile -t files < <(cd "$dir" && grep -l '^# Takes long' t/*.pl; grep -L '^# Takes long' t/*.pl)
 	fi
 	[ ${#files[@]} -gt 0 ] || return

@@ -45,7 +45,7 @@ sub crash_worker
 	return sub {
 		kill 'KILL', $pid;
 		# crash recovery: sessions are refused in between
-		wait_until(sub { $node->psql('postgres', 'SELECT 1') == 0 }) or die 'no recovery';
+		wait_until(sub { is_up($node) }) or die 'no recovery';
 	};
 }
 
@@ -74,7 +74,7 @@ sub crash_often
 		usleep(rand MOMENTS);
 		$crash->();
 	}
-	ok(wait_until(sub { $node->psql('postgres', 'SELECT 1') == 0 }), "$what: the server is there");
+	ok(wait_until(sub { is_up($node) }), "$what: the server is there");
 	ok(settled($node), "$what: all is settled");
 	is(each_one_fate($node, $fake, $chatbot, $enqueued), '', "$what: each is created or present, and held once");
 	is($node->safe_psql('postgres', 'SELECT count(*) FROM contacts_push.request WHERE finished_at IS NULL'), 0,

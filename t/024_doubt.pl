@@ -44,7 +44,7 @@ END
 	# until the server has noticed, there are connections that are cut; and then none
 	ok(wait_until(sub { slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/ }),
 		'neighbours: the server starts anew');
-	ok(wait_until(sub { $node->psql('postgres', 'SELECT 1') == 0 }), 'neighbours: and is there again');
+	ok(wait_until(sub { is_up($node) }), 'neighbours: and is there again');
 	$fake->faults;
 	ok(chatbot_settled($node, 'a'), 'neighbours: those that were under way are settled');
 	is(outcomes($node, 'a'), "created $each", 'neighbours: as created, since none had been');

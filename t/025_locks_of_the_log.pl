@@ -132,8 +132,7 @@ INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('del
 COMMIT;
 END
 	$fake->faults;
-	# psql(): while a server recovers there is no answer
-	ok(wait_until(sub { (($node->psql('postgres', q{SELECT status FROM contacts_push.outbox WHERE external_id = 'last'}))[1] // '') eq 'created' }),
+	ok(wait_until(sub { (try_psql($node, 'postgres', q{SELECT status FROM contacts_push.outbox WHERE external_id = 'last'}))[1] eq 'created' }),
 		'deleted: what comes with it is created');
 	is(outcomes($node, 'deleted'), 'created 1', 'deleted: and nothing else is left');
 	ok(worker_runs($node), 'deleted: a worker runs');

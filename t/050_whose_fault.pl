@@ -97,7 +97,7 @@ sub end_amid_run
 	my $worker = worker_pid($node);
 	$fake->faults($refuse);
 	$end->($worker);
-	ok(wait_until(sub { ($node->psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'contacts_push worker'}))[1] // '' =~ /^(?!$worker$)\d+$/ }),
+	ok(wait_until(sub { (try_psql($node, 'postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'contacts_push worker'}))[1] =~ /^(?!$worker$)\d+$/ }),
 		"$how: another worker");
 	ok(wait_until(sub { pause_of($chatbot) =~ /^20 contacts in a row were refused with: Validation failed$/ }),
 		"$how: it finds out that it is the chatbot's fault");

@@ -72,7 +72,7 @@ ok(wait_until(sub { $fake->in_flight == 1 }), 'killed: the request is under way'
 append('killed', q{'gone', NULL});
 kill 'KILL', worker_pid($node);
 ok(wait_until(sub { slurp_file($node->logfile) =~ /all server processes terminated; reinitializing/ }), 'killed: the server starts anew');
-ok(wait_until(sub { $node->psql('postgres', 'SELECT 1') == 0 }), 'killed: and is there again');
+ok(wait_until(sub { is_up($node) }), 'killed: and is there again');
 ok(settled($node), 'killed: all is settled');
 is(status_of($node, 'killed', 'gone'), 'withdrawn withdrawn', 'killed: who is gone is withdrawn');
 is(errors_of('killed', 'gone'), MAYBE . '|' . MAYBE, 'killed: error says that it may be there');

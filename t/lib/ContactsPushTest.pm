@@ -14,8 +14,8 @@ use PostgreSQL::Test::Utils;
 use Test::More ();
 use Time::HiRes qw(sleep time);
 
-our @EXPORT = qw(KEY PATIENCE add_database comes_to_zero held_matches insert_users new_cluster open_session outcomes
-	reload set_conf settled start_call wait_until worker_pid worker_runs);
+our @EXPORT = qw(KEY PATIENCE add_database comes_to_zero held_matches insert_users is_up new_cluster open_session outcomes
+	reload set_conf settled start_call try_psql wait_until worker_pid worker_runs);
 
 # Seconds after which something that must happen is given up: far more than any
 # machine needs, so that no result depends on speed.
@@ -143,6 +143,23 @@ sub comes_to_zero
 	return 0;
 }
 
+# Runs a query on a server that may be restarting: the status is not 0 if it can't be
+# reached.  psql may be gone then before the query is written to it, which IPC::Run dies of.
+sub try_psql
+{
+	my ($node, $database, $query) = @_;
+	my ($status, $stdout) = eval { $node->psql($database, $query) };
+	die $@ if $@ ne '' && $@ !~ /Broken pipe/;
+	return ($status // 2, $stdout // '');
+}
+
+# True if the server lets sessions in.
+sub is_up
+{
+	my ($node) = @_;
+	return (try_psql($node, 'postgres', 'SELECT 1'))[0] == 0;
+}
+
 # A database with the extension.
 sub add_database
 {
@@ -175,7 +192,7 @@ sub settled
 {
 	my ($node, $database) = @_;
 	return comes_to_zero(sub {
-		my ($status, $stdout) = $node->psql($database // 'postgres',
+		my ($status, $stdout) = try_psql($node, $database // 'postgres',
 			"SELECT count(*) FROM contacts_push.outbox WHERE status = 'pending'");
 		return $status == 0 ? $stdout : undef;
 	});
