@@ -7,7 +7,8 @@
 -- A plain table is enough: the primary key, and columns whose names say what they are.
 CREATE TABLE users (id integer PRIMARY KEY, name text, email text, phone text, password text);
 SELECT contacts_push.watch('users', 'ckl123abc456');
-\d+ users_contacts
+\d users_contacts
+SELECT * FROM test.definition('users_contacts', 'users');
 SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = 'users'::regclass ORDER BY tgname;
 SELECT * FROM contacts_push_internal.watched_trigger ORDER BY trigger_name;
 INSERT INTO users VALUES (1, 'Ann', 'ann@example.com', '+1', 'secret'), (2, 'Bob', NULL, NULL, 'secret'), (3, NULL, NULL, NULL, 'secret');
@@ -72,7 +73,8 @@ SELECT contacts_push.watch('people', 'bot',
 	phonenumber => $$'+' || mobile$$,
 	stripe_accounts => $$CASE WHEN cus IS NOT NULL THEN jsonb_build_array(jsonb_build_object('label', 'main', 'stripe_id', cus)) END$$,
 	custom_attributes => $$jsonb_build_object('plan', plan, 'since', since)$$);
-\d+ people_contacts
+\d people_contacts
+SELECT * FROM test.definition('people_contacts', 'people');
 INSERT INTO people VALUES ('Ann', 'Lee', 'ann', 491234, '{ann@example.com,ann@example.org}', 'gold', '2024-02-29', 'cus_1');
 INSERT INTO people (login) VALUES ('bob');
 SELECT * FROM test.take_outbox();
@@ -87,7 +89,8 @@ SELECT contacts_push.watch('relation', 'bot', name => 'shorten(name)');
 SET search_path = public, path;
 SELECT contacts_push.watch('relation', 'bot', name => 'shorten(name)', custom_attributes => $$jsonb_build_object('c', contact, 'b', chatbot_id, 'e', relation.expression)$$);
 SET search_path = public;
-\d+ relation_contacts
+\d relation_contacts
+SELECT * FROM test.definition('relation_contacts', 'relation');
 INSERT INTO relation VALUES ('b', 'x', 'e', 'Elisabeth', 'c');
 SELECT * FROM test.take_outbox();
 DROP TABLE relation CASCADE;
