@@ -10,6 +10,8 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "fmgr.h"
+#include "nodes/bitmapset.h"
+#include "nodes/plannodes.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
@@ -184,6 +186,53 @@ typedef struct CompatJsonbState
 #define COMPAT_EXECUTOR_RUN_PARAMETERS \
 	QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
 #define COMPAT_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
+#endif
+
+/*
+ * Signal handlers are told who sent the signal since 19: to hand a signal on to another
+ * handler, and to call one without a signal.
+ */
+#if PG_VERSION_NUM >= 190000
+#define compat_hand_on_signal(handler) handler(postgres_signal_arg, pg_siginfo)
+#define compat_call_handler(handler, signal) handler((signal), &(const pg_signal_info) {0})
+#else
+#define compat_hand_on_signal(handler) handler(postgres_signal_arg)
+#define compat_call_handler(handler, signal) handler(signal)
+#endif
+
+/*
+ * Since 19 the server itself ends a worker whose database is created from, altered or
+ * dropped.  The hooks do so before; what they miss is a worker that starts after that.
+ */
+#if PG_VERSION_NUM >= 190000
+#define COMPAT_BGWORKER_INTERRUPTIBLE BGWORKER_INTERRUPTIBLE
+#else
+#define COMPAT_BGWORKER_INTERRUPTIBLE 0
+#endif
+
+/* Scans have flags since 19. */
+#if PG_VERSION_NUM >= 190000
+#define compat_beginscan_tidrange(relation, snapshot, from, to) \
+	table_beginscan_tidrange((relation), (snapshot), (from), (to), SO_NONE)
+#else
+#define compat_beginscan_tidrange(relation, snapshot, from, to) \
+	table_beginscan_tidrange((relation), (snapshot), (from), (to))
+#endif
+
+/* Range table indexes of what a statement writes to: a set since 19, a list before. */
+#if PG_VERSION_NUM >= 190000
+#define compat_result_relations(statement) ((statement)->resultRelationRelids)
+#else
+static inline Bitmapset *
+compat_result_relations(const PlannedStmt *statement)
+{
+	Bitmapset  *relations = NULL;
+	ListCell   *cell;
+
+	foreach(cell, statement->resultRelations)
+		relations = bms_add_member(relations, lfirst_int(cell));
+	return relations;
+}
 #endif
 
 /* The module's name and version are visible in pg_get_loaded_modules() since 18. */

@@ -168,13 +168,15 @@ static void
 note_cascade(QueryDesc *query)
 {
 	int			depth = trigger_depth();
-	ListCell   *cell;
+	Bitmapset  *written;
+	int			index = -1;
 
 	if (noted == NULL)
 		return;
-	foreach(cell, query->plannedstmt->resultRelations)
+	written = compat_result_relations(query->plannedstmt);
+	while ((index = bms_next_member(written, index)) >= 0)
 	{
-		Oid			relation = rt_fetch(lfirst_int(cell), query->plannedstmt->rtable)->relid;
+		Oid			relation = rt_fetch(index, query->plannedstmt->rtable)->relid;
 		Cascade    *cascade = find_cascade(relation, depth);
 
 		if (cascade == NULL)

@@ -31,6 +31,7 @@
 #include "utils/formatting.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 
 COMPAT_FUNCTION_INFO_V1(contacts_push_create_contacts);
 

@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "access/tableam.h"
+#include "compat.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
 #include "storage/bufmgr.h"
@@ -30,7 +31,7 @@ blocks_read(Relation table, BlockNumber from, BlockNumber to)
 
 	ItemPointerSet(&first, from, 0);
 	ItemPointerSet(&last, to - 1, MaxOffsetNumber);
-	scan = table_beginscan_tidrange(table, GetActiveSnapshot(), &first, &last);
+	scan = compat_beginscan_tidrange(table, GetActiveSnapshot(), &first, &last);
 	while (table_scan_getnextslot_tidrange(scan, ForwardScanDirection, slot))
 	{
 		CHECK_FOR_INTERRUPTS();

@@ -56,7 +56,7 @@ handle_sigterm(SIGNAL_ARGS)
 		terminated_at = clock_us();
 	ShutdownRequestPending = true;
 	if (in_pass && (again || !recording))
-		die(postgres_signal_arg);
+		compat_hand_on_signal(die);
 	else
 		SetLatch(MyLatch);
 	errno = save_errno;
@@ -70,7 +70,7 @@ static void
 handle_sigint(SIGNAL_ARGS)
 {
 	if (get_timeout_indicator(LOCK_TIMEOUT, false))
-		StatementCancelHandler(postgres_signal_arg);
+		compat_hand_on_signal(StatementCancelHandler);
 }
 
 bool
@@ -93,7 +93,7 @@ static void
 handle_grace_timeout(void)
 {
 	if (terminated_at != 0 && interrupts_grace_left_us() <= 0)
-		die(SIGTERM);
+		compat_call_handler(die, SIGTERM);
 }
 
 void
@@ -108,7 +108,7 @@ interrupts_begin_pass(bool records)
 							 TimestampTzPlusMilliseconds(GetCurrentTimestamp(), GRACE_TICK_MS),
 							 GRACE_TICK_MS);
 	else if (ShutdownRequestPending)
-		die(SIGTERM);
+		compat_call_handler(die, SIGTERM);
 	CHECK_FOR_INTERRUPTS();
 	outbox = transaction_begin();
 	if (OidIsValid(outbox) && (worker.outbox == outbox || !OidIsValid(worker.outbox)))

@@ -250,7 +250,8 @@ start_worker(Database *database)
 	}
 	if (!slots_reserve(database->oid))
 		return false;
-	bgworker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	bgworker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION |
+		COMPAT_BGWORKER_INTERRUPTIBLE;
 	bgworker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	bgworker.bgw_restart_time = BGW_NEVER_RESTART;
 	strlcpy(bgworker.bgw_library_name, "contacts_push", sizeof(bgworker.bgw_library_name));

@@ -13,6 +13,7 @@
 #include "server/settings.h"
 #include "server/try.h"
 #include "store/outbox.h"
+#include "utils/lsyscache.h"
 #include "worker/prune.h"
 
 /* Rows that one round deletes of each. */

@@ -15,6 +15,7 @@
 #include "server/budget.h"
 #include "server/shared.h"
 #include "util/clock.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/pause.h"
