@@ -36,7 +36,7 @@
 /* The API page: "max 1000 per request".  No index can be larger. */
 #define MAX_USERS 1000
 
-/* Some answers have more than 1000 contacts; so few that they need no limit of memory. */
+/* No request has a hundredth of it.  What is read of a contact takes memory, too. */
 #define MAX_CONTACTS (100 * 1000)
 
 typedef struct Document
@@ -360,11 +360,8 @@ scan_contact(Scan *scan)
 static bool
 scan_contacts(Scan *scan)
 {
-	Reply	   *reply = &scan->document->reply;
-
-	reply->has_contacts = *scan->at == '[';
-	reply->ncontacts = 0;
-	return reply->has_contacts ? scan_array(scan, scan_contact) : scan_value(scan);
+	scan->document->reply.ncontacts = 0;
+	return *scan->at == '[' ? scan_array(scan, scan_contact) : scan_value(scan);
 }
 
 /* data is the array of contacts, or an object that has it. */
@@ -375,7 +372,6 @@ scan_data(Scan *scan)
 
 	if (*scan->at != '{')
 		return scan_contacts(scan);
-	scan->document->reply.has_contacts = false;
 	scan->document->reply.ncontacts = 0;
 	return scan_object(scan, &created, 1);
 }
@@ -496,7 +492,6 @@ reply_parse(const char *body, size_t len)
 	if (!reply->is_json)
 	{
 		reply->message = NULL;
-		reply->has_contacts = false;
 		reply->ncontacts = 0;
 		reply->culprit = -1;
 	}

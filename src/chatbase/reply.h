@@ -46,8 +46,7 @@ typedef struct Reply
 	const char *message;		/* "message", or "error" (or its "message") where
 								 * there is none, NULs in it replaced by
 								 * spaces; NULL if absent */
-	bool		has_contacts;	/* data is an array, or data.created is one */
-	int			ncontacts;
+	int			ncontacts;		/* in data, or in data.created */
 	ReplyContact *contacts;		/* elements that are not objects are left out */
 	int			culprit;		/* the lowest index into the request's users that
 								 * issues[].field names as users[i] or users.i;

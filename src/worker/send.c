@@ -198,6 +198,7 @@ next_request(Chatbot *chatbot)
 		request->contacts[i]->state = CONTACT_IN_FLIGHT;
 	}
 	initStringInfo(&request->body);
+	enlargeStringInfo(&request->body, filling.bytes + CONTACT_BODY_BYTES);
 	fill_body(request);
 	MemoryContextSwitchTo(old);
 	return request;
