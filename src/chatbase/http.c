@@ -149,9 +149,9 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 }
 
 /*
- * The connection is up and the request is about to leave.  libcurl sends a
- * request again by itself when a connection it had kept breaks before an answer;
- * the server may have acted on the first one, so a POST must not leave again.
+ * Called when the connection is up and the request is about to leave.  libcurl sends a request
+ * again by itself when a connection that it has kept breaks before an answer; the server may
+ * have acted on the first one, so a POST must not leave again.
  */
 static int
 on_departure(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port)
@@ -178,7 +178,7 @@ on_body(char *data, size_t size, size_t n, void *answer)
 	return http_answer_body(answer, data, size * n) ? size * n : 0;
 }
 
-/* A new socket must not get into the programs that the process starts. */
+/* Keeps a new socket from the programs that the process starts. */
 static int
 on_new_socket(void *arg, curl_socket_t fd, curlsocktype purpose)
 {
@@ -302,7 +302,7 @@ release_handle(HttpRequest *request)
 	request->easy = NULL;
 }
 
-/* Seconds that Retry-After says (RFC 9110, 10.2.3); -1: nothing that is to come. */
+/* Returns the seconds that Retry-After says to wait (RFC 9110, 10.2.3); -1: none, or past. */
 static int64_t
 retry_after(const HttpAnswer *answer)
 {
@@ -313,7 +313,10 @@ retry_after(const HttpAnswer *answer)
 	return seconds < 0 ? -1 : seconds;
 }
 
-/* The request is over with rc: fixes its result.  Signals are blocked. */
+/*
+ * Puts the result of a request together that is over with rc.  words: why, NULL: libcurl knows.
+ * Signals are blocked.
+ */
 static void
 finish(HttpRequest *request, CURLcode rc, const char *words)
 {
@@ -355,8 +358,8 @@ finish(HttpRequest *request, CURLcode rc, const char *words)
 }
 
 /*
- * Lets libcurl go on, and finishes what is over.  A failure of the multi handle
- * itself (out of memory) leaves the transfers undefined, so it ends them all.
+ * Lets libcurl go on, and finishes the requests that are over.  A failure of the multi handle
+ * itself (out of memory) leaves its transfers undefined, so it ends them all.
  */
 static void
 advance(HttpPool *pool, curl_socket_t fd, int events)
@@ -365,7 +368,7 @@ advance(HttpPool *pool, curl_socket_t fd, int events)
 	int			n;
 	CURLMcode	mrc;
 
-	/* it is one-shot; on_timer() is told of the next one, even if it is the same */
+	/* the deadline is used up; libcurl tells on_timer() of the next one, even of the same */
 	if (fd == CURL_SOCKET_TIMEOUT)
 		pool->deadline = -1;
 	mrc = curl_multi_socket_action(pool->multi, fd, events, &n);
@@ -441,7 +444,7 @@ http_pool_free(HttpPool *pool)
 	free(pool);
 }
 
-/* Hands the request to libcurl; returns why it could not be, NULL: it could. */
+/* Hands the request to libcurl; returns NULL, or why that was not possible. */
 static const char *
 start(HttpRequest *request, const HttpParams *params)
 {

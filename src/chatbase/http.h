@@ -103,27 +103,27 @@ extern HttpRequest *http_begin(HttpPool *pool, const HttpParams *params);
 extern const HttpSocket *http_sockets(HttpPool *pool, int *count,
 									  unsigned long *generation);
 
-/* Milliseconds until http_step(pool, -1, 0) is due; 0 now, -1 no time-out. */
+/* Returns the milliseconds until http_step(pool, -1, 0) is due; 0: now, -1: never. */
 extern long http_timeout_ms(const HttpPool *pool);
 
 /*
- * Goes on with whatever can go on.  fd: a socket on which events (HTTP_STEP_*)
- * have happened, or -1 when the time-out has passed.
+ * Lets requests go on.  fd: a socket on which events (HTTP_STEP_*) have happened, or -1 when
+ * the time-out has passed.
  */
 extern void http_step(HttpPool *pool, int fd, int events);
 
-/* A request that is done and was not yet handed out; NULL: none. */
+/* Hands out a request that is done, each once; NULL: there is no further one. */
 extern HttpRequest *http_next_done(HttpPool *pool);
 
-/* True once the request is done. */
+/* Returns whether the request is done. */
 extern bool http_is_done(const HttpRequest *request);
 
-/* How a done request ended. */
+/* Returns how a request ended that is done. */
 extern const HttpResult *http_result(const HttpRequest *request);
 
 /*
- * Forgets a request, done or not.  One that is under way is broken off without
- * waiting, its connection closed.  NULL is fine.
+ * Forgets a request.  If it is under way, breaks it off without waiting, and closes its
+ * connection.  NULL is fine.
  */
 extern void http_end(HttpRequest *request);
 

@@ -2,8 +2,8 @@
  * http_answer.h
  *		What has arrived of an answer, within limits.
  *
- * A part of http.c that needs no libcurl: it is fed lines of the head and
- * pieces of the body, and keeps what is wanted of them.
+ * The part of http.c that needs no libcurl: it takes lines of the head and pieces of the body,
+ * and keeps what is needed of them.
  */
 #ifndef CONTACTS_PUSH_HTTP_ANSWER_H
 #define CONTACTS_PUSH_HTTP_ANSWER_H
@@ -33,22 +33,22 @@ typedef struct HttpAnswer
 } HttpAnswer;
 
 /*
- * One line of the head, its line end included; what comes behind the head
- * (trailers) only counts.  False: too large.
+ * Takes a line of the head, its line end included; lines behind the head (trailers) only count
+ * for the limit.  False: too large.
  */
 extern bool http_answer_header(HttpAnswer *answer, const char *line, size_t len);
 
-/* The next piece of the body.  False: too large, or out of memory. */
+/* Takes the next piece of the body.  False: too large, or out of memory. */
 extern bool http_answer_body(HttpAnswer *answer, const char *data, size_t len);
 
 /*
- * How an exchange ended of which this has arrived: departures is how often the request
- * was about to be sent, complete and timed_out how libcurl says that it ended.
+ * Returns how an exchange ended of which this has arrived.  departures: how often the request
+ * was about to be sent; complete and timed_out: how libcurl says that it ended.
  */
 extern HttpOutcome http_answer_outcome(const HttpAnswer *answer, int departures,
 									   bool complete, bool timed_out);
 
-/* What failed, a constant; NULL: libcurl knows more about it. */
+/* Returns what failed, a constant; NULL: libcurl knows more about it. */
 extern const char *http_answer_words(const HttpAnswer *answer, int departures, bool complete);
 
 /*
@@ -57,7 +57,7 @@ extern const char *http_answer_words(const HttpAnswer *answer, int departures, b
  */
 extern void http_answer_reason(char *out, size_t size, const char *words);
 
-/* The number that a header's value is, at most LLONG_MAX; -1: it is none. */
+/* Returns a header's value as a number, at most LLONG_MAX; -1: it is none. */
 extern int64_t http_answer_number(const char *value);
 
 #endif							/* CONTACTS_PUSH_HTTP_ANSWER_H */

@@ -2,8 +2,8 @@
  * pacing.c
  *		When the next request may leave.
  *
- * Arithmetic on structs that may lie in shared memory: no pointer is kept, no clock
- * or random source is asked, nothing waits, and nothing of PostgreSQL may enter.
+ * Arithmetic on structs that may lie in shared memory: it keeps no pointer, asks no clock and no
+ * random source, and does not wait.  Nothing of PostgreSQL may enter.
  *
  * Requests are spaced evenly; what is left is to find the rate that a server
  * accepts without being told it.  A 429 sets a ceiling.  The rate goes back to what
@@ -169,7 +169,7 @@ pacing_take(PacingBudget *budget, double rate, int64_t now)
 		budget->idle += now - free_since;
 	budget->rate = current;
 	budget->next_at = later(now, budget->next_at) + (int64_t) (MICROSECONDS / current);
-	/* who takes without asking leaves the others no more than that to wait for */
+	/* calls take without asking, and must not leave the others more than that to wait for */
 	if (budget->next_at > now + MAX_DEBT + (int64_t) (MICROSECONDS / current))
 		budget->next_at = now + MAX_DEBT + (int64_t) (MICROSECONDS / current);
 }
@@ -205,7 +205,7 @@ pacing_take_call(PacingBudget *budget, double rate, int64_t now)
 	if (budget->wanted_at > 0 && budget->wanted_at > now - WANTED_FOR &&
 		budget->calls_at > now + MAX_DEBT)
 		return budget->calls_at - now - MAX_DEBT;
-	/* what was called while nobody else wanted the budget is not held against the caller */
+	/* calls that were made while nobody else wanted the budget do not count */
 	if (budget->calls_at > now + MAX_DEBT)
 		budget->calls_at = now + MAX_DEBT;
 	budget->calls_at = later(budget->calls_at, now) + (int64_t) (MICROSECONDS / share);
@@ -244,7 +244,7 @@ recovered_rate(const PacingBudget *budget, double seconds)
 	return budget->ceiling + (budget->ceiling - budget->start) * part * part * part;
 }
 
-/* Counts an answer, in what tells chance from a limit. */
+/* Counts an answer, to tell chance from a limit. */
 static void
 count_answer(PacingBudget *budget, bool refused)
 {
@@ -259,7 +259,7 @@ count_answer(PacingBudget *budget, bool refused)
 		budget->low_refusals++;
 }
 
-/* True if no more was refused of late than may come by chance. */
+/* Returns whether no more was refused of late than may come by chance. */
 static bool
 is_chance(const PacingBudget *budget)
 {

@@ -51,41 +51,41 @@ typedef struct PacingBudget
 
 /* A budget that nobody has used is all zero: memset is enough. */
 
-/* Microseconds until a request may leave, 0: now; of whichever chatbot. */
+/* Returns the microseconds until a request of any chatbot may leave; 0: now. */
 extern int64_t pacing_delay(const PacingBudget *budget, int64_t now);
 
 /*
- * What a worker asks: takes a request if one may leave now (0), else the microseconds until
- * one may.  proven: the chatbot has answered for a contact before.  While one that has
- * waits, those that have not, which may not even exist, get a tenth of the budget.
+ * Takes a request of a worker, if one may leave now, and returns 0; else returns the
+ * microseconds until one may.  proven: the chatbot has answered for a contact before.  While a
+ * proven one waits, the others, which may not even exist, get a tenth of the budget.
  */
 extern int64_t pacing_try(PacingBudget *budget, double rate, bool proven, int64_t now);
 
-/* A request leaves now, whether pacing_delay() says so or not.  rate: the setting. */
+/* Takes a request that leaves now, whatever pacing_delay() says.  rate: the setting. */
 extern void pacing_take(PacingBudget *budget, double rate, int64_t now);
 
 /*
- * As pacing_take() for a call of an SQL function, which does not wait for its turn.  While
- * a worker waits for the budget, such calls may have half of it, and a second's worth at
- * once: 0, or, with nothing taken, the microseconds until the next one may leave.
+ * Takes a request for a call of an SQL function, which does not wait for its turn, and returns
+ * 0.  While a worker waits for the budget, such calls may have half of it, and a second's
+ * worth at once; beyond that nothing is taken, and it returns the microseconds to wait.
  */
 extern int64_t pacing_take_call(PacingBudget *budget, double rate, int64_t now);
 
-/* An operator says that nothing is to be waited for any more. */
+/* Ends all waits, because an operator says so. */
 extern void pacing_release(PacingBudget *budget, int64_t now);
 
-/* The last request taken does not leave after all. */
+/* Gives the last request back: it does not leave after all. */
 extern void pacing_return(PacingBudget *budget, double rate);
 
-/* An answer other than 429 has come for a request of this budget. */
+/* Takes note of an answer other than 429. */
 extern void pacing_answered(PacingBudget *budget, double rate, int64_t now);
 
 /*
- * A 429 has come for a request that had left at left_at.  told: what it says to
- * wait in microseconds, -1: nothing.  A burst of 429s, of requests that had left before
- * the first was noticed, slows the budget down once.  One without any other answer since
- * the last makes it wait, not slower: it is not the rate that is refused.  The same goes
- * for 429s that come by chance: no more of them than at lower rates.
+ * Takes note of a 429 for a request that had left at left_at.  told: the microseconds that it
+ * says to wait, -1: none.  A burst of 429s, of requests that had left before the first came,
+ * slows the budget down once.  If no other answer has come since the last burst, the rate is
+ * not what is refused, and the budget only waits.  So it does for 429s that come by chance:
+ * no more of them than at lower rates.
  */
 extern void pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 							 int64_t told, double random, int64_t now);
@@ -111,7 +111,7 @@ extern void pacing_fail(PacingBackoff *backoff, int64_t first, int64_t max,
 extern void pacing_succeed(PacingBackoff *backoff);
 
 /*
- * A delay that doubles without jitter, for pauses that a person watches: first,
+ * Returns a delay that doubles without jitter, for pauses that a person watches: first,
  * 2 * first, ... at most max, for the n-th failure in a row (n >= 1).
  */
 extern int64_t pacing_pause(int64_t n, int64_t first, int64_t max);

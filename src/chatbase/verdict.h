@@ -2,9 +2,9 @@
  * verdict.h
  *		From an answer to whose fault it is, and what is to be done about it.
  *
- * A pure function of its argument, plain C; no PostgreSQL, no libcurl,
- * no JSON, no clock.  Cause before isolation: a trouble of the key, of the
- * chatbot or of the network must never be worked off on contacts.
+ * A pure function of its argument, plain C: no PostgreSQL, no libcurl, no JSON, no clock.
+ * Cause before isolation: a trouble of the key, the chatbot or the network must never be
+ * blamed on contacts.
  */
 #ifndef CONTACTS_PUSH_VERDICT_H
 #define CONTACTS_PUSH_VERDICT_H
@@ -23,7 +23,7 @@ typedef struct Answer
 	int64_t		now;			/* seconds since 1970, for times in headers */
 } Answer;
 
-/* The one place where a thing is to be put right. */
+/* Whose fault it is: the one place where to act. */
 typedef enum Verdict
 {
 	VERDICT_CREATED,			/* 200 that names every contact */

@@ -2,7 +2,7 @@
  * contact.c
  *		A ContactInput: what the API's schema says of it, and request bodies.
  *
- * No SQL, no HTTP.
+ * Neither SQL nor HTTP may enter.
  */
 #include "postgres.h"
 
@@ -29,7 +29,7 @@ contact_check_chatbot_id(const char *chatbot_id)
 						CONTACT_MAX_EXTERNAL_ID)));
 }
 
-/* A member, or NULL. */
+/* Returns a member, or NULL. */
 static JsonbValue *
 get_member(JsonbContainer *object, const char *name, JsonbValue *value)
 {
@@ -62,7 +62,7 @@ contact_phone_digits(JsonbContainer *contact)
 	return n > 0 ? phone : NULL;
 }
 
-/* "users[3]" and "email" make "users[3].email"; "" and "email" make "email". */
+/* Makes "users[3].email" of "users[3]" and "email", and "email" of "" and "email". */
 static char *
 join_path(const char *path, const char *name)
 {
@@ -70,8 +70,8 @@ join_path(const char *path, const char *name)
 }
 
 /*
- * The schema says format: email, and servers differ in what they take for one:
- * something@something is what all of them ask for.
+ * The schema says format: email.  Servers differ in what they take for one, and all of them ask
+ * for something@something.
  */
 static bool
 looks_like_email(const JsonbValue *value)
@@ -162,8 +162,8 @@ contact_check(JsonbContainer *contact, const char *path, const char *external_id
 }
 
 /*
- * Text of the database's encoding in UTF-8; NULL if it has bytes that are no
- * characters (SQL_ASCII) or that Unicode does not have.
+ * Converts text of the database's encoding to UTF-8; NULL if it has bytes that are no characters
+ * (SQL_ASCII), or characters that Unicode does not have.
  */
 static char *
 to_utf8(char *text, int length, int *utf8_length)

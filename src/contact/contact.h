@@ -2,9 +2,8 @@
  * contact.h
  *		A ContactInput: what the API's schema says of it, and request bodies.
  *
- * The rules are those of ContactInput and StripeAccountInput on the
- * API's OpenAPI page, and no others: what the schema leaves open is for the
- * server to decide.
+ * The rules are those of ContactInput and StripeAccountInput on the API's OpenAPI page, and no
+ * others: what the schema leaves open the server decides.
  */
 #ifndef CONTACTS_PUSH_CONTACT_H
 #define CONTACTS_PUSH_CONTACT_H
@@ -26,18 +25,18 @@
 extern void contact_check_chatbot_id(const char *chatbot_id);
 
 /*
- * What is wrong with one contact, palloc'd, e.g. "users[3].email must be ...";
- * NULL: nothing.  path names the contact ("users[3]"; "" for a message that
- * begins with the member's name).  external_id: what the member of that name must
- * be equal to and may then be left out; NULL: it must be there.
+ * Returns what is wrong with a contact, palloc'd, e.g. "users[3].email must be ...";
+ * NULL: nothing.  path names the contact ("users[3]"; "" for a message that begins with the
+ * member's name).  external_id: the member of that name must be equal to it if it is there;
+ * NULL: it must be there.
  */
 extern char *contact_check(JsonbContainer *contact, const char *path,
 						   const char *external_id);
 
-/* The member as a palloc'd string of the database's encoding; NULL: no string. */
+/* Returns a member as a palloc'd string of the database's encoding; NULL: it is none. */
 extern char *contact_member(JsonbContainer *contact, const char *name);
 
-/* The digits of its phone number, palloc'd; NULL: it has none. */
+/* Returns the digits of the contact's phone number, palloc'd; NULL: it has none. */
 extern char *contact_phone_digits(JsonbContainer *contact);
 
 /*
@@ -49,8 +48,8 @@ extern char *contact_phone_digits(JsonbContainer *contact);
 extern bool contact_fits(JsonbContainer *contact, int64 max);
 
 /*
- * The contact as JSON text in UTF-8, palloc'd, ready to be put into a body;
- * external_id is added where the contact leaves it out (NULL: it does not).
+ * Returns the contact as JSON text in UTF-8, palloc'd, ready to be put into a body, with
+ * external_id added if the contact leaves it out (NULL: it does not).
  * NULL if it has bytes that are no characters (in a database in SQL_ASCII), or
  * characters that Unicode does not have.  The text must fit into a string: see above.  *length
  * is set in any case.
@@ -58,15 +57,15 @@ extern bool contact_fits(JsonbContainer *contact, int64 max);
 extern char *contact_to_json(JsonbContainer *contact, const char *external_id,
 							 int *length);
 
-/* {"users":[...]}, piece by piece.  What stands around the contacts has so many bytes. */
+/* These write {"users":[...]} piece by piece.  What stands around the contacts has so many bytes. */
 #define CONTACT_BODY_BYTES 12
 extern void contact_body_begin(StringInfo body);
 extern void contact_body_add(StringInfo body, const char *json, int length);
 extern void contact_body_end(StringInfo body);
 
 /*
- * A text of the database's encoding in UTF-8, palloc'd or the argument itself; NULL
- * as above.  Needs a transaction.
+ * Returns a text of the database's encoding in UTF-8, palloc'd or the argument itself; NULL if
+ * it cannot be converted.  Needs a transaction.
  */
 extern char *contact_to_utf8(const char *text);
 

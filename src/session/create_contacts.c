@@ -2,8 +2,7 @@
  * create_contacts.c
  *		chatbase_create_contacts(): one call, one request, the contacts as rows.
  *
- * Works with and without shared_preload_libraries and touches no table
- * of the extension.
+ * It works with and without shared_preload_libraries, and touches no table of the extension.
  */
 #include "postgres.h"
 
@@ -53,14 +52,11 @@ static HttpPool *pool = NULL;
 /* Connections kept open between calls: a session has one request at a time. */
 #define SESSION_CONNECTIONS 1
 
-/* The wait that is named where a 429 names none: the longest window in common use. */
+/* The wait that a hint names if a 429 names none: the longest window in common use. */
 #define RATE_WINDOW_SECONDS 60
 
 /* Of contacts_push.contact. */
 #define CONTACT_COLUMNS 9
-
-#define HINT_UNCONFIRMED \
-	"The contacts may or may not have been created. If this repeats, look the external_ids up before sending them again."
 
 static void
 bad_argument(const char *what)
@@ -108,7 +104,7 @@ add_user(Call *call, JsonbContainer *user, const char *path)
 	call->external_ids[call->n++] = contact_to_utf8(contact_member(user, "external_id"));
 }
 
-/* What a user has of a member, for finding who else has it. */
+/* A user's value of a member, to find other users that have the same. */
 typedef struct Occurrence
 {
 	const char *text;
@@ -125,7 +121,7 @@ compare_occurrences(const void *a, const void *b)
 	return order != 0 ? order : left->user - right->user;
 }
 
-/* Chatbase would refuse all of the request for it, and not say for whom. */
+/* Throws for a value that two users have: Chatbase would refuse them all, and not say for whom. */
 static void
 check_distinct(const char *member, const char *const *texts, int n)
 {
@@ -204,7 +200,7 @@ read_arguments(FunctionCallInfo fcinfo, Call *call)
 	contact_body_end(&call->body);
 }
 
-/* What failed, which reads on behind a colon elsewhere, as a DETAIL: a sentence. */
+/* Makes a sentence, for a DETAIL, of words that stand behind a colon elsewhere. */
 static char *
 sentence(const char *words)
 {
@@ -216,7 +212,7 @@ sentence(const char *words)
 	return text;
 }
 
-/* Where the key file is is told to those only who may see the setting. */
+/* Finds the key, or throws; only who may see the setting is told where the key file is. */
 static char *
 find_key(const char *chatbot_id)
 {
@@ -242,7 +238,7 @@ make_pool(void)
 {
 	if (pool != NULL)
 		return;
-	/* for the connection that is kept; both last as long as the session */
+	/* announces the connection, which lasts as long as the session, as the pool does */
 	if (!AcquireExternalFD())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_RESOURCES),
@@ -284,48 +280,39 @@ begin_request(const Call *call)
 	return request;
 }
 
-/* The SQLSTATE of a request that did not create its contacts. */
+/*
+ * Gives an error about a request that did not create its contacts SQLSTATE and hint.  A refusal
+ * stands, whatever became of the rest of its answer.
+ */
 static int
-sqlstate_of(const HttpResult *result)
+explain_failure(const HttpResult *result, const Judgement *judgement)
 {
-	/* a refusal stands, whatever became of the rest of its answer */
+	int			seconds = (int) ((judgement->wait_ms + 999) / 1000);
+
 	switch (result->status)
 	{
 		case 400:
 		case 422:
-			return ERRCODE_INVALID_PARAMETER_VALUE;
+			return errcode(ERRCODE_INVALID_PARAMETER_VALUE);
 		case 401:
 		case 403:
-			return ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION;
+			errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION);
+			return errhint("Check contacts_push.api_key and contacts_push.api_key_file.");
 		case 404:
-			return ERRCODE_UNDEFINED_OBJECT;
+			errcode(ERRCODE_UNDEFINED_OBJECT);
+			return errhint("Check the chatbot_id and contacts_push.base_url.");
 		case 409:
-			return ERRCODE_UNIQUE_VIOLATION;
+			return errcode(ERRCODE_UNIQUE_VIOLATION);
 		case 429:
-			return ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
-		default:
-			return result->outcome == HTTP_ANSWERED || result->outcome == HTTP_TOO_LARGE ?
-				ERRCODE_SYSTEM_ERROR : ERRCODE_IO_ERROR;
+			errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED);
+			seconds = judgement->wait_ms < 0 ? RATE_WINDOW_SECONDS : Max(seconds, 1);
+			return errhint_plural("Try again in %d second.", "Try again in %d seconds.",
+								  seconds, seconds);
 	}
-}
-
-static int
-hint_for(const HttpResult *result, const Judgement *judgement)
-{
-	int			seconds = (int) ((judgement->wait_ms + 999) / 1000);
-
+	errcode(result->outcome == HTTP_ANSWERED || result->outcome == HTTP_TOO_LARGE ?
+			ERRCODE_SYSTEM_ERROR : ERRCODE_IO_ERROR);
 	if (judgement->unconfirmed)
-		return errhint(HINT_UNCONFIRMED);
-	if (judgement->verdict == VERDICT_RATE)
-	{
-		seconds = judgement->wait_ms < 0 ? RATE_WINDOW_SECONDS : Max(seconds, 1);
-		return errhint_plural("Try again in %d second.", "Try again in %d seconds.",
-							  seconds, seconds);
-	}
-	if (judgement->verdict == VERDICT_KEY)
-		return errhint("Check contacts_push.api_key and contacts_push.api_key_file.");
-	if (result->status == 404)
-		return errhint("Check the chatbot_id and contacts_push.base_url.");
+		return errhint("The contacts may or may not have been created. If this repeats, look the external_ids up before sending them again.");
 	if (result->status >= 300 && result->status < 400)
 		return errhint("Redirects are not followed; check contacts_push.base_url.");
 	if (result->outcome == HTTP_NOT_SENT)
@@ -333,7 +320,7 @@ hint_for(const HttpResult *result, const Judgement *judgement)
 	return 0;
 }
 
-/* In words, what failed: the primary message. */
+/* Returns what failed in words, for the primary message. */
 static const char *
 failure_of(const HttpResult *result, const ReadAnswer *answer)
 {
@@ -353,21 +340,19 @@ failure_of(const HttpResult *result, const ReadAnswer *answer)
 	}
 }
 
+/* Throws what chatbase_create_contacts() has to say of a request that did not create its contacts. */
 static void
 raise_failure(const Call *call, const HttpResult *result, const ReadAnswer *answer)
 {
-	const Judgement *judgement = &answer->judgement;
-
 	ereport(ERROR,
-			(errcode(sqlstate_of(result)),
-			 errmsg("could not create contacts in chatbot \"%s\": %s",
+			(errmsg("could not create contacts in chatbot \"%s\": %s",
 					call->chatbot_id, failure_of(result, answer)),
 			 answer->from_api ? errdetail_internal("%s", answer->message) :
 			 *result->error ? errdetail_internal("%s", sentence(answer->message)) : 0,
-			 hint_for(result, judgement)));
+			 explain_failure(result, &answer->judgement)));
 }
 
-/* A value the answer holds in the database's encoding, or NULL. */
+/* Returns a text of the answer in the database's encoding. */
 static Datum
 text_or_null(const char *utf8, bool *isnull)
 {
@@ -399,12 +384,12 @@ jsonb_or_null(const char *utf8, bool *isnull)
 {
 	const char *text = utf8 ? answer_to_server(utf8) : NULL;
 
-	/* jsonb has no U+0000; an answer with one was made by no input of ours. */
+	/* jsonb has no U+0000, so no input of ours has made an answer with one */
 	*isnull = text == NULL || has_nul_escape(text);
 	return *isnull ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 }
 
-/* Seconds since 1970 to timestamptz; null where timestamptz does not reach. */
+/* Returns seconds since 1970 as timestamptz; null if they are beyond its range. */
 static Datum
 time_or_null(bool given, double seconds, bool *isnull)
 {
@@ -416,8 +401,8 @@ time_or_null(bool given, double seconds, bool *isnull)
 }
 
 /*
- * contacts_push.contact as put_contact() fills it.  Whatever else it has become by hand,
- * or in a session that has loaded another version's library, is no memory to write to.
+ * Throws unless contacts_push.contact is as put_contact() fills it.  Somebody may have altered
+ * it, or the session may have loaded the library of another version.
  */
 static void
 check_result_type(TupleDesc desc)
@@ -456,20 +441,9 @@ put_contact(ReturnSetInfo *rsinfo, const Reply *reply, int i)
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
-/* What an answer tells about the budget of the key, for the next call of anybody. */
-static void
-keep_pace(const Call *call, const Judgement *judgement, int64 left_at)
-{
-	if (judgement->verdict == VERDICT_RATE)
-		budget_throttled(call->key_hash, left_at,
-								judgement->wait_ms < 0 ? -1 : judgement->wait_ms * 1000);
-	else if (judgement->verdict != VERDICT_NETWORK)
-		budget_answered(call->key_hash);
-}
-
 /*
- * Calls count in the key's budget and do not wait for it; a loop of them must not keep the
- * worker, which does, from sending.
+ * Calls count in the key's budget and do not wait for it.  A loop of them must not keep the
+ * worker from sending, which waits.
  */
 static void
 take_budget(const Call *call)
@@ -489,8 +463,8 @@ take_budget(const Call *call)
 }
 
 /*
- * Sends, waits, and puts the rows.  request and answer are cleaned up by the
- * caller, whatever happens in here.
+ * Sends the request, waits for the answer, and puts the rows.  The caller cleans request and
+ * answer up, even if this throws.
  */
 static void
 exchange(Call *call, ReturnSetInfo *rsinfo,
@@ -510,7 +484,11 @@ exchange(Call *call, ReturnSetInfo *rsinfo,
 	}
 	result = http_result(*request);
 	answer_read(answer, result, call->key, call->body.data, call->external_ids, call->n);
-	keep_pace(call, &answer->judgement, left_at);
+	if (answer->judgement.verdict == VERDICT_RATE)
+		budget_throttled(call->key_hash, left_at, answer->judgement.wait_ms < 0 ? -1 :
+						 answer->judgement.wait_ms * 1000);
+	else if (answer->judgement.verdict != VERDICT_NETWORK)
+		budget_answered(call->key_hash);
 	if (answer->judgement.verdict != VERDICT_CREATED)
 		raise_failure(call, result, answer);
 	for (int i = 0; i < call->n; i++)

@@ -1,6 +1,6 @@
 /*
  * operate.c
- *		What an operator calls and SQL alone cannot do.
+ *		Functions for operators that SQL alone cannot do.
  */
 #include "postgres.h"
 
@@ -31,7 +31,7 @@ COMPAT_FUNCTION_INFO_V1(contacts_push_wake);
 COMPAT_FUNCTION_INFO_V1(contacts_push_worker_report);
 COMPAT_FUNCTION_INFO_V1(contacts_push_worker_trouble);
 
-/* An interval as milliseconds; months count 30 days as they do in EXTRACT. */
+/* Returns an interval in milliseconds; a month counts 30 days, as in EXTRACT. */
 static int64
 interval_to_ms(const Interval *interval)
 {
@@ -44,10 +44,9 @@ interval_to_ms(const Interval *interval)
 /*
  * contacts_push.flush(timeout interval) RETURNS boolean
  *
- * The worker answers a ticket when it has read everything that was visible after
- * the ticket was drawn and nothing of it is left to do, and says whether all of it
- * is settled or some is paused.  Nothing is counted, so it costs the same however large
- * the outbox is.
+ * The worker answers a ticket when it has read everything that was visible when the ticket
+ * was drawn, and nothing of it is left to do; it says whether all of it is settled or some
+ * paused.  It counts nothing, so the cost does not depend on the size of the outbox.
  */
 Datum
 contacts_push_flush(PG_FUNCTION_ARGS)
@@ -56,8 +55,8 @@ contacts_push_flush(PG_FUNCTION_ARGS)
 }
 
 /*
- * The hint for a name that nobody knows: as for a misspelled column, what is nearest
- * is only guessed to be meant while no more than half of the name is another (or a swap).
+ * Returns the hint for a name that nobody knows.  As for a misspelled column, the nearest name
+ * is taken for the one that was meant if at most half of the name differs.
  */
 static const char *
 hint_for_chatbot(const char *chatbot_id, const Datum *known, int nknown)
@@ -105,7 +104,7 @@ contacts_push_check_chatbot(PG_FUNCTION_ARGS)
 			PG_RETURN_VOID();
 	}
 	name = text_to_cstring(chatbot_id);
-	/* Whoever has mistyped a name has no use for the lines of the function that asked. */
+	/* whoever has mistyped a name does not need the lines of the calling function */
 	error_context_stack = NULL;
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -126,8 +125,8 @@ contacts_push_validate(PG_FUNCTION_ARGS)
 }
 
 /*
- * contacts_push_internal.wake(resumed boolean, discarded boolean).  A key's wait ends here and
- * not in the worker, which may not run, or not know the chatbot yet.
+ * contacts_push_internal.wake(resumed boolean, discarded boolean).  This ends the waits of the
+ * keys itself: the worker may not run, or not know the chatbot yet.
  */
 Datum
 contacts_push_wake(PG_FUNCTION_ARGS)
@@ -232,7 +231,7 @@ contacts_push_worker_trouble(PG_FUNCTION_ARGS)
 	else if (!shared_get_report(MyDatabaseId, &report))
 		why = hooks_is_template(MyDatabaseId) ? "this database is a template" :
 			"none could be started yet; see the server log and max_worker_processes";
-	/* one that is running just now will not for long, as far as is known */
+	/* one that runs now will probably end, too */
 	else if (report.ends > 1)
 		why = psprintf("it ends again and again, %d times by now, with \"%s\"; see the server log",
 					   report.ends, report.end_error);
