@@ -30,6 +30,7 @@
 #include "miscadmin.h"
 #include "nodes/value.h"
 #include "server/try.h"
+#include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "store/blocks.h"
 #include "store/outbox.h"
@@ -85,7 +86,7 @@ map_row(void *arg)
 	if (!whole)
 		row.contact = DirectFunctionCall1(jsonb_in, CStringGetDatum("{}"));
 	if (row.is_contact)
-		outbox_rows_add(chunk->contacts, TextDatumGetCString(row.external_id), row.contact, false);
+		outbox_rows_add(chunk->contacts, row.external_id, row.contact);
 	contacts_push_mapping_reset(chunk->mapping);
 }
 
@@ -157,7 +158,7 @@ map_blocks(Backfill *backfill, Oid part, BlockNumber from)
 
 	if (!compat_owns_relation(backfill->table, GetUserId()))
 		aclcheck_error(ACLCHECK_NOT_OWNER, OBJECT_TABLE, RelationGetRelationName(table));
-	chunk.contacts = outbox_rows_create();
+	chunk.contacts = tuplestore_begin_heap(false, false, work_mem);
 	chunk.part = try_relation_open(part, AccessShareLock);
 	if (triggers == NIL || chunk.part == NULL)
 		ereport(ERROR,
@@ -261,7 +262,7 @@ count_blocks(Oid part)
 
 	if (relation)
 	{
-		blocks = blocks_count(relation);
+		blocks = RelationGetNumberOfBlocks(relation);
 		relation_close(relation, AccessShareLock);
 	}
 	return blocks;

@@ -125,8 +125,8 @@ append_intents(void *arg)
 		if (last != InvalidCommandId && last > intent->statement)
 			continue;
 		if (append == NULL)
-			append = outbox_append_begin();
-		outbox_append_row(append, CStringGetTextDatum(intent->chatbot_id), intent->external_id,
+			append = outbox_append_begin(false);
+		outbox_append_row(append, 0, CStringGetTextDatum(intent->chatbot_id), intent->external_id,
 						  intent->relation, intent->previous_external_id, intent->contact);
 	}
 	if (append)

@@ -40,7 +40,8 @@ add_contact(OutboxAppend *append, Datum chatbot_id, const JsonbValue *value, con
 				 errmsg("%s.external_id must be a string of 1 to %d bytes",
 						path, CONTACT_MAX_EXTERNAL_ID)));
 	row = JsonbPGetDatum(JsonbValueToJsonb(unconstify(JsonbValue *, value)));
-	outbox_append_row(append, chatbot_id, CStringGetTextDatum(external_id), InvalidOid, NULL, &row);
+	outbox_append_row(append, 0, chatbot_id, CStringGetTextDatum(external_id), InvalidOid, NULL,
+					  &row);
 }
 
 /*
@@ -62,7 +63,7 @@ contacts_push_enqueue(PG_FUNCTION_ARGS)
 				 errmsg("chatbot_id and contact must not be null")));
 	contact_check_chatbot_id(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 	contacts = &PG_GETARG_JSONB_P(1)->root;
-	append = outbox_append_begin();
+	append = outbox_append_begin(false);
 	if (JsonContainerIsArray(contacts) && !JsonContainerIsScalar(contacts))
 	{
 		n = JsonContainerSize(contacts);

@@ -124,8 +124,8 @@ append(Firing *firing, const MappedRow *row, const Datum *previous, const Datum 
 	else
 	{
 		if (firing->append == NULL)
-			firing->append = outbox_append_begin();
-		outbox_append_row(firing->append, firing->chatbot, row->external_id, table, previous,
+			firing->append = outbox_append_begin(false);
+		outbox_append_row(firing->append, 0, firing->chatbot, row->external_id, table, previous,
 						  contact);
 	}
 }

@@ -8,17 +8,10 @@
 #include "compat.h"
 #include "executor/tuptable.h"
 #include "miscadmin.h"
-#include "storage/bufmgr.h"
 #include "storage/itemptr.h"
 #include "store/blocks.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-BlockNumber
-blocks_count(Relation table)
-{
-	return RelationGetNumberOfBlocks(table);
-}
 
 Tuplestorestate *
 blocks_read(Relation table, BlockNumber from, BlockNumber to)

@@ -9,9 +9,6 @@
 #include "utils/relcache.h"
 #include "utils/tuplestore.h"
 
-/* How many blocks a table has. */
-extern BlockNumber blocks_count(Relation table);
-
 /*
  * The rows of a table from one block up to another that the active snapshot sees; the
  * caller ends the tuplestore.  Neither rights nor policies are looked at.

@@ -377,7 +377,7 @@ outbox_text_array(char *const *elements, int n)
 
 /* ---- what enqueuers need ---- */
 
-TupleDesc
+static TupleDesc
 outbox_rows_desc(void)
 {
 	static TupleDesc desc = NULL;
@@ -395,18 +395,11 @@ outbox_rows_desc(void)
 	return desc;
 }
 
-Tuplestorestate *
-outbox_rows_create(void)
-{
-	return tuplestore_begin_heap(false, false, work_mem);
-}
-
 void
-outbox_rows_add(Tuplestorestate *rows, const char *external_id, Datum contact,
-				bool withdrawal)
+outbox_rows_add(Tuplestorestate *rows, Datum external_id, Datum contact)
 {
-	Datum		values[2] = {CStringGetTextDatum(external_id), contact};
-	bool		nulls[2] = {false, withdrawal};
+	Datum		values[2] = {external_id, contact};
+	bool		nulls[2] = {false, false};
 
 	tuplestore_putvalues(rows, outbox_rows_desc(), values, nulls);
 }
@@ -428,69 +421,53 @@ outbox_owner(void)
 }
 
 /*
- * Runs a SELECT as the outbox's owner, connected to SPI; the switch is that of the
+ * Runs OUTBOX_FIND_MISSING as the outbox's owner, connected to SPI; the switch is that of the
  * server's foreign-key triggers.  An error restores the user with the transaction.
  */
-static uint64
-read_as_owner(OutboxStatement statement, const Datum *values,
-			  EphemeralNamedRelation relation)
+static int64
+find_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace)
 {
+	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(replace)};
+	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
 	Oid			user;
 	int			context;
-	uint64		n;
-
-	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register the rows to look for");
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(outbox_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
-						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
-	n = outbox_run(statement, values, NULL);
-	SetUserIdAndSecContext(user, context);
-	return n;
-}
-
-static EphemeralNamedRelation
-name_rows(Tuplestorestate *rows)
-{
-	EphemeralNamedRelation relation = palloc0(sizeof(EphemeralNamedRelationData));
+	int64		n;
 
 	relation->md.name = ROWS_NAME;
 	relation->md.tupdesc = outbox_rows_desc();
 	relation->md.enrtype = ENR_NAMED_TUPLESTORE;
 	relation->md.enrtuples = tuplestore_tuple_count(rows);
 	relation->reldata = rows;
-	return relation;
-}
-
-static int64
-count_as_owner(OutboxStatement statement, const Datum *values, Tuplestorestate *rows)
-{
-	int64		n;
-
-	outbox_connect();
-	n = read_as_owner(statement, values, name_rows(rows));
-	outbox_disconnect();
+	if (SPI_register_relation(relation) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register the rows to look for");
+	GetUserIdAndSecContext(&user, &context);
+	SetUserIdAndSecContext(outbox_owner(), context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION | SECURITY_NOFORCE_RLS);
+	n = (int64) outbox_run(OUTBOX_FIND_MISSING, values, NULL);
+	SetUserIdAndSecContext(user, context);
 	return n;
 }
 
 int64
 outbox_count_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace)
 {
-	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(replace)};
+	int64		n;
 
-	return count_as_owner(OUTBOX_COUNT_MISSING, values, rows);
+	outbox_connect();
+	n = find_missing(chatbot_id, rows, replace);
+	outbox_disconnect();
+	return n;
 }
 
 void
 outbox_find_missing(const char *chatbot_id, Tuplestorestate *rows, Tuplestorestate *missing,
 					TupleDesc missing_desc)
 {
-	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(false)};
-	uint64		n;
+	int64		n;
 
 	outbox_connect();
-	n = read_as_owner(OUTBOX_FIND_MISSING, values, name_rows(rows));
-	for (uint64 i = 0; i < n; i++)
+	n = find_missing(chatbot_id, rows, false);
+	for (int64 i = 0; i < n; i++)
 	{
 		bool		isnull;
 		Datum		external_id = outbox_get(i, 1, &isnull);
@@ -504,21 +481,20 @@ int64
 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace, Oid relation,
 					  const int64 *numbers, int64 n)
 {
-	Datum		values[2] = {CStringGetTextDatum(chatbot_id), BoolGetDatum(replace)};
 	OutboxAppend *append;
 	int64		missing;
 
 	outbox_connect();
-	missing = (int64) read_as_owner(OUTBOX_FIND_MISSING, values, name_rows(rows));
+	missing = find_missing(chatbot_id, rows, replace);
 	n = Min(n, missing);
-	append = outbox_append_begin_numbered();
+	append = outbox_append_begin(true);
 	for (int64 i = 0; i < n; i++)
 	{
 		bool		isnull;
 		Datum		contact = outbox_get(i, 2, &isnull);
 
-		outbox_append_numbered_row(append, numbers[i], values[0], outbox_get(i, 1, &isnull),
-								   relation, &contact);
+		outbox_append_row(append, numbers[i], CStringGetTextDatum(chatbot_id),
+						  outbox_get(i, 1, &isnull), relation, NULL, &contact);
 	}
 	outbox_append_end(append);
 	outbox_disconnect();

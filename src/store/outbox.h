@@ -17,7 +17,6 @@
 typedef enum OutboxStatement
 {
 	OUTBOX_FIND_MISSING,
-	OUTBOX_COUNT_MISSING,
 	OUTBOX_FIND_DUE,
 	OUTBOX_UNSETTLED,
 	OUTBOX_ANY_PENDING,
@@ -127,11 +126,8 @@ extern Datum outbox_bool_array(const bool *elements, int n);
 
 /* ---- what enqueuers need ---- */
 
-/* Rows (external_id text, contact jsonb) on their way into the outbox. */
-extern TupleDesc outbox_rows_desc(void);
-extern Tuplestorestate *outbox_rows_create(void);
-extern void outbox_rows_add(Tuplestorestate *rows, const char *external_id,
-							Datum contact, bool withdrawal);
+/* Adds a row (external_id text, contact jsonb) to those on their way into the outbox. */
+extern void outbox_rows_add(Tuplestorestate *rows, Datum external_id, Datum contact);
 
 /*
  * How many of the rows the outbox does not have an intent of that counts; replace: or whose

@@ -2,8 +2,8 @@
  * outbox_append.c
  *		Rows into contacts_push.outbox, and notes of those that could not go there.
  *
- * What these tables' columns are called, and nothing else: how a row gets into a table
- * is in append.c.
+ * It knows what the columns of these tables are called; append.c knows how a row gets into a
+ * table.
  */
 #include "postgres.h"
 
@@ -17,7 +17,7 @@ static const AppendTarget outbox = {
 	{"chatbot_id", "external_id", "relation", "previous_external_id", "contact"}
 };
 
-/* Where the numbers were drawn before. */
+/* The same with seq, for rows whose numbers were drawn before. */
 static const AppendTarget outbox_numbered = {
 	"contacts_push", "outbox", 6,
 	{"seq", "chatbot_id", "external_id", "relation", "previous_external_id", "contact"}
@@ -28,67 +28,34 @@ static const AppendTarget failures = {
 	{"chatbot_id", "relation", "rows", "reason"}
 };
 
-struct OutboxAppend
-{
-	TableAppend *rows;
-};
-
-static OutboxAppend *
-begin(const AppendTarget *target)
-{
-	OutboxAppend *append = palloc(sizeof(OutboxAppend));
-
-	append->rows = table_append_begin(target);
-	return append;
-}
-
 OutboxAppend *
-outbox_append_begin(void)
+outbox_append_begin(bool numbered)
 {
-	return begin(&outbox);
-}
-
-OutboxAppend *
-outbox_append_begin_numbered(void)
-{
-	return begin(&outbox_numbered);
+	return table_append_begin(numbered ? &outbox_numbered : &outbox);
 }
 
 void
-outbox_append_row(OutboxAppend *append, Datum chatbot_id, Datum external_id, Oid relation,
-				  const Datum *previous_external_id, const Datum *contact)
+outbox_append_row(OutboxAppend *append, int64 seq, Datum chatbot_id, Datum external_id,
+				  Oid relation, const Datum *previous_external_id, const Datum *contact)
 {
 	Datum		values[] = {
-		chatbot_id, external_id, ObjectIdGetDatum(relation),
+		Int64GetDatum(seq), chatbot_id, external_id, ObjectIdGetDatum(relation),
 		previous_external_id ? *previous_external_id : (Datum) 0,
 		contact ? *contact : (Datum) 0
 	};
 	bool		nulls[] = {
-		false, false, !OidIsValid(relation), previous_external_id == NULL, contact == NULL
+		false, false, false, !OidIsValid(relation), previous_external_id == NULL, contact == NULL
 	};
+	int			skip = seq ? 0 : 1;
 
-	table_append_row(append->rows, values, nulls);
-}
-
-void
-outbox_append_numbered_row(OutboxAppend *append, int64 seq, Datum chatbot_id, Datum external_id,
-						   Oid relation, const Datum *contact)
-{
-	Datum		values[] = {
-		Int64GetDatum(seq), chatbot_id, external_id, ObjectIdGetDatum(relation), (Datum) 0,
-		contact ? *contact : (Datum) 0
-	};
-	bool		nulls[] = {false, false, false, !OidIsValid(relation), true, contact == NULL};
-
-	table_append_row(append->rows, values, nulls);
+	table_append_row(append, values + skip, nulls + skip);
 }
 
 void
 outbox_append_end(OutboxAppend *append)
 {
-	if (table_append_end(append->rows) > 0)
+	if (table_append_end(append) > 0)
 		wake_for_rows_at_commit();
-	pfree(append);
 }
 
 void

@@ -9,30 +9,25 @@
 #ifndef CONTACTS_PUSH_OUTBOX_APPEND_H
 #define CONTACTS_PUSH_OUTBOX_APPEND_H
 
-typedef struct OutboxAppend OutboxAppend;
-
-/* Locks the outbox until the transaction ends, as every writer does before it gets a seq. */
-extern OutboxAppend *outbox_append_begin(void);
+typedef struct TableAppend OutboxAppend;
 
 /*
- * Appends an intent.  chatbot_id and external_id are text, relation is the watched table
- * that it comes from or InvalidOid, previous_external_id is text, contact jsonb; NULL where
- * there is none.  Everything is copied.
+ * Locks the outbox until the transaction ends, as every writer does before it gets a seq.
+ * numbered: the seqs of all rows were drawn before, with outbox_draw().
  */
-extern void outbox_append_row(OutboxAppend *append, Datum chatbot_id, Datum external_id,
+extern OutboxAppend *outbox_append_begin(bool numbered);
+
+/*
+ * Appends an intent.  seq is 0 unless the append is numbered; chatbot_id and external_id are
+ * text, relation is the watched table that it comes from or InvalidOid, previous_external_id is
+ * text, contact jsonb; NULL: there is none.  Everything is copied.
+ */
+extern void outbox_append_row(OutboxAppend *append, int64 seq, Datum chatbot_id, Datum external_id,
 							  Oid relation, const Datum *previous_external_id,
 							  const Datum *contact);
 
 /* Writes what is still buffered, and has the worker woken when the transaction commits. */
 extern void outbox_append_end(OutboxAppend *append);
-
-/*
- * The same, for rows whose numbers were drawn before with outbox_draw(): an append is
- * either of these or of those above.
- */
-extern OutboxAppend *outbox_append_begin_numbered(void);
-extern void outbox_append_numbered_row(OutboxAppend *append, int64 seq, Datum chatbot_id,
-									   Datum external_id, Oid relation, const Datum *contact);
 
 /* Notes that rows of a watched table were left out. */
 extern void outbox_append_failure(const char *chatbot_id, const char *relation, int64 rows,

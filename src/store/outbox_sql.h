@@ -109,11 +109,6 @@ static const struct
 		"SELECT r.external_id, r.contact" MISSING_ROWS,
 	2, {TEXTOID, BOOLOID}},
 
-	/* how many that finds */
-	[OUTBOX_COUNT_MISSING] = {
-		"SELECT" MISSING_ROWS,
-	2, {TEXTOID, BOOLOID}},
-
 	/* the first $4 pending rows of chatbot $1 that are due, behind those of ($2, $3) */
 	[OUTBOX_FIND_DUE] = {
 		"SELECT o.seq, o.next_attempt_at FROM contacts_push.outbox o"
