@@ -145,7 +145,9 @@ look_at_budget(uint64 key_hash)
 int64
 budget_held_us(uint64 key_hash)
 {
-	return Max(look_at_budget(key_hash).held_until - clock_us(), 0);
+	int64		left = look_at_budget(key_hash).held_until - clock_us();
+
+	return Max(left, 0);
 }
 
 double

@@ -190,12 +190,13 @@ shared_tell_launcher(Oid database)
 int64
 shared_hold_left(Oid database)
 {
-	int64		until = 0;
+	int64		now = clock_us();
+	int64		until = now;
 
 	for (int i = 0; i < MAX_HOLDS; i++)
 		if (shared->holds[i].database == database)
 			until = Max(until, shared->holds[i].until);
-	return Max(until - clock_us(), 0);
+	return until - now;
 }
 
 /* Copies as much of a text as there is room for, cut between two characters. */
