@@ -11,6 +11,7 @@
 #include "access/detoast.h"
 #include "catalog/pg_collation.h"
 #include "chatbase/reply.h"
+#include "common/string.h"
 #include "compat.h"
 #include "contact/contact.h"
 #include "server/settings.h"
@@ -75,7 +76,8 @@ load(Datum value, NewContact *new)
 	new->illegible = new->length > REPLY_MAX_DEPTH && !reply_can_repeat(new->json);
 	email = contact_member(contact, "email");
 	if (email)
-		new->address[ADDRESS_EMAIL] = str_tolower(email, strlen(email), DEFAULT_COLLATION_OID);
+		new->address[ADDRESS_EMAIL] = pg_is_ascii(email) ? asc_tolower(email, strlen(email)) :
+			str_tolower(email, strlen(email), DEFAULT_COLLATION_OID);
 	new->address[ADDRESS_PHONE] = contact_phone_digits(contact);
 	new->attributes = window_attributes(new->chatbot, contact);
 	return NULL;

@@ -8,8 +8,6 @@
  */
 #include "postgres.h"
 
-#include "common/hashfn.h"
-#include "common/pg_prng.h"
 #include "compat.h"
 #include "store/outbox.h"
 #include "worker/owners.h"
@@ -25,17 +23,6 @@ typedef struct Owner
 } Owner;
 
 static Owner *owners = NULL;	/* in worker.context */
-static uint64 seed;
-
-static uint64
-hash_email(const Contact *contact)
-{
-	uint64		hash = hash_bytes_extended((const unsigned char *) contact->chatbot->id,
-										   strlen(contact->chatbot->id), seed);
-
-	return hash_bytes_extended((const unsigned char *) contact->address[ADDRESS_EMAIL].text,
-							   strlen(contact->address[ADDRESS_EMAIL].text), hash);
-}
 
 /* Where the owner of this hash is, or is to be put. */
 static Owner *
@@ -62,11 +49,8 @@ owners_note(const Contact *contact)
 	if (contact->address[ADDRESS_EMAIL].text == NULL)
 		return;
 	if (owners == NULL)
-	{
 		owners = MemoryContextAllocZero(worker.context, OWNERS * sizeof(Owner));
-		seed = pg_prng_uint64(&pg_global_prng_state);
-	}
-	hash = hash_email(contact);
+	hash = contact->address[ADDRESS_EMAIL].hash;
 	*find_place(hash) = (Owner) {hash, contact->seq};
 }
 
@@ -79,7 +63,7 @@ owners_find(const Contact *contact)
 
 	if (contact->address[ADDRESS_EMAIL].text == NULL || owners == NULL)
 		return NULL;
-	hash = hash_email(contact);
+	hash = contact->address[ADDRESS_EMAIL].hash;
 	owner = find_place(hash);
 	if (owner->seq == 0 || owner->hash != hash || owner->seq == contact->seq)
 		return NULL;

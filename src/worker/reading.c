@@ -35,8 +35,8 @@
 #define ROWS_LOOKED_AT 40000
 #define ROWS_OF_A_LAP 10000
 
-/* After so many rows in a row that were passed over it is asked anew who has room. */
-#define ROWS_IN_VAIN 1000
+/* To ask this many chatbots whether they have room costs as much as to pass a row over. */
+#define CHATBOTS_A_ROW 16
 
 /*
  * Between two laps there is a thousand times what the last one took, so that they are a
@@ -79,7 +79,7 @@ typedef struct Read
 {
 	OutboxScan *scan;
 	int			max_rows;
-	bool		stops_in_vain;	/* after ROWS_IN_VAIN */
+	int			max_in_vain;	/* rows passed over with none taken up between; 0: any */
 	Ranges	   *holes;			/* gets the numbers that no row has, up to the last; or NULL */
 
 	/* what has come of it */
@@ -106,7 +106,7 @@ read_range(Read *read, int64 low, int64 high)
 
 		CHECK_FOR_INTERRUPTS();
 		claim = claim_row(read->scan, &row, false);
-		in_vain = claim == CLAIM_PASSED_OVER ? in_vain + 1 : 0;
+		in_vain = claim == CLAIM_TAKEN ? 0 : in_vain + (claim == CLAIM_PASSED_OVER);
 		read->rows++;
 		read->taken += claim == CLAIM_TAKEN;
 		read->unsent_since = Min(read->unsent_since, row.unsent_since);
@@ -115,7 +115,7 @@ read_range(Read *read, int64 low, int64 high)
 		next = row.seq + 1;
 		read->last = read->end = row.seq;
 		read->is_full = read->rows >= read->max_rows || read->taken >= ROWS_TAKEN;
-		if (read->is_full || (read->stops_in_vain && in_vain >= ROWS_IN_VAIN))
+		if (read->is_full || (in_vain > 0 && in_vain == read->max_in_vain))
 			return false;
 	}
 	read->end = high;
@@ -165,7 +165,10 @@ read_ahead(OutboxScan *scan)
 static bool
 read_waiting(OutboxScan *scan)
 {
-	Read		read = {scan, .max_rows = ROWS_LOOKED_AT, .stops_in_vain = true};
+	Read		read = {
+		scan, .max_rows = ROWS_LOOKED_AT,
+		.max_in_vain = 1 + list_length(window_chatbots()) / CHATBOTS_A_ROW
+	};
 	ListCell   *cell;
 
 	while (!read.is_full)

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "common/hashfn.h"
+#include "common/pg_prng.h"
 #include "compat.h"
 #include "contact/contact.h"
 #include "utils/memutils.h"
@@ -40,7 +41,7 @@ typedef struct TextKey
 {
 	const Chatbot *chatbot;
 	const char *text;
-	uint32		hash;
+	uint64		hash;
 } TextKey;
 
 typedef struct TextEntry
@@ -61,7 +62,7 @@ equal_text_keys(TextKey a, TextKey b)
 #define SH_ELEMENT_TYPE TextEntry
 #define SH_KEY_TYPE TextKey
 #define SH_KEY key
-#define SH_HASH_KEY(tb, key) ((key).hash)
+#define SH_HASH_KEY(tb, key) ((uint32) (key).hash)
 #define SH_EQUAL(tb, a, b) equal_text_keys(a, b)
 #define SH_SCOPE static inline
 #define SH_DECLARE
@@ -129,6 +130,7 @@ window_chatbot(const char *id)
 	old = MemoryContextSwitchTo(context);
 	chatbot = palloc0(sizeof(Chatbot));
 	chatbot->id = pstrdup(id);
+	chatbot->seed = pg_prng_uint64(&pg_global_prng_state);
 	chatbot->id_utf8 = contact_to_utf8(chatbot->id);
 	if (chatbot->id_utf8 == NULL)
 		chatbot->id_utf8 = pstrdup("?");	/* no chatbot has it: 404 */
@@ -157,11 +159,10 @@ window_attributes(Chatbot *chatbot, JsonbContainer *contact)
 	return attributes_of(&chatbot->attributes, contact, context);
 }
 
-static uint32
+static uint64
 hash_text(const Chatbot *chatbot, const char *text)
 {
-	return hash_bytes((const unsigned char *) text, strlen(text)) ^
-		murmurhash32((uint32) (uintptr_t) chatbot);
+	return hash_bytes_extended((const unsigned char *) text, strlen(text), chatbot->seed);
 }
 
 static TextKey
@@ -273,27 +274,55 @@ window_end_turn(Contact *contact)
 
 /* ---- contacts ---- */
 
+/* With its texts behind it in one piece of memory, but for the JSON. */
+static Contact *
+make_contact(const NewContact *new)
+{
+	bool		is_utf8 = strcmp(new->external_id, new->external_id_utf8) == 0;
+	const char *texts[] = {
+		new->external_id, is_utf8 ? NULL : new->external_id_utf8,
+		new->address[ADDRESS_EMAIL], new->address[ADDRESS_PHONE]
+	};
+	Size		lengths[lengthof(texts)] = {0};
+	Size		size = sizeof(Contact);
+	Contact    *contact;
+	char	   *places[lengthof(texts)] = {NULL};
+	char	   *end;
+
+	for (int i = 0; i < lengthof(texts); i++)
+		if (texts[i])
+			size += lengths[i] = strlen(texts[i]) + 1;
+	contact = palloc(size);
+	memset(contact, 0, sizeof(Contact));
+	end = (char *) (contact + 1);
+	for (int i = 0; i < lengthof(texts); i++)
+		if (texts[i])
+		{
+			places[i] = memcpy(end, texts[i], lengths[i]);
+			end += lengths[i];
+		}
+	contact->chatbot = new->chatbot;
+	contact->external_id = places[0];
+	contact->external_id_utf8 = is_utf8 ? places[0] : places[1];
+	contact->hash = hash_text(contact->chatbot, contact->external_id);
+	contact->address[ADDRESS_EMAIL].text = places[2];
+	contact->address[ADDRESS_PHONE].text = places[3];
+	for (int kind = 0; kind < ADDRESSES; kind++)
+		if (contact->address[kind].text)
+			contact->address[kind].hash = hash_text(contact->chatbot, contact->address[kind].text);
+	return contact;
+}
+
 Contact *
 window_add(const NewContact *new)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	Contact    *contact = palloc0(sizeof(Contact));
+	Contact    *contact = make_contact(new);
 	bool		found;
 
 	contact->seq = new->seq;
 	contact->tid = new->tid;
-	contact->chatbot = new->chatbot;
 	contact->state = CONTACT_QUEUED;
-	contact->external_id = pstrdup(new->external_id);
-	contact->external_id_utf8 = strcmp(new->external_id, new->external_id_utf8) == 0 ?
-		contact->external_id : pstrdup(new->external_id_utf8);
-	contact->hash = hash_text(contact->chatbot, contact->external_id);
-	for (int kind = 0; kind < ADDRESSES; kind++)
-		if (new->address[kind])
-		{
-			contact->address[kind].text = pstrdup(new->address[kind]);
-			contact->address[kind].hash = hash_text(contact->chatbot, new->address[kind]);
-		}
 	contact->json = new->json ? pnstrdup(new->json, new->length) : NULL;
 	contact->length = new->length;
 	contact->illegible = new->illegible;
@@ -365,17 +394,10 @@ window_remove(Contact *contact)
 		window_unhold(contact);
 	window_leave_queues(contact);
 	by_seq_delete(contacts_by_seq, contact->seq);
-	/* its key points to the contact's text, which is freed below */
 	by_text_delete(contacts_by_id, id_key(contact));
 	contact->chatbot->contacts--;
 	contact->chatbot->bytes -= contact->length;
 	total_bytes -= contact->length;
-	if (contact->external_id_utf8 != contact->external_id)
-		pfree(contact->external_id_utf8);
-	pfree(contact->external_id);
-	for (int kind = 0; kind < ADDRESSES; kind++)
-		if (contact->address[kind].text)
-			pfree(contact->address[kind].text);
 	if (contact->json)
 		pfree(contact->json);
 	if (contact->text)

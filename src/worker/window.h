@@ -49,6 +49,7 @@ typedef struct Chatbot
 {
 	char	   *id;
 	char	   *id_utf8;
+	uint64		seed;			/* of hashes of its contacts' texts, which nobody outside can foresee */
 	Isolation  *isolation;		/* of the contacts in the window */
 	bool		due;			/* rows of another attempt are due and have not been read */
 	TimestampTz due_after;		/* those up to here, and of this time up to due_after_seq, have */
@@ -132,7 +133,7 @@ typedef enum AddressKind
 typedef struct Address
 {
 	char	   *text;			/* NULL: none */
-	uint32		hash;			/* of it and the chatbot */
+	uint64		hash;			/* of it and the chatbot */
 	bool		is_queued;
 	struct Contact *before;		/* in the queue of those that have it */
 	struct Contact *behind;
@@ -146,7 +147,7 @@ typedef struct Contact
 	Chatbot    *chatbot;
 	ContactState state;
 	char	   *external_id;
-	uint32		hash;			/* of it and the chatbot */
+	uint64		hash;			/* of it and the chatbot */
 	char	   *external_id_utf8;
 	bool		has_turn;		/* see window_take_turn() */
 	Address		address[ADDRESSES];
