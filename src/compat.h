@@ -235,6 +235,13 @@ compat_result_relations(const PlannedStmt *statement)
 }
 #endif
 
+/* A tuple descriptor that is made column by column has to be finished since 19. */
+#if PG_VERSION_NUM >= 190000
+#define compat_finish_tuple_desc(desc) TupleDescFinalize(desc)
+#else
+#define compat_finish_tuple_desc(desc) ((void) (desc))
+#endif
+
 /* The module's name and version are visible in pg_get_loaded_modules() since 18. */
 #if PG_VERSION_NUM >= 180000
 #define COMPAT_MODULE_MAGIC(name_, version_) \

@@ -389,6 +389,7 @@ outbox_rows_desc(void)
 
 		TupleDescInitEntry(new, 1, "external_id", TEXTOID, -1, 0);
 		TupleDescInitEntry(new, 2, "contact", JSONBOID, -1, 0);
+		compat_finish_tuple_desc(new);
 		desc = new;
 		MemoryContextSwitchTo(old);
 	}
