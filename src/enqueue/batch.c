@@ -18,7 +18,6 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "server/try.h"
-#include "store/outbox_append.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -30,17 +29,13 @@
 #define BATCH_ROWS 500
 #define BATCH_BYTES (256 * 1024)
 
-/* What is held back; in the context of its frame. */
-typedef struct Intent
+/* An intent that is held back; in the context of its frame. */
+typedef struct HeldIntent
 {
-	const char *chatbot_id;
-	Datum		external_id;
-	Oid			relation;
-	Datum	   *previous_external_id;	/* NULL: none */
-	Datum	   *contact;		/* NULL: a withdrawal */
+	OutboxIntent intent;
 	CommandId	statement;
 	bool		deleted;
-} Intent;
+} HeldIntent;
 
 typedef struct Frame
 {
@@ -65,47 +60,36 @@ contacts_push_batch_is_open(void)
 	return is_open;
 }
 
-/* A copy of a varlena; adds to the bytes held. */
+/* Copies a varlena, and adds to the bytes held; 0: there is none. */
 static Datum
 keep(Datum value)
 {
+	if (value == (Datum) 0)
+		return value;
 	frame->bytes += VARSIZE_ANY(DatumGetPointer(value));
 	return datumCopy(value, false, -1);
 }
 
-static Datum *
-keep_optional(const Datum *value)
-{
-	Datum	   *kept;
-
-	if (value == NULL)
-		return NULL;
-	kept = palloc(sizeof(Datum));
-	*kept = keep(*value);
-	return kept;
-}
-
 void
-contacts_push_batch_add(const char *chatbot_id, Datum external_id, Oid relation,
-						const Datum *previous_external_id, const Datum *contact,
-						CommandId statement, bool deleted)
+contacts_push_batch_add(const OutboxIntent *intent, CommandId statement, bool deleted)
 {
 	MemoryContext old;
-	Intent	   *intent;
+	HeldIntent *held;
 
 	if (frame->context == NULL)
 		frame->context = AllocSetContextCreate(TopTransactionContext, "contacts_push batch",
 											   ALLOCSET_DEFAULT_SIZES);
 	old = MemoryContextSwitchTo(frame->context);
-	intent = palloc(sizeof(Intent));
-	intent->chatbot_id = pstrdup(chatbot_id);
-	intent->external_id = keep(external_id);
-	intent->relation = relation;
-	intent->previous_external_id = keep_optional(previous_external_id);
-	intent->contact = keep_optional(contact);
-	intent->statement = statement;
-	intent->deleted = deleted;
-	frame->intents = lappend(frame->intents, intent);
+	held = palloc(sizeof(HeldIntent));
+	held->intent.seq = 0;
+	held->intent.chatbot_id = keep(intent->chatbot_id);
+	held->intent.external_id = keep(intent->external_id);
+	held->intent.relation = intent->relation;
+	held->intent.previous_external_id = keep(intent->previous_external_id);
+	held->intent.contact = keep(intent->contact);
+	held->statement = statement;
+	held->deleted = deleted;
+	frame->intents = lappend(frame->intents, held);
 	MemoryContextSwitchTo(old);
 }
 
@@ -113,21 +97,19 @@ contacts_push_batch_add(const char *chatbot_id, Datum external_id, Oid relation,
 static void
 append_intents(void *arg)
 {
-	List	   *intents = arg;
 	OutboxAppend *append = NULL;
 	ListCell   *cell;
 
-	foreach(cell, intents)
+	foreach(cell, (List *) arg)
 	{
-		Intent	   *intent = lfirst(cell);
-		CommandId	last = contacts_push_order_last(intent->chatbot_id, intent->external_id);
+		HeldIntent *held = lfirst(cell);
 
-		if (last != InvalidCommandId && last > intent->statement)
+		if (contacts_push_order_is_noted(held->intent.chatbot_id, held->intent.external_id,
+										 held->statement + 1))
 			continue;
 		if (append == NULL)
 			append = outbox_append_begin(false);
-		outbox_append_row(append, 0, CStringGetTextDatum(intent->chatbot_id), intent->external_id,
-						  intent->relation, intent->previous_external_id, intent->contact);
+		outbox_append_row(append, &held->intent);
 	}
 	if (append)
 		outbox_append_end(append);
@@ -149,14 +131,15 @@ append_each(List *intents)
 
 	foreach(cell, intents)
 	{
-		Intent	   *intent = lfirst(cell);
-		Failures	failures = {.chatbot_id = intent->chatbot_id,.relation = intent->relation,
-		.by_row = true,.deleted = intent->deleted,.tell_reason = may_read(intent->relation)};
+		HeldIntent *held = lfirst(cell);
+		Failures	failures = {.relation = held->intent.relation,.by_row = true,
+		.deleted = held->deleted,.tell_reason = may_read(held->intent.relation)};
 		char	   *reason;
 
 		CHECK_FOR_INTERRUPTS();
-		if (try_run(append_intents, list_make1(intent), &reason))
+		if (try_run(append_intents, list_make1(held), &reason))
 			continue;
+		failures.chatbot_id = TextDatumGetCString(held->intent.chatbot_id);
 		contacts_push_failures_add(&failures, 1, reason);
 		contacts_push_failures_report(&failures);
 	}

@@ -9,6 +9,8 @@
 #ifndef CONTACTS_PUSH_BATCH_H
 #define CONTACTS_PUSH_BATCH_H
 
+#include "store/outbox_append.h"
+
 /* Installs the hooks that tell when all triggers of a statement have fired. */
 extern void contacts_push_batch_install(void);
 
@@ -19,12 +21,10 @@ extern void contacts_push_batch_install(void);
 extern bool contacts_push_batch_is_open(void);
 
 /*
- * Holds a copy of an intent back.  Its parts are those of outbox_append_row(); statement is
- * that of order.h, and deleted says which warning is due if it cannot be appended.
+ * Holds a copy of an intent back.  statement is that of order.h; deleted says which warning is
+ * due if it cannot be appended.
  */
-extern void contacts_push_batch_add(const char *chatbot_id, Datum external_id, Oid relation,
-									const Datum *previous_external_id, const Datum *contact,
-									CommandId statement, bool deleted);
+extern void contacts_push_batch_add(const OutboxIntent *intent, CommandId statement, bool deleted);
 
 /*
  * Appends the statement's intents that are held back: if all, however few they are, so that

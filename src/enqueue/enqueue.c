@@ -25,7 +25,7 @@ static void
 add_contact(OutboxAppend *append, Datum chatbot_id, const JsonbValue *value, const char *path)
 {
 	JsonbContainer *contact = value->type == jbvBinary ? value->val.binary.data : NULL;
-	Datum		row;
+	OutboxIntent intent = {.chatbot_id = chatbot_id};
 	char	   *external_id;
 
 	if (contact == NULL || !JsonContainerIsObject(contact))
@@ -39,9 +39,9 @@ add_contact(OutboxAppend *append, Datum chatbot_id, const JsonbValue *value, con
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s.external_id must be a string of 1 to %d bytes",
 						path, CONTACT_MAX_EXTERNAL_ID)));
-	row = JsonbPGetDatum(JsonbValueToJsonb(unconstify(JsonbValue *, value)));
-	outbox_append_row(append, 0, chatbot_id, CStringGetTextDatum(external_id), InvalidOid, NULL,
-					  &row);
+	intent.external_id = CStringGetTextDatum(external_id);
+	intent.contact = JsonbPGetDatum(JsonbValueToJsonb(unconstify(JsonbValue *, value)));
+	outbox_append_row(append, &intent);
 }
 
 /*

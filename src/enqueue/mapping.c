@@ -23,6 +23,7 @@
 #include "contact/contact.h"
 #include "enqueue/mapping.h"
 #include "enqueue/view.h"
+#include "enqueue/watched.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
@@ -310,7 +311,7 @@ contacts_push_mapping_make(const Trigger *trigger, Relation relation)
 	mapping->context = context;
 	mapping->econtext = CreateStandaloneExprContext();
 	root = root_trigger(trigger->tgoid, &mapping->table);
-	read_view(mapping, root, trigger->tgargs[1], relation);
+	read_view(mapping, root, trigger->tgargs[WATCHED_VIEW], relation);
 	MemoryContextSwitchTo(old);
 	mapping->valid = invalidations == invalidations_before;
 

@@ -222,18 +222,20 @@ contacts_push_order_is_nested(Oid relation, Oid table)
 	return trigger_depth() > 1;
 }
 
-/* Both ids in one string; no two contacts have the same. */
+/* Makes one string of both ids; no two contacts have the same. */
 static char *
-key_of(const char *chatbot_id, Datum external_id)
+key_of(Datum chatbot_id, Datum external_id)
 {
-	text	   *id = DatumGetTextPP(external_id);
+	text	   *one = DatumGetTextPP(chatbot_id);
+	text	   *other = DatumGetTextPP(external_id);
+	int			length = VARSIZE_ANY_EXHDR(one);
 
-	return psprintf("%zu %s%.*s", strlen(chatbot_id), chatbot_id, (int) VARSIZE_ANY_EXHDR(id),
-					VARDATA_ANY(id));
+	return psprintf("%d %.*s%.*s", length, length, VARDATA_ANY(one), (int) VARSIZE_ANY_EXHDR(other),
+					VARDATA_ANY(other));
 }
 
 void
-contacts_push_order_note(const char *chatbot_id, Datum external_id, CommandId statement)
+contacts_push_order_note(Datum chatbot_id, Datum external_id, CommandId statement)
 {
 	MemoryContext old;
 	Noted	   *entry;
@@ -264,18 +266,18 @@ contacts_push_order_note(const char *chatbot_id, Datum external_id, CommandId st
 	entry->statement = statement;
 }
 
-CommandId
-contacts_push_order_last(const char *chatbot_id, Datum external_id)
+bool
+contacts_push_order_is_noted(Datum chatbot_id, Datum external_id, CommandId statement)
 {
 	Noted	   *entry;
 	char	   *ids;
 
 	if (noted == NULL)
-		return InvalidCommandId;
+		return false;
 	ids = key_of(chatbot_id, external_id);
 	entry = noted_lookup(noted, ids);
 	pfree(ids);
-	return entry ? entry->statement : InvalidCommandId;
+	return entry && entry->statement >= statement;
 }
 
 /*

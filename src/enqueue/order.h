@@ -24,11 +24,10 @@ extern CommandId contacts_push_order_statement(Oid relation);
  */
 extern bool contacts_push_order_is_nested(Oid relation, Oid table);
 
-/* Notes that the statement has enqueued or withdrawn this contact (text). */
-extern void contacts_push_order_note(const char *chatbot_id, Datum external_id,
-									 CommandId statement);
+/* Notes that the statement has enqueued or withdrawn a contact; both ids are text. */
+extern void contacts_push_order_note(Datum chatbot_id, Datum external_id, CommandId statement);
 
-/* Returns the last statement that was noted for a contact; InvalidCommandId: none. */
-extern CommandId contacts_push_order_last(const char *chatbot_id, Datum external_id);
+/* Returns whether that was noted for a statement which began no earlier than this one. */
+extern bool contacts_push_order_is_noted(Datum chatbot_id, Datum external_id, CommandId statement);
 
 #endif							/* CONTACTS_PUSH_ORDER_H */

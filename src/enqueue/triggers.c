@@ -15,6 +15,7 @@
 #include "enqueue/failures.h"
 #include "enqueue/mapping.h"
 #include "enqueue/order.h"
+#include "enqueue/watched.h"
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -40,8 +41,7 @@ COMPAT_FUNCTION_INFO_V1(contacts_push_enqueue_rows);
 typedef struct Firing
 {
 	TriggerData *trigger;
-	const char *chatbot_id;
-	Datum		chatbot;		/* the same, text */
+	Datum		chatbot;		/* its id, text */
 	Mapping    *mapping;		/* held; NULL: there is none */
 	CommandId	statement;		/* see order.h */
 	bool		nested;			/* the statement runs inside of another one */
@@ -100,33 +100,24 @@ try_in_scratch(Firing *firing, void (*run) (void *), void *arg, int64 failures)
 	return done;
 }
 
-/* Returns whether a statement that began later has enqueued this contact. */
-static bool
-is_outdated(const Firing *firing, Datum external_id)
-{
-	CommandId	last = contacts_push_order_last(firing->chatbot_id, external_id);
-
-	return last != InvalidCommandId && last > firing->statement;
-}
-
 /*
  * Appends an intent, or holds it back.  An append begins with its first row, so that triggers
  * of the outbox do not fire for none.
  */
 static void
-append(Firing *firing, const MappedRow *row, const Datum *previous, const Datum *contact)
+append(Firing *firing, const MappedRow *row, Datum previous, Datum contact)
 {
-	Oid			table = contacts_push_mapping_table(firing->mapping);
+	OutboxIntent intent = {.chatbot_id = firing->chatbot,.external_id = row->external_id,
+		.relation = contacts_push_mapping_table(firing->mapping),.previous_external_id = previous,
+		.contact = contact};
 
 	if (firing->held_back)
-		contacts_push_batch_add(firing->chatbot_id, row->external_id, table, previous, contact,
-								firing->statement, firing->failures.deleted);
+		contacts_push_batch_add(&intent, firing->statement, firing->failures.deleted);
 	else
 	{
 		if (firing->append == NULL)
 			firing->append = outbox_append_begin(false);
-		outbox_append_row(firing->append, 0, firing->chatbot, row->external_id, table, previous,
-						  contact);
+		outbox_append_row(firing->append, &intent);
 	}
 }
 
@@ -137,28 +128,29 @@ end_append(Firing *firing)
 		outbox_append_end(firing->append);
 }
 
-/* Appends a contact; key: an update has given the row this id. */
+/*
+ * Appends a contact, unless a later statement has enqueued it.  key: an update has given the row
+ * this id.
+ */
 static void
-enqueue(Firing *firing, const MappedRow *row, const Datum *previous, bool key)
+enqueue(Firing *firing, const MappedRow *row, Datum previous, bool key)
 {
-	if (is_outdated(firing, row->external_id))
+	if (contacts_push_order_is_noted(firing->chatbot, row->external_id, firing->statement + 1))
 		return;
-	append(firing, row, previous, &row->contact);
+	append(firing, row, previous, row->contact);
 	if (firing->nested || key)
-		contacts_push_order_note(firing->chatbot_id, row->external_id, firing->statement);
+		contacts_push_order_note(firing->chatbot, row->external_id, firing->statement);
 }
 
-/* Appends a withdrawal, unless the statement has given the id to another row. */
+/* Appends a withdrawal, unless this statement or a later one has given the id to another row. */
 static void
 withdraw(Firing *firing, const MappedRow *row)
 {
-	CommandId	last = contacts_push_order_last(firing->chatbot_id, row->external_id);
-
-	if (last != InvalidCommandId && last >= firing->statement)
+	if (contacts_push_order_is_noted(firing->chatbot, row->external_id, firing->statement))
 		return;
-	append(firing, row, NULL, NULL);
+	append(firing, row, (Datum) 0, (Datum) 0);
 	if (firing->nested)
-		contacts_push_order_note(firing->chatbot_id, row->external_id, firing->statement);
+		contacts_push_order_note(firing->chatbot, row->external_id, firing->statement);
 }
 
 static bool
@@ -188,7 +180,7 @@ enqueue_row(Firing *firing, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
 	if (moved)
 		withdraw(firing, &old);
 	if (new.is_contact)
-		enqueue(firing, &new, moved ? &old.external_id : NULL,
+		enqueue(firing, &new, moved ? old.external_id : (Datum) 0,
 				old_slot && (moved || !old.is_contact));
 	contacts_push_mapping_reset(firing->mapping);
 }
@@ -342,10 +334,9 @@ fire_with_mapping(TriggerData *trigger, Mapping *cached, MappingChange change)
 	Firing		firing = {trigger};
 	Failures   *failures = &firing.failures;
 
-	firing.chatbot_id = trigger->tg_trigger->tgargs[0];
-	firing.chatbot = CStringGetTextDatum(firing.chatbot_id);
+	failures->chatbot_id = trigger->tg_trigger->tgargs[WATCHED_CHATBOT];
+	firing.chatbot = CStringGetTextDatum(failures->chatbot_id);
 	firing.statement = contacts_push_order_statement(RelationGetRelid(trigger->tg_relation));
-	failures->chatbot_id = firing.chatbot_id;
 	failures->relation = RelationGetRelid(trigger->tg_relation);
 	failures->by_row = TRIGGER_FIRED_FOR_ROW(trigger->tg_event);
 	failures->deleted = TRIGGER_FIRED_BY_DELETE(trigger->tg_event);

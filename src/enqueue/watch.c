@@ -11,13 +11,14 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/xact.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
+#include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
@@ -153,34 +154,19 @@ check_chatbot_is_free(Relation table, const char *chatbot_id)
 	table_close(triggers, AccessShareLock);
 }
 
-/* Returns the column of a primary key of one column; NULL: there is none. */
-static const char *
-primary_key_column(Relation table)
-{
-	const char *name = NULL;
-	ListCell   *cell;
-
-	foreach(cell, RelationGetIndexList(table))
-	{
-		HeapTuple	tuple = SearchSysCache1(INDEXRELID, ObjectIdGetDatum(lfirst_oid(cell)));
-		Form_pg_index index;
-
-		if (!HeapTupleIsValid(tuple))
-			continue;
-		index = (Form_pg_index) GETSTRUCT(tuple);
-		if (index->indisprimary && index->indnkeyatts == 1)
-			name = get_attname(RelationGetRelid(table), index->indkey.values[0], false);
-		ReleaseSysCache(tuple);
-	}
-	return name;
-}
-
 /* Returns the table's column for a member that the caller gives no expression for, or NULL. */
 static const char *
 default_column(Relation table, ViewColumn column)
 {
 	if (column == VIEW_EXTERNAL_ID)
-		return primary_key_column(table);
+	{
+		Oid			constraint;
+		int			key;
+
+		return bms_get_singleton_member(get_primary_key_attnos(RelationGetRelid(table), true, &constraint),
+										&key) ?
+			get_attname(RelationGetRelid(table), key + FirstLowInvalidHeapAttributeNumber, false) : NULL;
+	}
 	for (int i = 0; i < lengthof(known_columns[column]) && known_columns[column][i]; i++)
 		if (get_attnum(RelationGetRelid(table), known_columns[column][i]) > 0)
 			return known_columns[column][i];

@@ -482,6 +482,7 @@ int64
 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace, Oid relation,
 					  const int64 *numbers, int64 n)
 {
+	OutboxIntent intent = {.chatbot_id = CStringGetTextDatum(chatbot_id),.relation = relation};
 	OutboxAppend *append;
 	int64		missing;
 
@@ -492,10 +493,11 @@ outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool replac
 	for (int64 i = 0; i < n; i++)
 	{
 		bool		isnull;
-		Datum		contact = outbox_get(i, 2, &isnull);
 
-		outbox_append_row(append, numbers[i], CStringGetTextDatum(chatbot_id),
-						  outbox_get(i, 1, &isnull), relation, NULL, &contact);
+		intent.seq = numbers[i];
+		intent.external_id = outbox_get(i, 1, &isnull);
+		intent.contact = outbox_get(i, 2, &isnull);
+		outbox_append_row(append, &intent);
 	}
 	outbox_append_end(append);
 	outbox_disconnect();

@@ -35,18 +35,17 @@ outbox_append_begin(bool numbered)
 }
 
 void
-outbox_append_row(OutboxAppend *append, int64 seq, Datum chatbot_id, Datum external_id,
-				  Oid relation, const Datum *previous_external_id, const Datum *contact)
+outbox_append_row(OutboxAppend *append, const OutboxIntent *intent)
 {
 	Datum		values[] = {
-		Int64GetDatum(seq), chatbot_id, external_id, ObjectIdGetDatum(relation),
-		previous_external_id ? *previous_external_id : (Datum) 0,
-		contact ? *contact : (Datum) 0
+		Int64GetDatum(intent->seq), intent->chatbot_id, intent->external_id,
+		ObjectIdGetDatum(intent->relation), intent->previous_external_id, intent->contact
 	};
 	bool		nulls[] = {
-		false, false, false, !OidIsValid(relation), previous_external_id == NULL, contact == NULL
+		false, false, false, !OidIsValid(intent->relation), intent->previous_external_id == 0,
+		intent->contact == 0
 	};
-	int			skip = seq ? 0 : 1;
+	int			skip = intent->seq ? 0 : 1;
 
 	table_append_row(append, values + skip, nulls + skip);
 }

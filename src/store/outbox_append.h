@@ -11,20 +11,25 @@
 
 typedef struct TableAppend OutboxAppend;
 
+/* A row of the outbox; (Datum) 0 or InvalidOid: NULL. */
+typedef struct OutboxIntent
+{
+	int64		seq;			/* 0 unless the append is numbered */
+	Datum		chatbot_id;		/* text */
+	Datum		external_id;	/* text */
+	Oid			relation;		/* the watched table that it comes from */
+	Datum		previous_external_id;	/* text */
+	Datum		contact;		/* jsonb; NULL: a withdrawal */
+} OutboxIntent;
+
 /*
  * Locks the outbox until the transaction ends, as every writer does before it gets a seq.
  * numbered: the seqs of all rows were drawn before, with outbox_draw().
  */
 extern OutboxAppend *outbox_append_begin(bool numbered);
 
-/*
- * Appends an intent.  seq is 0 unless the append is numbered; chatbot_id and external_id are
- * text, relation is the watched table that it comes from or InvalidOid, previous_external_id is
- * text, contact jsonb; NULL: there is none.  Everything is copied.
- */
-extern void outbox_append_row(OutboxAppend *append, int64 seq, Datum chatbot_id, Datum external_id,
-							  Oid relation, const Datum *previous_external_id,
-							  const Datum *contact);
+/* Appends an intent; everything is copied. */
+extern void outbox_append_row(OutboxAppend *append, const OutboxIntent *intent);
 
 /* Writes what is still buffered, and has the worker woken when the transaction commits. */
 extern void outbox_append_end(OutboxAppend *append);
