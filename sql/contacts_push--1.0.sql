@@ -148,7 +148,7 @@ COMMENT ON COLUMN contacts_push.chatbot.failed IS 'rows settled as failed';
 COMMENT ON COLUMN contacts_push.chatbot.enqueue_failures IS 'rows of watched tables that were left out because their mapping failed, without those in contacts_push_internal.enqueue_failure that are not counted yet';
 
 -- The worker waits for nobody who holds a chatbot's row, and its numbers must not be lost
--- with it: it appends them here then, and folds them in later.
+-- with it: it appends them here, and folds them in once a minute.
 CREATE TABLE contacts_push_internal.tally (
 	chatbot_id text COLLATE "C" NOT NULL,
 	created contacts_push_internal.counter NOT NULL,
@@ -156,7 +156,7 @@ CREATE TABLE contacts_push_internal.tally (
 	conflict contacts_push_internal.counter NOT NULL,
 	rejected contacts_push_internal.counter NOT NULL,
 	failed contacts_push_internal.counter NOT NULL);
-COMMENT ON TABLE contacts_push_internal.tally IS 'what was settled while somebody held a chatbot''s row; to be added to it';
+COMMENT ON TABLE contacts_push_internal.tally IS 'what has been settled, to be added to the chatbots'' rows';
 COMMENT ON COLUMN contacts_push_internal.tally.chatbot_id IS 'the chatbot';
 COMMENT ON COLUMN contacts_push_internal.tally.created IS 'rows settled as created';
 COMMENT ON COLUMN contacts_push_internal.tally.present IS 'rows settled as present';
@@ -204,7 +204,7 @@ COMMENT ON COLUMN contacts_push.request.chatbot_id IS 'the chatbot it went to';
 COMMENT ON COLUMN contacts_push.request.contacts IS 'how many contacts it carried';
 COMMENT ON COLUMN contacts_push.request.seqs IS 'which: their contacts_push.outbox.seq';
 COMMENT ON COLUMN contacts_push.request.started_at IS 'when it was decided on';
-COMMENT ON COLUMN contacts_push.request.finished_at IS 'when its answer was recorded; NULL: under way, or its worker has ended';
+COMMENT ON COLUMN contacts_push.request.finished_at IS 'when what it came to was written for each of its contacts; NULL: under way, or not written yet';
 COMMENT ON COLUMN contacts_push.request.http_status IS 'status of the answer; NULL: none has arrived';
 COMMENT ON COLUMN contacts_push.request.outcome IS 'what the answer meant';
 COMMENT ON COLUMN contacts_push.request.message IS 'the API''s message, or what failed';

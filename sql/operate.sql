@@ -55,7 +55,7 @@ SELECT contacts_push.flush();
 SELECT * FROM outcome;
 SELECT * FROM numbers;
 SELECT * FROM disagreement;
-SELECT chatbot_id, paused_until, pause_reason, stripped_attributes, created, present, conflict, rejected, failed, enqueue_failures FROM contacts_push.chatbot;
+SELECT chatbot_id, paused_until, pause_reason, stripped_attributes FROM contacts_push.chatbot;
 CALL wait_for('SELECT contacts = 4 AND requests_in_flight = 0 FROM contacts_push.worker');
 SELECT pid IS NOT NULL AS pid, started_at <= last_activity_at AS active, requests_in_flight, requests > 0 AS requests, contacts, last_error IS NULL AS fine, requests_per_second > 0 AS budget FROM contacts_push.worker;
 SELECT pid = (SELECT pid FROM pg_stat_activity WHERE backend_type = 'contacts_push worker' AND datname = current_database()) AS same FROM contacts_push.worker;

@@ -35,7 +35,7 @@ SELECT count(*) FROM contacts_push.outbox
 WHERE http_status = 200 AND settled_at >= enqueued_at AND contact IS NULL AND error IS NULL
 AND attempts = 0 AND next_attempt_at IS NULL AND NOT unconfirmed
 END
-is($node->safe_psql('postgres', q{SELECT created FROM contacts_push.chatbot WHERE chatbot_id = 'bulk'}),
+is($node->safe_psql('postgres', q{SELECT created FROM contacts_push.progress WHERE chatbot_id = 'bulk'}),
 	'20000', 'and counted');
 is( $node->safe_psql('postgres', <<'END'), '20000|t', 'the requests are recorded with what they carried');
 SELECT sum(contacts), bool_and(outcome = 'created' AND http_status = 200 AND finished_at >= started_at

@@ -57,7 +57,7 @@ sub outage
 	is(held_matches($node, $fake, $chatbot), '', "$what: as the stand-in holds it");
 	is(count_rows($node, "chatbot_id = '$chatbot' AND (attempts <> 0 OR unconfirmed)"), 0,
 		"$what: nobody was charged");
-	is($node->safe_psql('postgres', "SELECT failed FROM contacts_push.chatbot WHERE chatbot_id = '$chatbot'"),
+	is($node->safe_psql('postgres', "SELECT failed FROM contacts_push.progress WHERE chatbot_id = '$chatbot'"),
 		0, "$what: nobody failed");
 	return;
 }

@@ -155,7 +155,7 @@ like((pause_of('unwilling'))[1], qr/^20 contacts in a row were refused with: Val
 is(outcomes($node, 'unwilling'), 'pending ' . CONTACTS, 'unwilling: those refused in that run are pending again');
 is(count_rows($node, q{chatbot_id = 'unwilling' AND (contact IS NULL OR attempts <> 0 OR unconfirmed)}), 0,
 	'unwilling: as they were');
-is($node->safe_psql('postgres', q{SELECT rejected FROM contacts_push.chatbot WHERE chatbot_id = 'unwilling'}), 0,
+is($node->safe_psql('postgres', q{SELECT rejected FROM contacts_push.progress WHERE chatbot_id = 'unwilling'}), 0,
 	'unwilling: nobody counts as rejected');
 ok($node->safe_psql('postgres', <<'END'), 'unwilling: after 20 refusals of single contacts, and of what was under way then');
 SELECT count(*) BETWEEN 20 AND 20 + current_setting('contacts_push.max_concurrent_requests')::int - 1

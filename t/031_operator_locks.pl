@@ -77,7 +77,7 @@ sub operator
 
 # Rows that are locked before the worker sees them, and chatbots that it knows.
 $node->safe_psql('postgres', q{SELECT contacts_push.enqueue(c, '{"external_id": "0"}') FROM unnest(ARRAY['bot', 'other']) c});
-ok( wait_until(sub { $node->safe_psql('postgres', 'SELECT sum(created) FROM contacts_push.chatbot') eq '2' }),
+ok( wait_until(sub { $node->safe_psql('postgres', 'SELECT sum(created) FROM contacts_push.progress') eq '2' }),
 	'two chatbots are known');
 set_conf($node, 'contacts_push.enabled' => 'off');
 is(write_as_application($node, add_users('users', 1, 500) . add_users('members', 1, 500)), '', 'users are there');

@@ -171,8 +171,7 @@ for my $moment (sort keys %statistics)
 }
 
 # What was looked at is what the worker consists of.
-for my $kind ('UPDATE contacts_push.outbox.*created', 'UPDATE contacts_push.outbox.*failed',
-	'UPDATE contacts_push.outbox.*superseded', 'SET unconfirmed = true', 'WITH ORDINALITY',
+for my $kind ('UPDATE contacts_push.outbox o SET status = v.status', 'WITH ORDINALITY',
 	'ORDER BY k.place, o.seq', 'next_attempt_at', 'INSERT INTO contacts_push.request',
 	'UPDATE contacts_push.request', 'DELETE FROM contacts_push.request', 'UPDATE contacts_push.chatbot')
 {

@@ -89,8 +89,10 @@ cmp_ok($resumed, '<=', 5 * ($many + 10), 'rows that were passed over cost no mor
 # Rows of the worker's own that are deleted come again.
 $node->safe_psql('postgres', 'DELETE FROM contacts_push.chatbot');
 insert_users($node, 'bot7', 'again', 1, 1);
-ok($node->poll_query_until('postgres', "SELECT created = 1 FROM contacts_push.chatbot WHERE chatbot_id = 'bot7'"),
+ok($node->poll_query_until('postgres', "SELECT created = 1 FROM contacts_push.progress WHERE chatbot_id = 'bot7'"),
 	'a chatbot whose row was deleted is counted again');
+ok($node->poll_query_until('postgres', "SELECT created = 1 FROM contacts_push.chatbot WHERE chatbot_id = 'bot7'"),
+	'in a row of its own');
 
 $node->stop;
 done_testing();

@@ -70,7 +70,8 @@ END
 	# an operator's word counts, also when the time is past
 	$node->safe_psql('postgres', <<'END');
 INSERT INTO contacts_push.chatbot (chatbot_id, paused_until, pause_reason)
-VALUES ('clock', clock_timestamp() - interval '1 hour', 'by hand');
+VALUES ('clock', clock_timestamp() - interval '1 hour', 'by hand')
+ON CONFLICT (chatbot_id) DO UPDATE SET paused_until = EXCLUDED.paused_until, pause_reason = EXCLUDED.pause_reason;
 END
 	ok(worker_passes(), 'clock: the worker has seen the row');
 	$node->safe_psql('postgres', q{SELECT contacts_push.resume('clock')});

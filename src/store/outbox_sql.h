@@ -167,12 +167,6 @@ static const struct
 			" AND w.status = 'pending') IS NOT TRUE"),
 	1, {INT8ARRAYOID}},
 
-	/* which of $1 are refused */
-	[OUTBOX_STILL_REFUSED] = {
-		"SELECT o.seq FROM " LOOKED_UP("unnest($1) AS v(seq)",
-			"p.status = ANY ('{conflict,rejected,failed}')"),
-	1, {INT8ARRAYOID}},
-
 	/*
 	 * $1 is rejected for the reason $2, which is the worker's; whether Chatbase has it is
 	 * not known any more
@@ -185,114 +179,47 @@ static const struct
 		" SELECT a.chatbot_id, 0, 0, 0, 1, 0 FROM aside a",
 	2, {INT8OID, TEXTOID}},
 
-	/* $1[i] is created, with the contact id $2[i] */
-	[OUTBOX_SETTLE_CREATED] = {
-		"UPDATE contacts_push.outbox o SET status = 'created', contact = NULL, error = NULL,"
-		" contact_id = v.id, http_status = 200," SETTLED_NOW " FROM "
-		LOCKED("unnest($1, $2) AS v(seq, id)", "p.status = 'pending'") " RETURNING o.seq",
-	2, {INT8ARRAYOID, TEXTARRAYOID}, true},
-
-	/*
-	 * $1[i] becomes $2[i] by an answer $3[i] (0: none), for the reason $4[i]; one that
-	 * failed may exist all the same, and so may one that is rejected after a request
-	 * without an answer
-	 */
-	[OUTBOX_SETTLE_REFUSED] = {
-		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
-		" contact = CASE v.status WHEN 'present' THEN NULL ELSE o.contact END,"
-		" http_status = nullif(v.http_status, 0), error = v.error,"
-		" attempts = least(o.attempts, 2147483646) + (v.status = 'failed')::int4,"
-		" settled_at = clock_timestamp(), next_attempt_at = NULL,"
-		" unconfirmed = v.status = 'failed' OR v.status = 'rejected' AND o.unconfirmed FROM "
-		LOCKED("unnest($1, $2, $3, $4) AS v(seq, status, http_status, error)",
-			"p.status = 'pending'")
-		" RETURNING o.seq",
-	4, {INT8ARRAYOID, TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}, true},
-
-	/* $1[i] becomes $2[i] without having been sent, for the reason $3[i] */
-	[OUTBOX_SETTLE_UNSENT] = {
-		"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
-		" contact = CASE v.status WHEN 'conflict' THEN o.contact END,"
-		" error = v.error, http_status = NULL," SETTLED_NOW " FROM "
-		LOCKED("unnest($1, $2, $3) AS v(seq, status, error)", "p.status = 'pending'"),
-	3, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}, true},
-
 	/* the name of table $1 while it is there and watched for chatbot $2 */
 	[OUTBOX_SOURCE_NAME] = {
 		"SELECT n.name FROM contacts_push_internal.source_name($1, $2) AS n(name)"
 		" WHERE n.name IS NOT NULL",
 	2, {OIDOID, TEXTOID}},
 
-	/* refused rows $1 make way for a newer intent; returns chatbot and old status */
-	[OUTBOX_SETTLE_SUPERSEDED] = {
-		"UPDATE contacts_push.outbox o SET status = 'superseded', contact = NULL,"
-		" unconfirmed = false, settled_at = clock_timestamp()"
-		" FROM " LOCKED("unnest($1) AS v(seq)", "p.status = ANY ('{conflict,rejected,failed}')")
-		" RETURNING l.chatbot_id, l.status::text",
-	1, {INT8ARRAYOID}, true},
-
-	/* $1 went in a request with no usable answer, status $2, for the reason $3 */
-	[OUTBOX_MARK_UNCONFIRMED] = {
-		"UPDATE contacts_push.outbox o SET unconfirmed = true, http_status = $2, error = $3 FROM "
-		LOCKED("unnest($1) AS v(seq)", "p.status = 'pending' AND NOT p.unconfirmed"),
-	3, {INT8ARRAYOID, INT4OID, TEXTOID}, true},
-
-	/* $1 alone failed: $2 attempts, again in $3 ms, status $4, reason $5 */
-	[OUTBOX_CHARGE] = {
-		"UPDATE contacts_push.outbox o SET unconfirmed = true, attempts = $2,"
-		" next_attempt_at = now() +"
-		" make_interval(secs => $3::float8 / 1000),"
-		" http_status = $4, error = $5 FROM "
-		LOCKED("(SELECT $1 AS seq) AS v", "p.status = 'pending'") " RETURNING o.seq",
-	5, {INT8OID, INT4OID, INT8OID, INT4OID, TEXTOID}, true},
-
-	/* a request to chatbot $1 with $2 contacts, seqs $3, is about to leave */
+	/* requests to chatbots $1 with $2 contacts, seqs $3, are about to leave */
 	[OUTBOX_REQUEST_BEGIN] = {
 		"INSERT INTO contacts_push.request (chatbot_id, contacts, seqs)"
-		" VALUES ($1, $2, $3::int8multirange) RETURNING id",
-	3, {TEXTOID, INT4OID, TEXTOID}},
-
-	/* request $1 ended with status $2 as outcome $3, message $4, after $5 ms; $6: for good */
-	[OUTBOX_REQUEST_FINISH] = {
-		"UPDATE contacts_push.request SET"
-		" finished_at = CASE WHEN $6 THEN clock_timestamp() END,"
-		" http_status = $2, outcome = $3, message = $4, duration_ms = $5"
-		" WHERE id = (SELECT l.id FROM contacts_push.request l WHERE l.id = $1"
-		" FOR NO KEY UPDATE SKIP LOCKED)",
-	6, {INT8OID, INT4OID, TEXTOID, TEXTOID, INT8OID, BOOLOID}},
-
-	[OUTBOX_REQUEST_EXISTS] = {
-		"SELECT FROM contacts_push.request WHERE id = $1",
-	1, {INT8OID}},
+		" SELECT v.chatbot_id, v.contacts, v.seqs::int8multirange"
+		" FROM unnest($1, $2, $3) AS v(chatbot_id, contacts, seqs) RETURNING id",
+	3, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
 
 	/*
-	 * requests $1 are not over: outcomes of theirs could not be written yet, and are no
-	 * longer known if this worker ends
+	 * requests $1 are over, where $2 is true, and have been answered with status $3 (0: none)
+	 * as outcome $4 (NULL: that stands there), message $5, after $6 ms (-1: not known);
+	 * returns those that are locked
 	 */
-	[OUTBOX_REQUEST_REOPEN] = {
-		"UPDATE contacts_push.request SET finished_at = NULL"
-		" WHERE id = ANY (ARRAY(SELECT q.id FROM contacts_push.request q"
-		" WHERE q.id = ANY ($1) AND q.finished_at IS NOT NULL AND " LEAVES_OPEN
-		" FOR NO KEY UPDATE SKIP LOCKED))",
-	1, {INT8ARRAYOID}},
-
-	/* answered requests are over whose pending rows are all known to be in doubt */
-	[OUTBOX_REQUEST_CLOSE] = {
-		"UPDATE contacts_push.request SET finished_at = clock_timestamp()"
-		" WHERE id = ANY (ARRAY(SELECT q.id FROM contacts_push.request q"
-		" WHERE q.finished_at IS NULL AND q.outcome IS NOT NULL"
-		" AND NOT (" LEAVES_OPEN " AND EXISTS (SELECT FROM " CARRIED
-		" WHERE o.chatbot_id = q.chatbot_id AND NOT o.unconfirmed))"
-		" FOR NO KEY UPDATE SKIP LOCKED))",
-	0},
+	[OUTBOX_REQUEST_FINISH] = {
+		"WITH written AS (UPDATE contacts_push.request q SET"
+		" finished_at = CASE WHEN v.over THEN clock_timestamp() END,"
+		" http_status = coalesce(nullif(v.http_status, 0), q.http_status),"
+		" outcome = coalesce(v.outcome, q.outcome), message = coalesce(v.message, q.message),"
+		" duration_ms = coalesce(nullif(v.duration_ms, -1), q.duration_ms)"
+		" FROM unnest($1, $2, $3, $4, $5, $6)"
+		" AS v(id, over, http_status, outcome, message, duration_ms)"
+		" CROSS JOIN LATERAL (SELECT l.ctid FROM contacts_push.request l"
+		" WHERE l.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS l"
+		" WHERE q.ctid = l.ctid RETURNING q.id)"
+		" SELECT v.id FROM unnest($1) AS v(id)"
+		" WHERE v.id <> ALL (ARRAY(SELECT w.id FROM written w))"
+		" AND EXISTS (SELECT FROM contacts_push.request q WHERE q.id = v.id OFFSET 0)",
+	6, {INT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID}},
 
 	/*
 	 * requests that an earlier worker left, their rows that are pending and may have been
-	 * applied, and whether there is an answer
+	 * applied, whether there is an answer, the chatbot, and whether the row tells that already
 	 */
 	[OUTBOX_REQUESTS_UNFINISHED] = {
-		"SELECT q.id, c.seq, q.outcome IS NOT NULL FROM contacts_push.request q"
-		" LEFT JOIN LATERAL (SELECT o.seq FROM " CARRIED
+		"SELECT q.id, c.seq, q.outcome IS NOT NULL, q.chatbot_id, c.unconfirmed FROM contacts_push.request q"
+		" LEFT JOIN LATERAL (SELECT o.seq, o.unconfirmed FROM " CARRIED
 		" WHERE o.chatbot_id = q.chatbot_id"
 		" AND (q.outcome IS NULL OR " LEAVES_OPEN ") OFFSET 0) AS c ON true"
 		" WHERE q.finished_at IS NULL ORDER BY q.id, c.seq",
@@ -330,13 +257,6 @@ static const struct
 		" OR k.conflict > 0 OR k.rejected > 0) OFFSET 0) AS p",
 	1, {TEXTARRAYOID}},
 
-	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in $1 */
-	[OUTBOX_CHATBOT_COUNT] = {
-		"UPDATE contacts_push.chatbot c SET " ADDED("created", "$2")
-		", " ADDED("present", "$3") ", " ADDED("conflict", "$4") ", " ADDED("rejected", "$5")
-		", " ADDED("failed", "$6")
-		" FROM " LOCKED_CHATBOT(""),
-	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
 
 	/* pauses $1 for $2 ms (NULL: no more) for the reason $3, of kind $4, but not over an
 	 * operator's */
@@ -460,11 +380,11 @@ static const struct
 		" LIMIT $2 FOR UPDATE SKIP LOCKED))",
 	2, {FLOAT8OID, INT8OID}},
 
-	/* what OUTBOX_CHATBOT_COUNT could not add, because somebody held the row */
+	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in chatbots $1 */
 	[OUTBOX_TALLY] = {
 		"INSERT INTO contacts_push_internal.tally (chatbot_id, created, present, conflict, rejected, failed)"
-		" VALUES ($1, $2, $3, $4, $5, $6)",
-	6, {TEXTOID, INT8OID, INT8OID, INT8OID, INT8OID, INT8OID}},
+		" SELECT * FROM unnest($1, $2, $3, $4, $5, $6)",
+	6, {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}},
 
 	/* adds that to the chatbots' rows that nobody holds */
 	[OUTBOX_FOLD_TALLY] = {

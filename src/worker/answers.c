@@ -17,15 +17,13 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker/answers.h"
-#include "worker/charges.h"
 #include "worker/owners.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
 #include "worker/refusals.h"
-#include "worker/request_log.h"
+#include "worker/requests.h"
 #include "worker/send.h"
 #include "worker/trouble.h"
-#include "worker/witness.h"
 #include "worker/writes.h"
 
 /* First back-off of a chatbot or a contact in trouble; it doubles. */
@@ -45,8 +43,7 @@ in_words(const HttpResult *result, const ReadAnswer *answer)
 static void
 wait_again(Contact *contact)
 {
-	contact->state = CONTACT_QUEUED;
-	window_end_turn(contact);
+	window_move(contact, CONTACT_QUEUED);
 	if (contact->look_again)
 	{
 		contact->look_again = false;
@@ -82,8 +79,8 @@ settle_named(Request *request, const ReadAnswer *answer)
 			if (attributes_compare(&chatbot->attributes, request->contacts[i]->attributes,
 								   answer->reply, answer->match[i], i == 0))
 				chatbot->attributes_changed = true;
-			writes_add(request->contacts[i], OUTCOME_CREATED, 200,
-						answer_to_server(answer->reply->contacts[answer->match[i]].id));
+			writes_settle(request->contacts[i], OUTBOX_CREATED, 200,
+						  answer_to_server(answer->reply->contacts[answer->match[i]].id));
 		}
 }
 
@@ -100,7 +97,6 @@ clear_trouble(Request *request)
 												  settings_batch_size);
 	chatbot->answers++;
 	chatbot->proven = true;
-	chatbot->ask_witness = false;
 	pause_is_over(chatbot);
 }
 
@@ -111,18 +107,14 @@ on_created(Request *request, const ReadAnswer *answer)
 	isolation_clean(request->chatbot->isolation, request->group);
 	request->chatbot->max_bytes = pacing_bytes_succeeded(request->chatbot->max_bytes,
 														 request->body.len, settings_max_request_bytes);
-	witness_note(request->chatbot, request->contacts[0]->external_id_utf8);
 	clear_trouble(request);
 	refusals_forget(request->chatbot);
 }
 
-/* Marks those that are not settled as possibly created; true if all are marked. */
-static bool
-mark_rest(Request *request, int http_status, const char *why)
+/* Those that are not settled may have been created. */
+static void
+doubt_rest(Request *request, int http_status, const char *why)
 {
-	int64	   *seqs = palloc(request->n * sizeof(int64));
-	int			n = 0;
-
 	for (int i = 0; i < request->n; i++)
 	{
 		Contact    *contact = request->contacts[i];
@@ -131,10 +123,9 @@ mark_rest(Request *request, int http_status, const char *why)
 			continue;
 		wait_again(contact);
 		if (!contact->unconfirmed)
-			seqs[n++] = contact->seq;
+			writes_unconfirmed(contact->chatbot, contact->seq, request, http_status, why);
 		contact->unconfirmed = true;
 	}
-	return answers_mark_unconfirmed(seqs, n, http_status, why) == (uint64) n;
 }
 
 /*
@@ -166,26 +157,18 @@ back_off(const Request *request, int64 told_ms, const char *what)
 }
 
 /* 200 for some: the others may or may not be there.  (For none: see on_unanswered().) */
-static bool
+static void
 on_partial(Request *request, const ReadAnswer *answer)
 {
 	bool	   *created = palloc(request->n * sizeof(bool));
-	bool		marked;
 
 	for (int i = 0; i < request->n; i++)
 		created[i] = answer->match[i] >= 0;
 	settle_named(request, answer);
-	marked = mark_rest(request, 200, answer->message);
+	doubt_rest(request, 200, answer->message);
 	isolation_partial(request->chatbot->isolation, request->group, created);
 	clear_trouble(request);
 	refusals_forget(request->chatbot);
-	return marked;
-}
-
-bool
-answers_are_behind(void)
-{
-	return request_log_is_behind();
 }
 
 /* Whose the e-mail is, where that is known: the API does not say. */
@@ -224,11 +207,11 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 	{
 		refusals_end(chatbot);
 		if (contact->unconfirmed)
-			writes_add(contact, OUTCOME_PRESENT, 409,
-						psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
-								 answer->message));
+			writes_settle(contact, OUTBOX_PRESENT, 409,
+						  psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
+								   answer->message));
 		else
-			writes_add(contact, OUTCOME_CONFLICT, 409, words_for_conflict(contact, answer));
+			writes_settle(contact, OUTBOX_CONFLICT, 409, words_for_conflict(contact, answer));
 	}
 	isolation_dirty(chatbot->isolation, request->group, -1);
 	clear_trouble(request);
@@ -274,15 +257,14 @@ is_its_own(const Contact *contact)
 
 /* Tried again later; the chatbot's others need not wait for that. */
 static void
-put_off(Contact *contact, int http_status, const char *why)
+defer(Contact *contact, int http_status, const char *why)
 {
-	PacingBackoff backoff = {0};
+	PacingBackoff backoff = {.failures = contact->failures++};
 
-	backoff.failures = charges_add(contact);
 	pacing_fail(&backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000), -1,
 				pg_prng_double(&pg_global_prng_state), 0);
-	contact->delay_ms = backoff.until / 1000;
-	writes_add(contact, OUTCOME_PUT_OFF, http_status, why);
+	contact->tried_at = contact->chatbot->answers;
+	writes_defer(contact, backoff.until / 1000, http_status, why);
 }
 
 static void
@@ -291,10 +273,10 @@ charge_contact(Contact *contact, int http_status, const char *why)
 	contact->attempts++;
 	if (contact->attempts < settings_max_attempts)
 	{
-		put_off(contact, http_status, why);
+		defer(contact, http_status, why);
 		return;
 	}
-	writes_add(contact, OUTCOME_FAILED, http_status, why);
+	writes_settle(contact, OUTBOX_FAILED, http_status, why);
 }
 
 /* True if nothing else is there to show whether the chatbot answers. */
@@ -305,10 +287,10 @@ is_without_company(const Chatbot *chatbot)
 }
 
 /*
- * A contact that was alone has failed.  With others taken in between that is
- * charged to it.  If there are no others, a witness is asked for next time; and
- * where it has failed before, it alone waits, so that one that comes now finds the
- * chatbot free and out whether that is well.  True if that settles the matter.
+ * A contact that was alone has failed.  With others taken in between that is charged to it.
+ * If there are no others, nobody can tell; where it has failed before, it alone waits, so
+ * that one that comes now finds the chatbot free and out whether that is well.  True if that
+ * is all that follows.
  */
 static bool
 on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *answer)
@@ -317,13 +299,11 @@ on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *an
 	Chatbot    *chatbot = request->chatbot;
 	bool		drop = true;
 
-	if (is_without_company(chatbot))
-		witness_ask(chatbot);
 	if (is_its_own(contact))
 		charge_contact(contact, result->status, answer->message);
 	else if (contact->tried_at >= 0 && answer->judgement.wait_ms < 0 &&
 			 is_without_company(chatbot))
-		put_off(contact, result->status, answer->message);
+		defer(contact, result->status, answer->message);
 	else
 	{
 		contact->tried_at = chatbot->answers;
@@ -334,27 +314,18 @@ on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *an
 }
 
 /* No usable answer: they may have been created. */
-static bool
+static void
 on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answer)
 {
 	Chatbot    *chatbot = request->chatbot;
-	bool		marked;
 
 	if (request->n == 1 && on_failed_alone(request, result, answer))
-		return true;
-	marked = mark_rest(request, result->status, answer->message);
+		return;
+	doubt_rest(request, result->status, answer->message);
 	isolation_unanswered(chatbot->isolation, request->group);
 	back_off(request, answer->judgement.wait_ms, in_words(result, answer));
 	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
 											   settings_batch_size);
-	return marked;
-}
-
-void
-answers_pause(Request *request, PauseKind kind, const HttpResult *result,
-		  const ReadAnswer *answer)
-{
-	pause_begin(request->chatbot, kind, request->left_at, in_words(result, answer));
 }
 
 static void
@@ -362,7 +333,7 @@ on_paused(Request *request, PauseKind kind, const HttpResult *result,
 		  const ReadAnswer *answer)
 {
 	give_back(request);
-	answers_pause(request, kind, result, answer);
+	pause_begin(request->chatbot, kind, request->left_at, in_words(result, answer));
 }
 
 /*
@@ -402,56 +373,46 @@ keep_pace(const Request *request, const HttpResult *result, const ReadAnswer *an
 		budget_answered(request->key_hash);
 }
 
-/* Acts on an answer; true if all contacts that may be created are marked so. */
-static bool
+static void
 act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
 {
 	switch (answer->judgement.verdict)
 	{
 		case VERDICT_CREATED:
 			on_created(request, answer);
-			return true;
+			break;
 		case VERDICT_PARTIAL:
 			if (answer->named > 0)
-				return on_partial(request, answer);
+				on_partial(request, answer);
+			else
+				on_unanswered(request, result, answer);
 			break;
 		case VERDICT_CONTACT:
 			on_refused(request, result, answer);
-			return true;
+			break;
 		case VERDICT_QUOTA:
 			on_quota(request, result, answer);
-			return true;
+			break;
 		case VERDICT_KEY:
 			on_paused(request, PAUSE_KEY, result, answer);
-			return true;
+			break;
 		case VERDICT_CHATBOT:
 			on_paused(request, PAUSE_CHATBOT, result, answer);
-			return true;
+			break;
 		case VERDICT_BATCH:
 			on_too_large(request, result, answer);
-			return true;
+			break;
 		case VERDICT_RATE:
 			give_back(request);
-			return true;
+			break;
 		case VERDICT_NETWORK:
 			give_back(request);
 			back_off(request, -1, in_words(result, answer));
-			return true;
+			break;
 		case VERDICT_SERVER:
+			on_unanswered(request, result, answer);
 			break;
 	}
-	return on_unanswered(request, result, answer);
-}
-
-uint64
-answers_mark_unconfirmed(const int64 *seqs, int n, int http_status, const char *why)
-{
-	Datum		values[3] = {
-		outbox_int8_array(seqs, n), Int32GetDatum(http_status), CStringGetTextDatum(why)
-	};
-	char		nulls[3] = {' ', http_status ? ' ' : 'n', ' '};
-
-	return n > 0 ? outbox_run(OUTBOX_MARK_UNCONFIRMED, values, nulls) : 0;
 }
 
 static void
@@ -461,29 +422,21 @@ settle_request(Request *request)
 	const char **external_ids = palloc(request->n * sizeof(char *));
 	ReadAnswer	answer;
 	Verdict		verdict;
-	bool		marked = true;
 
 	for (int i = 0; i < request->n; i++)
-	{
 		external_ids[i] = request->contacts[i]->external_id_utf8;
-		request->contacts[i]->request_id = request->id;
-	}
 	answer_read(&answer, result, request->key, request->body.data, external_ids, request->n);
 	verdict = answer.judgement.verdict;
 	keep_pace(request, result, &answer);
-	if (request->asks_witness)
-		witness_answered(request, result, &answer);
-	else
-		marked = act_on(request, result, &answer);
-	request_log_finish(request->id, result->status, verdict_name(verdict),
-					   verdict == VERDICT_CREATED ? NULL : answer.message,
-					   result->duration_ms, marked);
+	act_on(request, result, &answer);
 	if (verdict != VERDICT_CREATED && verdict != VERDICT_CONTACT)
 		trouble_note(request->chatbot, in_words(result, &answer));
 	worker.finished_requests++;
+	requests_answered(request, result->status, verdict_name(verdict),
+					  verdict == VERDICT_CREATED ? NULL : answer.message,
+					  result->duration_ms);
 	answer_free(&answer);
 	pfree(external_ids);
-	send_forget(request);
 }
 
 static Request *
@@ -501,7 +454,6 @@ answers_take(void)
 	HttpRequest *http;
 	bool		any = false;
 
-	request_log_finish_again();
 	while ((http = http_next_done(worker.pool)) != NULL)
 	{
 		settle_request(find_request(http));

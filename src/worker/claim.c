@@ -17,15 +17,12 @@
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "worker/answers.h"
-#include "worker/charges.h"
 #include "worker/claim.h"
 #include "worker/due.h"
 #include "worker/lineage.h"
 #include "worker/load.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
-#include "worker/recover.h"
 #include "worker/writes.h"
 
 /*
@@ -43,66 +40,16 @@
 /* Rows that are passed over and no further apart are read together later. */
 #define NEAR 1000
 
-/* Rows found locked are tried again after that. */
-#define LOCKED_RETRY_US (INT64CONST(1000) * 1000)
-
-typedef struct LockedRow
-{
-	Chatbot    *chatbot;
-	int64		seq;
-} LockedRow;
-
-/* Of Contact *, by the read under way; in worker.context */
-static List *loaded_unconfirmed = NIL;
-static List *doubtful = NIL;	/* those of them whose rows do not say so */
-static List *locked_rows = NIL; /* of LockedRow * */
-static int64 locked_retry_at = 0;
+static List *loaded_unconfirmed = NIL;	/* of Contact *, by the read under way */
 
 bool
 claim_has_room(const Chatbot *chatbot)
 {
 	int			enough = settings_max_concurrent_requests * settings_batch_size * BATCHES_A_SLOT;
 
-	if (pause_is_on(chatbot))
+	if (pause_is_on(chatbot) || chatbot->contacts + chatbot->unwritten >= enough)
 		return false;
-	return chatbot->contacts == 0 ||
-		(chatbot->contacts < enough && window_bytes() < MAX_WINDOW_BYTES);
-}
-
-void
-claim_locked(Chatbot *chatbot, int64 seq)
-{
-	MemoryContext old = MemoryContextSwitchTo(worker.context);
-	LockedRow  *row = palloc(sizeof(LockedRow));
-
-	row->chatbot = chatbot;
-	row->seq = seq;
-	locked_rows = lappend(locked_rows, row);
-	locked_retry_at = clock_us() + LOCKED_RETRY_US;
-	MemoryContextSwitchTo(old);
-}
-
-void
-claim_release_locked(void)
-{
-	ListCell   *cell;
-
-	if (locked_rows == NIL || locked_retry_at > clock_us())
-		return;
-	foreach(cell, locked_rows)
-	{
-		LockedRow  *row = lfirst(cell);
-
-		ranges_add(&row->chatbot->waiting, row->seq, row->seq);
-	}
-	list_free_deep(locked_rows);
-	locked_rows = NIL;
-}
-
-int64
-claim_locked_retry_at(void)
-{
-	return locked_rows == NIL ? PG_INT64_MAX : locked_retry_at;
+	return chatbot->contacts == 0 || window_bytes() < MAX_WINDOW_BYTES;
 }
 
 /* Takes the contact of a row into the window. */
@@ -112,43 +59,51 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 	NewContact	new = {0};
 	const char *why;
 	Contact    *contact;
-	bool		in_doubt;
 	MemoryContext old;
 
 	/* A withdrawal is never sent, whatever was written into its row by hand. */
 	if (row->withdrawal)
 		return;
-	in_doubt = !row->unconfirmed && recover_is_noted(row->seq);
 	new.seq = row->seq;
 	new.tid = row->tid;
 	new.chatbot = chatbot;
 	new.external_id = external_id;
 	/* A row with a number of its own may be a dump's, whose lineage comes later. */
-	new.unconfirmed = row->unconfirmed || in_doubt || row->is_ahead ||
-		lineage_is_in_doubt(row->enqueued_at);
+	new.unconfirmed = row->unconfirmed || writes_have_doubt(row->seq) ||
+		row->is_ahead || lineage_is_in_doubt(row->enqueued_at);
 	new.attempts = Min(Max(row->attempts, 0), MAX_ATTEMPTS);
-	if (row->unconfirmed)
-		recover_forget(row->seq);
 	why = load_contact(row->contact, &new);
 	contact = window_add(&new);
 	if (why)
 	{
-		writes_add(contact, OUTCOME_REJECTED, 0, why);
+		writes_settle(contact, OUTBOX_REJECTED, 0, why);
 		return;
 	}
 	contact->checked_at = clock_us();
 	if (contact->unconfirmed)
 	{
 		contact->look_again = outbox_scan_has_others(scan, row);
-		contact->tried_at = charges_failed_at(contact);
 		old = MemoryContextSwitchTo(worker.context);
 		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
-		if (in_doubt)
-			doubtful = lappend(doubtful, contact);
 		MemoryContextSwitchTo(old);
 	}
 	else
 		isolation_add(chatbot->isolation, &contact->node);
+}
+
+/* It was deferred, and is due; it goes alone. */
+static void
+requeue(Contact *contact, const OutboxRow *row)
+{
+	IsolationNode *node = &contact->node;
+
+	window_move(contact, CONTACT_QUEUED);
+	contact->tid = row->tid;
+	contact->checked_at = clock_us();
+	if (!isolation_add_unconfirmed(contact->chatbot->isolation, &node, 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
 }
 
 static void
@@ -192,10 +147,17 @@ Claim
 claim_row(OutboxScan *scan, const OutboxRow *row, bool looked_at)
 {
 	static MemoryContext context = NULL;
+	Contact    *contact;
 	MemoryContext old;
 	Claim		claim;
 
-	if (row->status != OUTBOX_PENDING || window_find(row->seq))
+	if (row->status != OUTBOX_PENDING || writes_have_outcome(row->seq))
+		return CLAIM_NOTHING;
+	contact = window_find(row->seq);
+	if (contact && contact->state == CONTACT_DEFERRED &&
+		row->next_attempt_at <= GetCurrentTransactionStartTimestamp())
+		requeue(contact, row);
+	if (contact)
 		return CLAIM_NOTHING;
 	if (context == NULL)
 		context = AllocSetContextCreate(worker.context, "contacts_push row", ALLOCSET_DEFAULT_SIZES);
@@ -219,8 +181,8 @@ is_suspect(const Contact *contact)
  * together, or if they did not, that costs requests and no outcome.  Suspects go
  * alone.
  */
-static void
-hand_over_unconfirmed(void)
+void
+claim_finish(void)
 {
 	List	   *left = loaded_unconfirmed;
 
@@ -251,31 +213,6 @@ hand_over_unconfirmed(void)
 		list_free(left);
 		left = rest;
 	}
-}
-
-/* The next worker has to know it, too. */
-static void
-mark_doubtful(void)
-{
-	int			n = list_length(doubtful);
-	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
-
-	for (int i = 0; i < n; i++)
-		seqs[i] = ((Contact *) list_nth(doubtful, i))->seq;
-	if (answers_mark_unconfirmed(seqs, n, 0,
-								 "it may have been sent by an earlier worker") == (uint64) n)
-		for (int i = 0; i < n; i++)
-			recover_forget(seqs[i]);
-	list_free(doubtful);
-	doubtful = NIL;
-}
-
-void
-claim_finish(void)
-{
-	hand_over_unconfirmed();
-	if (doubtful != NIL)
-		mark_doubtful();
 }
 
 void

@@ -35,13 +35,4 @@ extern void claim_by_seq(const int64 *seqs, int n, bool looked_at);
 /* Takes up the rows of queue_load(). */
 extern void claim_load(void);
 
-/* Rows that somebody else holds locked: read again in a while. */
-extern void claim_locked(Chatbot *chatbot, int64 seq);
-
-/* Has those be read again whose while is over. */
-extern void claim_release_locked(void);
-
-/* clock_us() when that has something to do; INT64_MAX: nothing. */
-extern int64 claim_locked_retry_at(void);
-
 #endif							/* CONTACTS_PUSH_CLAIM_H */

@@ -13,13 +13,11 @@
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "worker/charges.h"
 #include "worker/claim.h"
 #include "worker/intents.h"
 #include "worker/lineage.h"
 #include "worker/queues.h"
-#include "worker/recover.h"
-#include "worker/answers.h"
+#include "worker/writes.h"
 
 /* Why a withdrawal may have come too late. */
 #define MAYBE_THERE \
@@ -38,45 +36,21 @@ typedef struct Intent
 	Oid			source;			/* the watched table; InvalidOid: none */
 } Intent;
 
-/* What looking at intents has led to; written after all have been looked at. */
-typedef struct Decisions
+/* The source that was last asked for, see source_name(). */
+typedef struct Source
 {
-	List	   *unsent;			/* of Unsent * */
-	List	   *superseded;		/* of int64 *: refused rows */
-	List	   *doubtful;		/* of int64 *: rows that are unconfirmed from the start */
-
-	/* the source that was last asked for, see source_name() */
 	Oid			source;
-	const Chatbot *source_chatbot;
-	char	   *source_name;
-} Decisions;
-
-typedef struct Unsent
-{
-	int64		seq;
-	Chatbot    *chatbot;
-	const char *status;
-	const char *error;			/* NULL: none */
-} Unsent;
-
-static List *unsuperseded = NIL;	/* of int64 *, refused rows; in worker.context */
-
-static int64 *
-copy_seq(int64 seq)
-{
-	int64	   *copy = palloc(sizeof(int64));
-
-	*copy = seq;
-	return copy;
-}
+	const Chatbot *chatbot;
+	char	   *name;
+} Source;
 
 /* Takes a contact that waits out of the window. */
 static void
 drop(Contact *contact)
 {
-	if (!isolation_remove(contact->chatbot->isolation, &contact->node))
+	if (contact->state == CONTACT_QUEUED &&
+		!isolation_remove(contact->chatbot->isolation, &contact->node))
 		elog(ERROR, "a contact that waits is not known");
-	charges_forget(contact);
 	window_remove(contact);
 }
 
@@ -111,36 +85,31 @@ intents_drop_gone(void)
 	}
 }
 
+/* The intent is not sent. */
 static void
-decide_unsent(Decisions *decisions, Chatbot *chatbot, const Intent *intent,
-			  const char *status, const char *error)
+leave_unsent(Chatbot *chatbot, const Intent *intent, OutboxStatus status, const char *why)
 {
-	Unsent	   *unsent = palloc(sizeof(Unsent));
 	Contact    *contact = window_find(intent->seq);
 
 	if (contact)
 		drop(contact);
-	unsent->seq = intent->seq;
-	unsent->chatbot = chatbot;
-	unsent->status = status;
-	unsent->error = error;
-	decisions->unsent = lappend(decisions->unsent, unsent);
+	writes_unsent(chatbot, intent->seq, status, why);
 }
 
 /* The name of a source while it is a table that is watched for the chatbot; else NULL. */
 static char *
-source_name(Decisions *decisions, const Chatbot *chatbot, Oid source)
+source_name(Source *last, const Chatbot *chatbot, Oid source)
 {
 	Datum		values[2] = {ObjectIdGetDatum(source), CStringGetTextDatum(chatbot->id)};
 
-	if (decisions->source != source || decisions->source_chatbot != chatbot)
+	if (last->source != source || last->chatbot != chatbot)
 	{
-		decisions->source = source;
-		decisions->source_chatbot = chatbot;
-		decisions->source_name = outbox_run(OUTBOX_SOURCE_NAME, values, NULL) > 0 ?
+		last->source = source;
+		last->chatbot = chatbot;
+		last->name = outbox_run(OUTBOX_SOURCE_NAME, values, NULL) > 0 ?
 			outbox_get_text(0, 1) : NULL;
 	}
-	return decisions->source_name;
+	return last->name;
 }
 
 /* Who enqueued a contact first, as far as it can be told: what exists tells it best. */
@@ -166,7 +135,7 @@ owner_of(const Intent *intents, int n)
  * stays: that is found out first.
  */
 static int
-leave_out_foreign(Decisions *decisions, Chatbot *chatbot, Intent *intents, int n)
+leave_out_foreign(Source *last, Chatbot *chatbot, Intent *intents, int n)
 {
 	Oid			owner = owner_of(intents, n);
 	int			left = 0;
@@ -178,16 +147,34 @@ leave_out_foreign(Decisions *decisions, Chatbot *chatbot, Intent *intents, int n
 
 		if (OidIsValid(owner) && intent->source != owner && !intent->unconfirmed &&
 			(intent->is_pending || intent->is_refused) &&
-			(name = source_name(decisions, chatbot, owner)) != NULL)
+			(name = source_name(last, chatbot, owner)) != NULL)
 		{
 			if (intent->is_pending)
-				decide_unsent(decisions, chatbot, intent, "conflict",
-							  psprintf("it belongs to \"%s\"", name));
+				leave_unsent(chatbot, intent, OUTBOX_CONFLICT,
+							 psprintf("it belongs to \"%s\"", name));
 		}
 		else
 			intents[left++] = *intent;
 	}
 	return left;
+}
+
+/*
+ * The contact in the window; NULL: there is none.  A deferred one whose row was deleted or
+ * settled by hand goes: nobody else looks at that.
+ */
+static Contact *
+find_contact(const Look *look, const Intent *intents, int n)
+{
+	Contact    *contact = window_find_contact(look->chatbot, look->external_id);
+
+	if (contact == NULL || contact->state != CONTACT_DEFERRED)
+		return contact;
+	for (int i = 0; i < n; i++)
+		if (intents[i].seq == contact->seq && intents[i].is_pending)
+			return contact;
+	drop(contact);
+	return NULL;
 }
 
 /*
@@ -197,25 +184,25 @@ leave_out_foreign(Decisions *decisions, Chatbot *chatbot, Intent *intents, int n
  * comes first, unless the newest is a withdrawal: nobody is sent who is gone.
  */
 static void
-decide(Decisions *decisions, const Look *look, Intent *intents, int n)
+decide(Source *last, const Look *look, Intent *intents, int n)
 {
 	Chatbot    *chatbot = look->chatbot;
-	Contact    *contact = window_find_contact(chatbot, look->external_id);
+	Contact    *contact = find_contact(look, intents, n);
 	const Intent *newest = NULL;
 	const Intent *open = NULL;
 	int64		newest_refused = 0;
 	bool		exists = false;
 	bool		doubtful = look->sent;	/* an earlier version may exist */
 
-	if (contact && contact->state != CONTACT_QUEUED)
+	if (contact && contact->state != CONTACT_QUEUED && contact->state != CONTACT_DEFERRED)
 	{
 		look_again(contact);
 		return;
 	}
 	for (int i = 0; i < n; i++)
-		intents[i].unconfirmed |= recover_is_noted(intents[i].seq) ||
+		intents[i].unconfirmed |= writes_have_doubt(intents[i].seq) ||
 			(contact && contact->unconfirmed && contact->seq == intents[i].seq);
-	n = leave_out_foreign(decisions, chatbot, intents, n);
+	n = leave_out_foreign(last, chatbot, intents, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (intents[i].is_pending)
@@ -253,24 +240,25 @@ decide(Decisions *decisions, const Look *look, Intent *intents, int n)
 	for (int i = 0; i < n; i++)
 	{
 		if (intents[i].is_refused && intents[i].seq < newest->seq)
-			decisions->superseded = lappend(decisions->superseded, copy_seq(intents[i].seq));
+			writes_supersede(chatbot, intents[i].seq);
 		if (!intents[i].is_pending)
 			continue;
 		if (exists)
-			decide_unsent(decisions, chatbot, &intents[i],
-						  intents[i].withdrawal ? "withdrawn" : "skipped", NULL);
+			leave_unsent(chatbot, &intents[i],
+						 intents[i].withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SKIPPED, NULL);
 		else if (newest->withdrawal || intents[i].withdrawal)
-			decide_unsent(decisions, chatbot, &intents[i], "withdrawn",
-						  intents[i].unconfirmed || (&intents[i] == newest && (open || doubtful)) ?
-						  MAYBE_THERE : NULL);
+			leave_unsent(chatbot, &intents[i], OUTBOX_WITHDRAWN,
+						 intents[i].unconfirmed || (&intents[i] == newest && (open || doubtful)) ?
+						 MAYBE_THERE : NULL);
 		else if (&intents[i] != newest || newest_refused > newest->seq)
-			decide_unsent(decisions, chatbot, &intents[i], "superseded", NULL);
+			leave_unsent(chatbot, &intents[i], OUTBOX_SUPERSEDED, NULL);
 		else
 		{
 			if (window_find(newest->seq) == NULL)
 				queue_load(newest->seq);
-			if (doubtful)
-				decisions->doubtful = lappend(decisions->doubtful, copy_seq(newest->seq));
+			if (doubtful && !newest->unconfirmed)
+				writes_unconfirmed(chatbot, newest->seq, NULL, 0,
+								   "an earlier version of it was sent, and may have been created");
 		}
 	}
 }
@@ -297,7 +285,7 @@ read_intent(uint64 i, Intent *intent)
 
 /* The intents of each contact, as many statements as it takes: one. */
 static void
-decide_looks(Decisions *decisions, List *looks)
+decide_looks(Source *last, List *looks)
 {
 	int			nlooks = list_length(looks);
 	char	  **chatbots = palloc(nlooks * sizeof(char *));
@@ -326,165 +314,19 @@ decide_looks(Decisions *decisions, List *looks)
 
 		while (to < n && intents[to].place == intents[from].place)
 			to++;
-		decide(decisions, look, &intents[from], to - from);
+		decide(last, look, &intents[from], to - from);
 		from = to;
 	}
-}
-
-static int64 *
-seqs_of(List *seqs)
-{
-	int64	   *array = palloc(Max(list_length(seqs), 1) * sizeof(int64));
-
-	for (int i = 0; i < list_length(seqs); i++)
-		array[i] = *(int64 *) list_nth(seqs, i);
-	return array;
-}
-
-/* Of what is not sent only that is refused and counted. */
-static void
-count_foreign(const Unsent *unsent, int by)
-{
-	if (strcmp(unsent->status, "conflict") == 0)
-		unsent->chatbot->tally.conflict += by;
-}
-
-static int
-compare_seqs(const void *a, const void *b)
-{
-	int64		left = *(const int64 *) a;
-	int64		right = *(const int64 *) b;
-
-	return left < right ? -1 : left > right;
-}
-
-static int
-compare_unsents(const ListCell *a, const ListCell *b)
-{
-	return compare_seqs(&((Unsent *) lfirst(a))->seq, &((Unsent *) lfirst(b))->seq);
-}
-
-/* Settles rows without sending them; those somebody holds locked come again. */
-static void
-write_unsent(List *unsents)
-{
-	int			n = list_length(unsents);
-	int64	   *seqs = palloc(n * sizeof(int64));
-	char	  **statuses = palloc(n * sizeof(char *));
-	char	  **errors = palloc(n * sizeof(char *));
-	Datum		values[3];
-	uint64		left;
-
-	list_sort(unsents, compare_unsents);
-	for (int i = 0; i < n; i++)
-	{
-		Unsent	   *unsent = list_nth(unsents, i);
-
-		seqs[i] = unsent->seq;
-		statuses[i] = unconstify(char *, unsent->status);
-		errors[i] = unconstify(char *, unsent->error);
-		count_foreign(unsent, 1);
-	}
-	values[0] = outbox_int8_array(seqs, n);
-	values[1] = outbox_text_array(statuses, n);
-	values[2] = outbox_text_array(errors, n);
-	if (outbox_run(OUTBOX_SETTLE_UNSENT, values, NULL) == (uint64) n)
-		return;
-	left = outbox_run(OUTBOX_STILL_PENDING, values, NULL);
-	for (uint64 i = 0; i < left; i++)
-	{
-		int64		seq = outbox_get_int64(i, 1);
-		int64	   *at = bsearch(&seq, seqs, n, sizeof(int64), compare_seqs);
-		Unsent	   *unsent = list_nth(unsents, at - seqs);
-
-		count_foreign(unsent, -1);
-		claim_locked(unsent->chatbot, seq);
-	}
-}
-
-/* Remembers which of these are still to make way, somebody holds them locked. */
-static void
-keep_unsuperseded(Datum seqs)
-{
-	uint64		n = outbox_run(OUTBOX_STILL_REFUSED, &seqs, NULL);
-	MemoryContext old = MemoryContextSwitchTo(worker.context);
-
-	for (uint64 i = 0; i < n; i++)
-		unsuperseded = lappend(unsuperseded, copy_seq(outbox_get_int64(i, 1)));
-	MemoryContextSwitchTo(old);
-}
-
-/* Refused rows make way, and are no longer counted as refused. */
-static void
-write_superseded(List *superseded)
-{
-	Datum		value = outbox_int8_array(seqs_of(superseded), list_length(superseded));
-	uint64		n = outbox_run(OUTBOX_SETTLE_SUPERSEDED, &value, NULL);
-
-	for (uint64 i = 0; i < n; i++)
-	{
-		Tally	   *tally = &window_chatbot(outbox_get_text(i, 1))->tally;
-		char	   *status = outbox_get_text(i, 2);
-
-		if (strcmp(status, "conflict") == 0)
-			tally->conflict--;
-		else if (strcmp(status, "rejected") == 0)
-			tally->rejected--;
-		else
-			tally->failed--;
-	}
-	if (n < (uint64) list_length(superseded))
-		keep_unsuperseded(value);
-}
-
-bool
-intents_are_behind(void)
-{
-	return unsuperseded != NIL;
-}
-
-/* Tries again what was found locked. */
-static void
-supersede_again(void)
-{
-	List	   *again = unsuperseded;
-
-	if (again == NIL)
-		return;
-	unsuperseded = NIL;
-	write_superseded(again);
-	list_free_deep(again);
-}
-
-/* What somebody holds locked is kept in mind. */
-static void
-write_doubtful(List *doubtful)
-{
-	int64	   *seqs = seqs_of(doubtful);
-	int			n = list_length(doubtful);
-	const char *why = "an earlier version of it was sent, and may have been created";
-
-	if (answers_mark_unconfirmed(seqs, n, 0, why) == (uint64) n)
-		return;
-	for (int i = 0; i < n; i++)
-		recover_note(seqs[i]);
 }
 
 void
 intents_decide(void)
 {
-	Decisions	decisions = {0};
 	List	   *looks = queue_take_looks();
+	Source		last = {0};
 
-	supersede_again();
 	if (looks == NIL)
 		return;
-	decide_looks(&decisions, looks);
-	if (decisions.unsent)
-		write_unsent(decisions.unsent);
-	if (decisions.superseded)
-		write_superseded(decisions.superseded);
-	if (decisions.doubtful)
-		write_doubtful(decisions.doubtful);
+	decide_looks(&last, looks);
 	queue_free_looks(looks);
 }

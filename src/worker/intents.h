@@ -16,7 +16,4 @@ extern void intents_drop_gone(void);
 /* Decides on all contacts of queue_look(). */
 extern void intents_decide(void);
 
-/* True if refused rows that are to make way are held locked by somebody. */
-extern bool intents_are_behind(void);
-
 #endif							/* CONTACTS_PUSH_INTENTS_H */

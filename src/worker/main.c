@@ -21,6 +21,7 @@
 #include "store/transaction.h"
 #include "util/clock.h"
 #include "utils/memutils.h"
+#include "worker/chatbots.h"
 #include "worker/interrupts.h"
 #include "worker/pass.h"
 #include "worker/reading.h"
@@ -248,7 +249,7 @@ contacts_push_worker_main(Datum main_arg)
 	wait_for_fence();
 	prepare();
 	shared_report_activity(SHARED_RECOVERING);
-	pass_add_missing(true);
+	chatbots_add_rows(true);
 	pass_run_first();
 	run();
 }

@@ -13,14 +13,13 @@
 #include "postmaster/interrupt.h"
 #include "server/settings.h"
 #include "server/shared.h"
-#include "server/try.h"
 #include "storage/ipc.h"
 #include "store/outbox.h"
 #include "store/transaction.h"
 #include "util/clock.h"
 #include "utils/backend_status.h"
-#include "utils/guc.h"
 #include "worker/answers.h"
+#include "worker/chatbots.h"
 #include "worker/claim.h"
 #include "worker/intents.h"
 #include "worker/interrupts.h"
@@ -32,6 +31,7 @@
 #include "worker/queues.h"
 #include "worker/recover.h"
 #include "worker/refusals.h"
+#include "worker/requests.h"
 #include "worker/send.h"
 #include "worker/state.h"
 #include "worker/trouble.h"
@@ -43,82 +43,6 @@
 
 /* What another session holds locked is tried again after that, ms. */
 #define LOCKED_RETRY_MS 1000
-
-/* Adds a list of chatbots. */
-static void
-add_rows(void *arg)
-{
-	List	   *chatbots = arg;
-	char	  **ids = palloc(list_length(chatbots) * sizeof(char *));
-	uint64		n;
-	Datum		value;
-
-	for (int i = 0; i < list_length(chatbots); i++)
-		ids[i] = ((Chatbot *) list_nth(chatbots, i))->id;
-	value = outbox_text_array(ids, list_length(chatbots));
-	n = outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
-	for (uint64 i = 0; i < n; i++)
-		window_chatbot(outbox_get_text(i, 1))->proven = true;
-	/* what was settled while they had none */
-	outbox_run(OUTBOX_FOLD_TALLY, NULL, NULL);
-}
-
-/* Those among the chatbots that have no row in contacts_push.chatbot, as far as is known. */
-static List *
-without_row(void)
-{
-	List	   *chatbots = NIL;
-	ListCell   *cell;
-
-	foreach(cell, window_chatbots())
-		if (!((Chatbot *) lfirst(cell))->has_row)
-			chatbots = lappend(chatbots, lfirst(cell));
-	return chatbots;
-}
-
-static void
-add_state(void *arg)
-{
-	outbox_run(OUTBOX_STATE_ADD, NULL, NULL);
-}
-
-/*
- * Gives chatbots a row in contacts_push.chatbot: all at once, or if that fails one by
- * one; and the worker the row in which it writes down how far it is.  Somebody may be
- * adding the same in a transaction that stays open: that is not waited for, and tried again
- * later.
- */
-void
-pass_add_missing(bool state_may_be_missing)
-{
-	static int64 next_try_at = 0;
-	List	   *chatbots;
-	bool		all;
-	char	   *reason;
-	ListCell   *cell;
-
-	if (next_try_at > clock_us() || ShutdownRequestPending)
-		return;
-	chatbots = without_row();
-	if (chatbots == NIL && !state_may_be_missing)
-		return;
-	interrupts_begin_pass(false);
-	/* Not PGC_S_OVERRIDE: that would outlive the transaction. */
-	(void) set_config_option("lock_timeout", "1", PGC_SUSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
-	if (state_may_be_missing)
-		(void) try_run(add_state, NULL, &reason);
-	all = chatbots == NIL || try_run(add_rows, chatbots, &reason);
-	foreach(cell, chatbots)
-	{
-		Chatbot    *chatbot = lfirst(cell);
-
-		chatbot->has_row = all || try_run(add_rows, list_make1(chatbot), &reason);
-		if (!chatbot->has_row)
-			next_try_at = clock_us() + LOCKED_RETRY_MS * INT64CONST(1000);
-	}
-	interrupts_end_pass();
-}
 
 bool
 pass_has_answer(void)
@@ -136,7 +60,8 @@ ms_until_next_pass(bool position_is_behind)
 	int64		timeout = SLOW_POLL_MS;
 	int64		next;
 
-	if (writes_are_behind() || intents_are_behind() || answers_are_behind() || position_is_behind)
+	if (writes_are_behind() || requests_are_behind() || chatbots_are_behind() ||
+		position_is_behind)
 		timeout = LOCKED_RETRY_MS;
 	next = send_timeout_ms();
 	if (next >= 0)
@@ -179,7 +104,6 @@ read_state(const Pass *pass)
 
 	if (!state_read(told != 0))
 		end_process();
-	pause_write_again();
 	if (told & SHARED_TOLD_RESUMED)
 		send_end_backoffs();
 	if (told & SHARED_TOLD_DISCARDED)
@@ -211,10 +135,13 @@ run_stages(Pass *pass)
 	shared_report_activity(SHARED_PLANNING);
 	if (!ShutdownRequestPending)
 		send_plan();
+	requests_write();
+	chatbots_write();
 	if (pass->tidy)
 	{
 		shared_report_activity(SHARED_TIDYING);
 		prune();
+		chatbots_doubt_rows();
 	}
 	pass->position_is_behind = !position_write();
 	pass->all_settled = reading_all_settled();
@@ -237,7 +164,7 @@ pass_run(bool tidy)
 	/* Whoever is told to end while it waits for a standby does so without that one's word. */
 	if (!ShutdownRequestPending && !ProcDiePending)
 		send_planned();
-	pass_add_missing(position_has_no_row());
+	chatbots_add_rows(position_has_no_row());
 	shared_report_activity(SHARED_IDLE);
 	trouble_forget();
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
@@ -260,6 +187,8 @@ pass_run_first(void)
 	/* as after a reload: the restart may have brought another key */
 	worker.reloaded = true;
 	recover();
+	writes_flush();
+	requests_write();
 	reading_begin();
 	interrupts_end_pass();
 }
@@ -270,5 +199,7 @@ pass_run_last(void)
 	interrupts_begin_pass(true);
 	answers_take();
 	writes_flush();
+	requests_write();
+	chatbots_write();
 	interrupts_end_pass();
 }

@@ -23,11 +23,4 @@ extern void pass_run_last(void);
 /* True if an answer has come that no pass has taken. */
 extern bool pass_has_answer(void);
 
-/*
- * Gives chatbots a row in contacts_push.chatbot, and the worker the one in which it writes
- * down how far it is; state_may_be_missing: that may have been deleted.  In a transaction of
- * its own.
- */
-extern void pass_add_missing(bool state_may_be_missing);
-
 #endif							/* CONTACTS_PUSH_PASS_H */

@@ -58,28 +58,10 @@ kind_of(const char *name)
 	return PAUSE_FOREIGN;
 }
 
-static void
-write_pause(Chatbot *chatbot)
+const char *
+pause_kind_name(PauseKind kind)
 {
-	int64		left_ms = (chatbot->paused_until - clock_us()) / 1000;
-	Datum		values[4] = {
-		CStringGetTextDatum(chatbot->id), Int64GetDatum(left_ms), (Datum) 0, (Datum) 0
-	};
-	char		nulls[4] = {' ', ' ', ' ', 'n'};
-
-	/* An operator's stands there already. */
-	if (chatbot->paused_until == PG_INT64_MAX)
-		return;
-	if (chatbot->pause == PAUSE_NONE)
-		nulls[1] = nulls[2] = 'n';
-	else
-		values[2] = CStringGetTextDatum(chatbot->pause_reason);
-	if (kind_names[chatbot->pause])
-	{
-		values[3] = CStringGetTextDatum(kind_names[chatbot->pause]);
-		nulls[3] = ' ';
-	}
-	chatbot->pause_unwritten = outbox_run(OUTBOX_CHATBOT_PAUSE, values, nulls) == 0;
+	return kind_names[kind];
 }
 
 static void
@@ -107,7 +89,7 @@ pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at, const char *reason)
 		pacing_pause(chatbot->pauses, FIRST_PAUSE_US, LONGEST_PAUSE_US);
 	chatbot->paused_with = current_key_and_url(chatbot);
 	set_pause_reason(chatbot, reason);
-	write_pause(chatbot);
+	chatbot->pause_unwritten = true;
 	trouble_note(chatbot, reason);
 	if (is_news)
 		trouble_pause_began(chatbot);
@@ -127,7 +109,7 @@ pause_is_over(Chatbot *chatbot)
 	if (chatbot->pause != PAUSE_NONE && !pause_is_on(chatbot))
 	{
 		end_pause(chatbot);
-		write_pause(chatbot);
+		chatbot->pause_unwritten = true;
 		trouble_pause_ended(chatbot, "it has answered");
 	}
 }
@@ -167,7 +149,7 @@ pause_lift_all(void)
 		{
 			end_pause(chatbot);
 			chatbot->pauses = 0;
-			write_pause(chatbot);
+			chatbot->pause_unwritten = true;
 			trouble_pause_ended(chatbot, "the configuration was loaded");
 		}
 	}
@@ -232,14 +214,4 @@ pause_known(void)
 		if (((Chatbot *) lfirst(cell))->pause != PAUSE_NONE)
 			ids[n++] = ((Chatbot *) lfirst(cell))->id;
 	return outbox_text_array(ids, n);
-}
-
-void
-pause_write_again(void)
-{
-	ListCell   *cell;
-
-	foreach(cell, window_chatbots())
-		if (((Chatbot *) lfirst(cell))->pause_unwritten)
-			write_pause(lfirst(cell));
 }

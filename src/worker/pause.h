@@ -20,9 +20,6 @@ extern Datum pause_known(void);
 extern void pause_take(Chatbot *chatbot, int64 left_ms, const char *reason, const char *kind);
 extern void pause_take_resume(Chatbot *chatbot);
 
-/* Writes those that could not be written because somebody held the row. */
-extern void pause_write_again(void);
-
 /*
  * Pauses a chatbot of our own accord, for what came of a request that left then
  * (clock_us()).  One from before the pause that there is changes nothing.
@@ -35,6 +32,9 @@ extern void pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at,
  * if the key or the URL is another one.
  */
 extern void pause_lift_all(void);
+
+/* As contacts_push.chatbot has it; NULL: none. */
+extern const char *pause_kind_name(PauseKind kind);
 
 extern bool pause_is_on(const Chatbot *chatbot);
 

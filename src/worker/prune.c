@@ -46,8 +46,7 @@ prune(void)
 		{OUTBOX_REQUEST_PRUNE, requests},
 		{OUTBOX_FAILURE_PRUNE, requests},
 		{OUTBOX_FOLD_FAILURES, NULL},
-		{OUTBOX_FOLD_TALLY, NULL},
-		{OUTBOX_REQUEST_CLOSE, NULL}
+		{OUTBOX_FOLD_TALLY, NULL}
 	};
 	char	   *reason;
 

@@ -307,7 +307,6 @@ reading_claim(void)
 	OutboxScan *scan;
 	bool		more;
 
-	claim_release_locked();
 	more = due_read();
 	scan = outbox_scan_begin();
 	more |= read_waiting(scan);
@@ -345,7 +344,6 @@ reading_timeout_ms(void)
 
 	if (!settings_enabled)
 		return -1;
-	at = Min(at, claim_locked_retry_at());
 	foreach(cell, window_chatbots())
 		if (pause_is_on(lfirst(cell)))
 			at = Min(at, ((Chatbot *) lfirst(cell))->paused_until);
@@ -361,15 +359,15 @@ reading_all_settled(void)
 	ListCell   *cell;
 
 	if (!settings_enabled || !tail_read || !ahead_read || again.n > 0 ||
-		!lap.first_done || lap.for_flush || due_next_at() == 0 ||
-		claim_locked_retry_at() != PG_INT64_MAX || queue_has_looks())
+		!lap.first_done || lap.for_flush || due_next_at() == 0 || queue_has_looks())
 		return false;
 	foreach(cell, window_chatbots())
 	{
 		Chatbot    *chatbot = lfirst(cell);
 
 		if (!pause_is_on(chatbot) &&
-			(chatbot->contacts > 0 || chatbot->waiting.n > 0 || due_exists(chatbot)))
+			(chatbot->contacts > 0 || chatbot->unwritten > 0 || chatbot->waiting.n > 0 ||
+			 due_exists(chatbot)))
 			return false;
 	}
 	return true;

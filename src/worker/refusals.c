@@ -29,12 +29,7 @@ static void
 reject_held(Chatbot *chatbot)
 {
 	while (chatbot->nheld > 0)
-	{
-		Contact    *contact = chatbot->held[0];
-
-		window_unhold(contact);
-		writes_add(contact, OUTCOME_REJECTED, HELD_STATUS, chatbot->refusal);
-	}
+		writes_settle(chatbot->held[0], OUTBOX_REJECTED, HELD_STATUS, chatbot->refusal);
 }
 
 void
@@ -60,8 +55,7 @@ return_held(Chatbot *chatbot)
 		Contact    *contact = chatbot->held[0];
 		IsolationNode *node = &contact->node;
 
-		window_unhold(contact);
-		contact->request_id = 0;
+		window_move(contact, CONTACT_QUEUED);
 		if (!contact->unconfirmed)
 			isolation_add(chatbot->isolation, node);
 		else if (!isolation_add_unconfirmed(chatbot->isolation, &node, 1))
@@ -84,7 +78,7 @@ refusals_take(Contact *contact, int http_status, const char *message)
 	if (chatbot->refuse_all || http_status != HELD_STATUS)
 	{
 		refusals_end(chatbot);
-		writes_add(contact, OUTCOME_REJECTED, http_status, message);
+		writes_settle(contact, OUTBOX_REJECTED, http_status, message);
 		return true;
 	}
 	if (chatbot->refusal == NULL || strcmp(chatbot->refusal, message) != 0)
@@ -96,7 +90,7 @@ refusals_take(Contact *contact, int http_status, const char *message)
 	}
 	if (++chatbot->refusals < REFUSALS_IN_A_ROW)
 	{
-		window_hold(contact);
+		window_move(contact, CONTACT_HELD);
 		return true;
 	}
 	chatbot->refusals = 0;

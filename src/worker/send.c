@@ -18,11 +18,9 @@
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "worker/charges.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
 #include "worker/send.h"
-#include "worker/witness.h"
 
 /* Rows seen pending longer ago are looked at again before they are sent. */
 #define CHECK_AGAIN_US (INT64CONST(2000) * 1000)
@@ -145,11 +143,7 @@ check_rows(Chatbot *chatbot, Contact *const *contacts, int n, IsolationRequest *
 
 		if (gone[i])
 		{
-			if (contact->unconfirmed)
-				queue_look(chatbot, contact->external_id, true);
-			else
-				queue_look(chatbot, contact->external_id, false);
-			charges_forget(contact);
+			queue_look(chatbot, contact->external_id, contact->unconfirmed);
 			window_remove(contact);
 		}
 	}
@@ -194,78 +188,15 @@ next_request(Chatbot *chatbot)
 	request->contacts = palloc(n * sizeof(Contact *));
 	for (int i = 0; i < n; i++)
 	{
+		window_move(contacts[i], CONTACT_IN_FLIGHT);
+		contacts[i]->request = request;
 		request->contacts[i] = contacts[i];
-		request->contacts[i]->state = CONTACT_IN_FLIGHT;
 	}
 	initStringInfo(&request->body);
 	enlargeStringInfo(&request->body, filling.bytes + CONTACT_BODY_BYTES);
 	fill_body(request);
 	MemoryContextSwitchTo(old);
 	return request;
-}
-
-/* A request that asks for the chatbot's witness. */
-static Request *
-witness_request(Chatbot *chatbot)
-{
-	MemoryContext old = MemoryContextSwitchTo(worker.context);
-	Request    *request = palloc0(sizeof(Request));
-
-	request->chatbot = chatbot;
-	request->asks_witness = true;
-	request->contacts = palloc(sizeof(Contact *));
-	initStringInfo(&request->body);
-	witness_fill_body(chatbot, &request->body);
-	MemoryContextSwitchTo(old);
-	chatbot->ask_witness = false;
-	return request;
-}
-
-static int
-compare_seqs(const void *a, const void *b)
-{
-	int64		left = (*(Contact *const *) a)->seq;
-	int64		right = (*(Contact *const *) b)->seq;
-
-	return left < right ? -1 : left > right;
-}
-
-/* The seqs of a request as the text of an int8multirange. */
-static char *
-format_seqs(const Request *request)
-{
-	Contact   **sorted = palloc(request->n * sizeof(Contact *));
-	StringInfoData text;
-
-	memcpy(sorted, request->contacts, request->n * sizeof(Contact *));
-	qsort(sorted, request->n, sizeof(Contact *), compare_seqs);
-	initStringInfo(&text);
-	appendStringInfoChar(&text, '{');
-	for (int i = 0; i < request->n;)
-	{
-		int			j = i + 1;
-
-		while (j < request->n && sorted[j]->seq == sorted[j - 1]->seq + 1)
-			j++;
-		appendStringInfo(&text, "%s[" INT64_FORMAT "," INT64_FORMAT "]",
-						 i > 0 ? "," : "", sorted[i]->seq, sorted[j - 1]->seq);
-		i = j;
-	}
-	appendStringInfoChar(&text, '}');
-	return text.data;
-}
-
-static void
-write_intent(Request *request)
-{
-	Datum		values[3] = {
-		CStringGetTextDatum(request->chatbot->id),
-		Int32GetDatum(request->n),
-		CStringGetTextDatum(format_seqs(request))
-	};
-
-	outbox_run(OUTBOX_REQUEST_BEGIN, values, NULL);
-	request->id = outbox_get_int64(0, 1);
 }
 
 /* True if this time has come; else it is remembered as one to wake at. */
@@ -310,7 +241,7 @@ plan_request(Chatbot *chatbot)
 	char	   *why;
 	char	   *key;
 
-	if ((isolation_waiting(chatbot->isolation) == 0 && !witness_is_wanted(chatbot)) ||
+	if (isolation_waiting(chatbot->isolation) == 0 ||
 		(chatbot->key_hash != 0 && chatbot->key_hash == key_used_up[chatbot->proven]) ||
 		is_being_probed(chatbot) ||
 		(chatbot->pause != PAUSE_NONE && !has_come(chatbot->paused_until)) ||
@@ -334,7 +265,7 @@ plan_request(Chatbot *chatbot)
 		next_departure = Min(next_departure, next_in_budget);
 		return false;
 	}
-	request = witness_is_wanted(chatbot) ? witness_request(chatbot) : next_request(chatbot);
+	request = next_request(chatbot);
 	if (request == NULL)
 	{
 		budget_return(key_hash);
@@ -342,7 +273,6 @@ plan_request(Chatbot *chatbot)
 	}
 	request->key = MemoryContextStrdup(worker.context, key);
 	request->key_hash = key_hash;
-	write_intent(request);
 	worker.requests[worker.nrequests++] = request;
 	worker.last_key_hash = key_hash;
 	chatbot->requests++;
@@ -444,20 +374,6 @@ send_planned(void)
 	for (int i = 0; i < worker.nrequests; i++)
 		if (worker.requests[i]->http == NULL)
 			leave(worker.requests[i]);
-}
-
-void
-send_forget(Request *request)
-{
-	for (int i = 0; i < worker.nrequests; i++)
-		if (worker.requests[i] == request)
-			worker.requests[i] = worker.requests[--worker.nrequests];
-	request->chatbot->requests--;
-	http_end(request->http);
-	pfree(request->key);
-	pfree(request->body.data);
-	pfree(request->contacts);
-	pfree(request);
 }
 
 bool

@@ -10,7 +10,7 @@
 
 #include "worker/worker.h"
 
-/* Decides on requests and writes their intents; true if one will leave. */
+/* Decides on the requests that leave after this pass; true if there are any. */
 extern bool send_plan(void);
 
 /* Has them leave. Outside of transactions. */
@@ -24,8 +24,5 @@ extern int64 send_timeout_ms(void);
 
 /* Has every chatbot that is backing off tried at once. */
 extern void send_end_backoffs(void);
-
-/* Forgets an answered request. */
-extern void send_forget(Request *request);
 
 #endif							/* CONTACTS_PUSH_SEND_H */

@@ -92,13 +92,20 @@ typedef struct ChatbotEntry
 #define INITIAL_CONTACTS 4096
 #define INITIAL_CHATBOTS 16
 
+/*
+ * Memory for contacts that are deferred.  Beyond it they leave the window, and the worker
+ * forgets what does not stand in their rows: that it saw them fail.
+ */
+#define MAX_DEFERRED_BYTES (4 * 1024 * 1024)
+
 static MemoryContext context;
 static by_seq_hash *contacts_by_seq;
 static by_text_hash *contacts_by_id;
 static by_text_hash *contacts_by_address;
 static by_id_hash *chatbots_by_id;
 static List *chatbots = NIL;	/* in the order in which they came */
-static int64 total_bytes = 0;
+static int64 total_bytes = 0;	/* of the JSON of those that are not deferred */
+static int64 deferred_bytes = 0;	/* of those that are, with all that belongs to them */
 
 void
 window_create(void)
@@ -248,8 +255,8 @@ join_queues(Contact *contact)
 		join_queue(contact, kind);
 }
 
-void
-window_leave_queues(Contact *contact)
+static void
+leave_queues(Contact *contact)
 {
 	contact->has_turn = false;
 	for (int kind = 0; kind < ADDRESSES; kind++)
@@ -273,6 +280,28 @@ window_end_turn(Contact *contact)
 }
 
 /* ---- contacts ---- */
+
+static int64
+size_of(const Contact *contact)
+{
+	return sizeof(Contact) + contact->length;
+}
+
+/* Adds the contact to what is counted by state, or with by -1 takes it out. */
+static void
+count(const Contact *contact, int by)
+{
+	Chatbot    *chatbot = contact->chatbot;
+
+	if (contact->state == CONTACT_DEFERRED)
+	{
+		deferred_bytes += by * size_of(contact);
+		return;
+	}
+	total_bytes += by * contact->length;
+	if (contact->state != CONTACT_HELD)
+		chatbot->contacts += by;
+}
 
 /* With its texts behind it in one piece of memory, but for the JSON. */
 static Contact *
@@ -329,15 +358,14 @@ window_add(const NewContact *new)
 	contact->unconfirmed = new->unconfirmed;
 	contact->attempts = new->attempts;
 	contact->attributes = new->attributes;
+	contact->failures = new->attempts;
 	contact->tried_at = -1;
 	by_seq_insert(contacts_by_seq, contact->seq, &found)->contact = contact;
 	Assert(!found);
 	by_text_insert(contacts_by_id, id_key(contact), &found)->contact = contact;
 	Assert(!found);
 	join_queues(contact);
-	contact->chatbot->contacts++;
-	contact->chatbot->bytes += contact->length;
-	total_bytes += contact->length;
+	count(contact, 1);
 	MemoryContextSwitchTo(old);
 	return contact;
 }
@@ -359,19 +387,20 @@ window_find_contact(const Chatbot *chatbot, const char *external_id)
 	return entry ? entry->contact : NULL;
 }
 
-void
-window_hold(Contact *contact)
+static bool
+is_in_queues(ContactState state)
 {
-	Chatbot    *chatbot = contact->chatbot;
-
-	window_leave_queues(contact);
-	contact->state = CONTACT_HELD;
-	chatbot->held[chatbot->nheld++] = contact;
-	chatbot->contacts--;
+	return state == CONTACT_QUEUED || state == CONTACT_IN_FLIGHT;
 }
 
-void
-window_unhold(Contact *contact)
+bool
+window_can_defer(const Contact *contact)
+{
+	return deferred_bytes + size_of(contact) <= MAX_DEFERRED_BYTES;
+}
+
+static void
+leave_held(Contact *contact)
 {
 	Chatbot    *chatbot = contact->chatbot;
 	int			i = 0;
@@ -381,9 +410,41 @@ window_unhold(Contact *contact)
 	chatbot->nheld--;
 	for (; i < chatbot->nheld; i++)
 		chatbot->held[i] = chatbot->held[i + 1];
-	chatbot->contacts++;
-	contact->state = CONTACT_QUEUED;
-	join_queues(contact);
+}
+
+void
+window_move(Contact *contact, ContactState state)
+{
+	static const bool may_follow[CONTACT_STATES][CONTACT_STATES] PG_USED_FOR_ASSERTS_ONLY = {
+		/* to WRITING: what is read cannot be sent */
+		[CONTACT_QUEUED] = {[CONTACT_IN_FLIGHT] = true, [CONTACT_WRITING] = true},
+		[CONTACT_IN_FLIGHT] = {
+			[CONTACT_QUEUED] = true, [CONTACT_HELD] = true, [CONTACT_WRITING] = true
+		},
+		[CONTACT_HELD] = {[CONTACT_QUEUED] = true, [CONTACT_WRITING] = true},
+		[CONTACT_DEFERRED] = {[CONTACT_QUEUED] = true},
+		[CONTACT_WRITING] = {[CONTACT_DEFERRED] = true},
+	};
+	Chatbot    *chatbot = contact->chatbot;
+	ContactState before = contact->state;
+
+	Assert(may_follow[before][state]);
+	if (is_in_queues(before) && !is_in_queues(state))
+		leave_queues(contact);
+	else if (!is_in_queues(before) && is_in_queues(state))
+		join_queues(contact);
+	if (before == CONTACT_IN_FLIGHT)
+	{
+		window_end_turn(contact);
+		contact->request = NULL;
+	}
+	if (before == CONTACT_HELD)
+		leave_held(contact);
+	if (state == CONTACT_HELD)
+		chatbot->held[chatbot->nheld++] = contact;
+	count(contact, -1);
+	contact->state = state;
+	count(contact, 1);
 }
 
 void
@@ -391,17 +452,13 @@ window_remove(Contact *contact)
 {
 	Assert(contact->node.group == NULL);
 	if (contact->state == CONTACT_HELD)
-		window_unhold(contact);
-	window_leave_queues(contact);
+		leave_held(contact);
+	leave_queues(contact);
+	count(contact, -1);
 	by_seq_delete(contacts_by_seq, contact->seq);
 	by_text_delete(contacts_by_id, id_key(contact));
-	contact->chatbot->contacts--;
-	contact->chatbot->bytes -= contact->length;
-	total_bytes -= contact->length;
 	if (contact->json)
 		pfree(contact->json);
-	if (contact->text)
-		pfree(contact->text);
 	pfree(contact);
 }
 
@@ -415,7 +472,7 @@ window_waiting(int64 **seqs)
 	*seqs = palloc(Max(contacts_by_seq->members, 1) * sizeof(int64));
 	by_seq_start_iterate(contacts_by_seq, &iterator);
 	while ((entry = by_seq_iterate(contacts_by_seq, &iterator)) != NULL)
-		if (entry->contact->state == CONTACT_QUEUED)
+		if (entry->contact->state == CONTACT_QUEUED || entry->contact->state == CONTACT_DEFERRED)
 			(*seqs)[n++] = entry->seq;
 	return n;
 }
@@ -431,6 +488,8 @@ window_bounds(int64 *low, int64 *high)
 	by_seq_start_iterate(contacts_by_seq, &iterator);
 	while ((entry = by_seq_iterate(contacts_by_seq, &iterator)) != NULL)
 	{
+		if (entry->contact->state == CONTACT_DEFERRED)
+			continue;
 		*low = Min(*low, entry->seq);
 		*high = Max(*high, entry->seq);
 	}

@@ -2,8 +2,8 @@
  * window.h
  *		What a worker has in memory: chatbots, and the contacts taken up for them.
  *
- * A contact enters when its row is read and leaves when the row is
- * settled or put off; so a row that is in here need not be looked for.
+ * A contact enters when its row is read and leaves when the row is settled; so a row that
+ * is in here need not be looked for.
  */
 #ifndef CONTACTS_PUSH_WINDOW_H
 #define CONTACTS_PUSH_WINDOW_H
@@ -11,7 +11,7 @@
 #include "chatbase/pacing.h"
 #include "grouping/isolation.h"
 #include "nodes/pg_list.h"
-#include "storage/itemptr.h"
+#include "store/outbox_layout.h"
 #include "util/ranges.h"
 #include "utils/timestamp.h"
 #include "worker/attributes.h"
@@ -23,6 +23,7 @@
 #define REFUSALS_IN_A_ROW 20
 
 struct Contact;
+struct Request;
 
 /* Why a chatbot is paused, as far as it matters for ending the pause. */
 typedef enum PauseKind
@@ -35,16 +36,6 @@ typedef enum PauseKind
 	PAUSE_FOREIGN				/* found in contacts_push.chatbot */
 } PauseKind;
 
-/* Rows settled since they were last added to contacts_push.chatbot. */
-typedef struct Tally
-{
-	int64		created;
-	int64		present;
-	int64		conflict;
-	int64		rejected;
-	int64		failed;
-} Tally;
-
 typedef struct Chatbot
 {
 	char	   *id;
@@ -56,8 +47,8 @@ typedef struct Chatbot
 	int64		due_after_seq;
 	int64		next_due_at;	/* clock_us() when others will be; INT64_MAX: none */
 	bool		reading;		/* waiting, and nothing was passed over yet by the read under way */
-	int			contacts;		/* in the window, but for those held */
-	int64		bytes;			/* of their JSON */
+	int			contacts;		/* in the window, but for those held and deferred */
+	int			unwritten;		/* changes in the write list of rows that are not WRITING */
 	int			requests;		/* under way */
 	int64		answers;		/* definite answers to some contact */
 	bool		proven;			/* there have been such, to this worker or to one before */
@@ -78,21 +69,13 @@ typedef struct Chatbot
 	bool		pause_unwritten;	/* contacts_push.chatbot does not say so yet */
 	uint64		paused_with;	/* hash of the key and URL that led to it */
 
-	/*
-	 * A contact that was seen to exist: asked for again, it shows whether the
-	 * chatbot answers, where no other contact is there to show it.
-	 */
-	char	   *witness;		/* its external_id in UTF-8; NULL: none */
-	int64		witness_seen_at;	/* clock_us() */
-	bool		ask_witness;
-
 	/* refusals of single contacts, in a row and in the same words; see refusals.c */
 	int			refusals;
 	int			nheld;
 	char	   *refusal;
 	bool		refuse_all;		/* an operator says that they are meant */
 
-	Tally		tally;
+	int64		tally[OUTBOX_STATUSES];	/* rows written since contacts_push_internal.tally has them */
 	bool		attributes_changed; /* contacts_push.chatbot does not say so yet */
 	bool		has_row;		/* in contacts_push.chatbot */
 	uint64		key_hash;		/* of the key that was last looked up; 0: none was */
@@ -103,24 +86,16 @@ typedef struct Chatbot
 	Attributes	attributes;
 } Chatbot;
 
-/* Where a contact in the window is. */
+/* What a contact in the window is; README.md says what moves it from one to the other. */
 typedef enum ContactState
 {
-	CONTACT_QUEUED,			/* inside of its chatbot's isolation */
+	CONTACT_QUEUED,				/* in its chatbot's isolation, to be sent */
 	CONTACT_IN_FLIGHT,			/* the same, in a request */
-	CONTACT_HELD,				/* has left it, refused; in its chatbot's held */
-	CONTACT_WRITING			/* has left it; its outcome is to be written */
+	CONTACT_HELD,				/* refused; in its chatbot's held */
+	CONTACT_DEFERRED,			/* failed alone; its row says when it is due */
+	CONTACT_WRITING				/* what became of it is in the write list */
 } ContactState;
-
-typedef enum OutcomeKind
-{
-	OUTCOME_CREATED,
-	OUTCOME_PRESENT,
-	OUTCOME_CONFLICT,
-	OUTCOME_REJECTED,
-	OUTCOME_FAILED,
-	OUTCOME_PUT_OFF				/* not settled: to be tried again later */
-} OutcomeKind;
+#define CONTACT_STATES (CONTACT_WRITING + 1)
 
 /* What contacts that are under way at once must not share. */
 typedef enum AddressKind
@@ -143,7 +118,7 @@ typedef struct Contact
 {
 	IsolationNode node;
 	int64		seq;
-	ItemPointerData tid;		/* where its row was when it was read */
+	ItemPointerData tid;		/* where its row was last seen; invalid: not known */
 	Chatbot    *chatbot;
 	ContactState state;
 	char	   *external_id;
@@ -158,17 +133,11 @@ typedef struct Contact
 	bool		look_again;		/* it has got further intents meanwhile */
 	uint64		attributes;		/* that it is sent with; see attributes.h */
 	int			attempts;
+	int			failures;		/* alone, charged or not, for its back-off */
 	int64		checked_at;		/* clock_us() when its row was last seen pending */
 	int64		tried_at;		/* chatbot->answers when it failed alone; -1: has not */
 
-	/* while CONTACT_WRITING */
-	int64		request_id;		/* that was answered; 0: it was not sent */
-	bool		written;
-	bool		is_behind;		/* its row is pending after all; it stays here */
-	OutcomeKind outcome;
-	int			http_status;	/* 0: none */
-	char	   *text;			/* contact id, or error */
-	int64		delay_ms;		/* until it is tried again */
+	struct Request *request;	/* CONTACT_IN_FLIGHT in it; else NULL */
 } Contact;
 
 /* Makes the window, in the current memory context, which must outlive it. */
@@ -206,14 +175,16 @@ extern Contact *window_find(int64 seq);
 extern Contact *window_find_contact(const Chatbot *chatbot, const char *external_id);
 extern void window_remove(Contact *contact);
 
-/* Sets a contact that has been refused aside, and takes it back to those waiting. */
-extern void window_hold(Contact *contact);
-extern void window_unhold(Contact *contact);
+/* Moves a contact to another state; it has left, or is to enter, the isolation by itself. */
+extern void window_move(Contact *contact, ContactState state);
 
-/* The seqs of all that are CONTACT_QUEUED, palloc'd; returns how many. */
+/* True if there is room for one more that is CONTACT_DEFERRED. */
+extern bool window_can_defer(const Contact *contact);
+
+/* The seqs of all that are CONTACT_QUEUED or CONTACT_DEFERRED, palloc'd; returns how many. */
 extern int	window_waiting(int64 **seqs);
 
-/* The lowest and highest seq in the window; false if it is empty. */
+/* The lowest and highest seq of those that are not CONTACT_DEFERRED; false: there are none. */
 extern bool window_bounds(int64 *low, int64 *high);
 
 extern int64 window_bytes(void);
@@ -221,13 +192,12 @@ extern int64 window_bytes(void);
 /*
  * Of contacts of one chatbot with one e-mail, the one that was enqueued first has it, so
  * they go one after the other in that order, whatever their neighbours; and so do those
- * with one phone number.  From window_add() to window_leave_queues() a contact stands in the
- * queue of each.  Its turn is told by window_take_turn(): true if it is the first in both, which
- * it stays then, whoever comes, until window_end_turn().
+ * with one phone number.  While it is CONTACT_QUEUED or CONTACT_IN_FLIGHT a contact stands in
+ * the queue of each.  Its turn is told by window_take_turn(): true if it is the first in both,
+ * which it stays then, whoever comes, until window_end_turn().
  */
 extern bool window_take_turn(Contact *contact);
 extern void window_end_turn(Contact *contact);
-extern void window_leave_queues(Contact *contact);
 
 /* A copy that lives as long as the window. */
 extern char *window_strdup(const char *string);

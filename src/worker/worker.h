@@ -13,13 +13,15 @@
 /* Most requests under way; the upper limit of the setting. */
 #define MAX_REQUESTS 64
 
-/* A request decided on, under way or answered. */
+/*
+ * A request from when it is planned until its row says that it is over; what it takes to
+ * send it goes with its answer.
+ */
 typedef struct Request
 {
-	int64		id;				/* contacts_push.request */
+	int64		id;				/* contacts_push.request; 0: not written yet */
 	Chatbot    *chatbot;
 	HttpRequest *http;			/* NULL: has not left yet */
-	bool		asks_witness;	/* carries none of the contacts; n is 0 */
 	IsolationRequest *group;	/* in the chatbot's isolation */
 	int			n;
 	Contact   **contacts;
@@ -27,6 +29,14 @@ typedef struct Request
 	char	   *key;
 	uint64		key_hash;
 	int64		left_at;		/* clock_us() */
+
+	/* once it is answered */
+	int			unwritten;		/* changes in the write list that follow from that */
+	int			http_status;	/* 0: none */
+	const char *outcome;		/* a constant; NULL: its row has it */
+	char	   *message;		/* or NULL */
+	int64		duration_ms;	/* -1: not known */
+	bool		answer_written;
 } Request;
 
 typedef struct Worker

@@ -1,357 +1,362 @@
 /*
  * writes.c
- *		Writing down what became of contacts.
+ *		The list of changes of the outbox's rows, which alone has them written.
  *
- * Outcomes are collected here until the pass writes them, many in one
- * statement.  What an outcome is, is decided in answers.c.
+ * What a change is, is decided elsewhere: in answers.c, refusals.c, intents.c, claim.c and
+ * recover.c.
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "compat.h"
-#include "store/outbox.h"
 #include "util/clock.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "worker/charges.h"
 #include "worker/due.h"
 #include "worker/owners.h"
 #include "worker/queues.h"
 #include "worker/writes.h"
 
-/* Contacts whose outcome is to be written. */
-static List *settling = NIL;	/* of Contact *, in worker.context */
-static bool behind = false;
+/* Rows that another session holds locked are tried again after that. */
+#define LOCKED_RETRY_US (INT64CONST(1000) * 1000)
+
+/* Room for what an answer brings; the list grows. */
+#define INITIAL_CHANGES 1024
+
+/* Whose a change is. */
+typedef struct Subject
+{
+	Chatbot    *chatbot;
+	Contact    *contact;		/* it is WRITING until the change is written; NULL: none is */
+	Request    *request;		/* is not over before it is written; NULL: it answers none */
+	List	   *older;			/* of Request *, for whose changes of the row this one stands */
+} Subject;
+
+/* The list: element i of both is one change.  In worker.context, as all that they point to. */
+static RowChange *changes = NULL;
+static Subject *subjects = NULL;
+static int	nchanges = 0;
+static int	max_changes = 0;
+
+/* The first of them were found locked, and are tried again at this time. */
+static int	nlocked = 0;
+static int64 retry_at = 0;		/* clock_us() */
+
+/* Where the changes are that have no contact, by seq. */
+typedef struct PlaceEntry
+{
+	int64		seq;
+	char		status;
+	int			place;
+} PlaceEntry;
+
+#define SH_PREFIX places
+#define SH_ELEMENT_TYPE PlaceEntry
+#define SH_KEY_TYPE int64
+#define SH_KEY seq
+#define SH_HASH_KEY(tb, key) murmurhash32((uint32) (key) ^ (uint32) ((key) >> 32))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DECLARE
+#define SH_DEFINE
+#include "lib/simplehash.h"
+
+static places_hash *places = NULL;
+
+static PlaceEntry *
+find_place(int64 seq)
+{
+	return places && places->members > 0 ? places_lookup(places, seq) : NULL;
+}
+
+static void
+forget_place(Chatbot *chatbot, int64 seq)
+{
+	places_delete(places, seq);
+	chatbot->unwritten--;
+}
+
+static const RowChange *
+find_change(int64 seq)
+{
+	PlaceEntry *entry = find_place(seq);
+
+	return entry ? &changes[entry->place] : NULL;
+}
+
+bool
+writes_have_doubt(int64 seq)
+{
+	const RowChange *change = find_change(seq);
+
+	return change && change->unconfirmed;
+}
+
+bool
+writes_have_outcome(int64 seq)
+{
+	const RowChange *change = find_change(seq);
+
+	return change && change->status != OUTBOX_PENDING;
+}
 
 bool
 writes_are_behind(void)
 {
-	return behind;
-}
-
-void
-writes_add(Contact *contact, OutcomeKind outcome, int http_status, const char *text)
-{
-	MemoryContext old;
-
-	if (outcome == OUTCOME_CREATED || outcome == OUTCOME_PRESENT)
-		owners_note(contact);
-	window_leave_queues(contact);
-	contact->state = CONTACT_WRITING;
-	contact->outcome = outcome;
-	contact->http_status = http_status;
-	contact->text = window_strdup(text);
-	old = MemoryContextSwitchTo(worker.context);
-	settling = lappend(settling, contact);
-	MemoryContextSwitchTo(old);
-}
-
-static const char *
-status_of(OutcomeKind outcome)
-{
-	switch (outcome)
-	{
-		case OUTCOME_CREATED:
-			return "created";
-		case OUTCOME_PRESENT:
-			return "present";
-		case OUTCOME_CONFLICT:
-			return "conflict";
-		case OUTCOME_REJECTED:
-			return "rejected";
-		case OUTCOME_FAILED:
-			return "failed";
-		case OUTCOME_PUT_OFF:
-			break;
-	}
-	return "pending";
+	return nlocked > 0;
 }
 
 static void
-count(Contact *contact)
+make_room(void)
 {
-	Tally	   *tally = &contact->chatbot->tally;
-
-	switch (contact->outcome)
+	if (nchanges < max_changes)
+		return;
+	if (max_changes == 0)
 	{
-		case OUTCOME_CREATED:
-			tally->created++;
-			break;
-		case OUTCOME_PRESENT:
-			tally->present++;
-			break;
-		case OUTCOME_CONFLICT:
-			tally->conflict++;
-			break;
-		case OUTCOME_REJECTED:
-			tally->rejected++;
-			break;
-		case OUTCOME_FAILED:
-			tally->failed++;
-			break;
-		case OUTCOME_PUT_OFF:
-			return;
+		max_changes = INITIAL_CHANGES;
+		changes = MemoryContextAlloc(worker.context, max_changes * sizeof(RowChange));
+		subjects = MemoryContextAlloc(worker.context, max_changes * sizeof(Subject));
+		places = places_create(worker.context, INITIAL_CHANGES, NULL);
+		return;
 	}
-	worker.settled_contacts++;
+	max_changes *= 2;
+	changes = repalloc_huge(changes, max_changes * sizeof(RowChange));
+	subjects = repalloc_huge(subjects, max_changes * sizeof(Subject));
 }
 
-/* Contacts to be written by one statement, as its arguments. */
-typedef struct Batch
+static char *
+copy(const char *text)
 {
-	int			n;
-	Contact   **contacts;
-	int64	   *seqs;
-	char	  **statuses;
-	char	  **texts;
-	int		   *http_statuses;
-} Batch;
-
-static void
-make_batch(Batch *batch, int max)
-{
-	batch->n = 0;
-	batch->contacts = palloc(max * sizeof(Contact *));
-	batch->seqs = palloc(max * sizeof(int64));
-	batch->statuses = palloc(max * sizeof(char *));
-	batch->texts = palloc(max * sizeof(char *));
-	batch->http_statuses = palloc(max * sizeof(int));
+	return text ? MemoryContextStrdup(worker.context, text) : NULL;
 }
 
 static void
-add_to_batch(Batch *batch, Contact *contact)
+free_texts(RowChange *change)
 {
-	batch->contacts[batch->n] = contact;
-	batch->seqs[batch->n] = contact->seq;
-	batch->statuses[batch->n] = unconstify(char *, status_of(contact->outcome));
-	batch->texts[batch->n] = contact->text;
-	batch->http_statuses[batch->n] = contact->http_status;
-	batch->n++;
-}
-
-/* Those that the last statement, which returned their seqs, has not written. */
-static List *
-find_unwritten(Batch *batch, uint64 written)
-{
-	List	   *still = NIL;
-	Datum		value = outbox_int8_array(batch->seqs, batch->n);
-	uint64		n;
-
-	for (uint64 i = 0; i < written; i++)
-		window_find(outbox_get_int64(i, 1))->written = true;
-	if (written == (uint64) batch->n)
-		return NIL;
-	n = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
-	for (uint64 i = 0; i < n; i++)
-	{
-		Contact    *contact = window_find(outbox_get_int64(i, 1));
-
-		if (!contact->written)
-		{
-			contact->is_behind = true;
-			still = lappend(still, contact);
-		}
-	}
-	return still;
+	if (change->error)
+		pfree(unconstify(char *, change->error));
+	if (change->contact_id)
+		pfree(unconstify(char *, change->contact_id));
 }
 
 /*
- * Their requests are not over: if this worker ended now, the next one would have
- * to know that they were sent.
+ * Adds a change, or puts it in the place of the one that there is of the row.  What went
+ * unanswered before is over when this one is written.
  */
-static void
-keep_for_later(List *contacts)
+static RowChange *
+add(int64 seq, Chatbot *chatbot, Contact *contact, Request *request)
 {
-	MemoryContext old = MemoryContextSwitchTo(worker.context);
-	int64	   *ids = palloc(list_length(contacts) * sizeof(int64));
-	int			n = 0;
-	Datum		value;
-	ListCell   *cell;
+	PlaceEntry *entry = find_place(seq);
+	int			place;
+	bool		found;
 
-	foreach(cell, contacts)
+	if (entry)
 	{
-		Contact    *contact = lfirst(cell);
+		Subject	   *subject = &subjects[place = entry->place];
 
-		settling = lappend(settling, contact);
-		if (contact->request_id != 0)
-			ids[n++] = contact->request_id;
+		free_texts(&changes[place]);
+		if (subject->request)
+		{
+			MemoryContext old = MemoryContextSwitchTo(worker.context);
+
+			subject->older = lappend(subject->older, subject->request);
+			MemoryContextSwitchTo(old);
+		}
 	}
-	behind = true;
-	MemoryContextSwitchTo(old);
-	value = outbox_int8_array(ids, n);
-	pfree(ids);
-	outbox_run(OUTBOX_REQUEST_REOPEN, &value, NULL);
+	else
+	{
+		make_room();
+		place = nchanges++;
+		subjects[place].older = NIL;
+	}
+	subjects[place].chatbot = chatbot;
+	subjects[place].contact = contact;
+	subjects[place].request = request;
+	if (request)
+		request->unwritten++;
+	if (contact == NULL)
+	{
+		places_insert(places, seq, &found)->place = place;
+		chatbot->unwritten += !found;
+	}
+	else if (entry)
+		forget_place(chatbot, seq);
+	changes[place] = (RowChange) {.seq = seq, .attempts = -1, .delay_ms = -1};
+	return &changes[place];
+}
+
+/* Adds a change of a contact in the window, which is WRITING from now on. */
+static RowChange *
+add_contact(Contact *contact)
+{
+	Request    *request = contact->request;
+	RowChange  *change;
+
+	window_move(contact, CONTACT_WRITING);
+	change = add(contact->seq, contact->chatbot, contact, request);
+	change->tid = contact->tid;
+	return change;
+}
+
+void
+writes_settle(Contact *contact, OutboxStatus status, int http_status, const char *text)
+{
+	RowChange  *change;
+
+	if (status == OUTBOX_CREATED || status == OUTBOX_PRESENT)
+		owners_note(contact);
+	change = add_contact(contact);
+	change->status = status;
+	change->http_status = http_status;
+	if (status == OUTBOX_CREATED)
+		change->contact_id = copy(text);
+	else
+		change->error = copy(text);
+	change->keeps_contact = status != OUTBOX_CREATED && status != OUTBOX_PRESENT;
+	/* What has failed may exist all the same, and so may what was refused after doubt. */
+	change->unconfirmed = status == OUTBOX_FAILED ||
+		(status == OUTBOX_REJECTED && contact->unconfirmed);
+	if (status == OUTBOX_FAILED)
+		change->attempts = contact->attempts;
+}
+
+void
+writes_defer(Contact *contact, int64 delay_ms, int http_status, const char *why)
+{
+	RowChange  *change = add_contact(contact);
+
+	change->status = OUTBOX_PENDING;
+	change->keeps_contact = true;
+	change->http_status = http_status;
+	change->error = copy(why);
+	change->attempts = contact->attempts;
+	change->delay_ms = delay_ms;
+	change->unconfirmed = true;
+}
+
+void
+writes_unconfirmed(Chatbot *chatbot, int64 seq, Request *request, int http_status,
+				   const char *why)
+{
+	Contact    *contact = window_find(seq);
+	RowChange  *change = add(seq, chatbot, NULL, request);
+
+	if (contact)
+		change->tid = contact->tid;
+	change->status = OUTBOX_PENDING;
+	change->keeps_contact = true;
+	change->http_status = http_status;
+	change->error = copy(why);
+	change->unconfirmed = true;
+}
+
+void
+writes_unsent(Chatbot *chatbot, int64 seq, OutboxStatus status, const char *why)
+{
+	RowChange  *change = add(seq, chatbot, NULL, NULL);
+
+	change->status = status;
+	change->keeps_contact = status == OUTBOX_CONFLICT;
+	change->error = copy(why);
+}
+
+void
+writes_supersede(Chatbot *chatbot, int64 seq)
+{
+	RowChange  *change = add(seq, chatbot, NULL, NULL);
+
+	change->expects_refused = true;
+	change->status = OUTBOX_SUPERSEDED;
 }
 
 /* True for one that was sent, and not refused without a doubt. */
 static bool
-may_exist(const Contact *contact)
+may_exist(const RowChange *change, const Subject *subject)
 {
-	return contact->unconfirmed ||
-		(contact->request_id != 0 && contact->outcome != OUTCOME_CONFLICT &&
-		 contact->outcome != OUTCOME_REJECTED);
+	return subject->contact->unconfirmed ||
+		(subject->request && change->status != OUTBOX_CONFLICT &&
+		 change->status != OUTBOX_REJECTED);
 }
 
-/*
- * Lets go of what was written.  written less than the batch: somebody holds rows
- * locked, which are tried again, or has changed them by hand, which is fine.
- */
+/* A change of a contact is written, or its row was changed by hand. */
 static void
-let_go(Batch *batch, uint64 written)
+let_contact_go(const RowChange *change, const Subject *subject)
 {
-	List	   *still = find_unwritten(batch, written);
+	Contact    *contact = subject->contact;
 
-	for (int i = 0; i < batch->n; i++)
+	if (contact->look_again)
+		queue_look(contact->chatbot, contact->external_id,
+				   change->result == ROW_CHANGED && may_exist(change, subject));
+	if (change->status == OUTBOX_PENDING && change->result == ROW_WRITTEN)
 	{
-		Contact    *contact = batch->contacts[i];
-
-		if (contact->is_behind)
+		due_changed();
+		if (window_can_defer(contact))
 		{
-			contact->is_behind = false;
-			continue;
+			window_move(contact, CONTACT_DEFERRED);
+			contact->tid = change->new_tid;
+			contact->look_again = false;
+			return;
 		}
-		if (contact->written)
-			count(contact);
-		if (contact->look_again && !contact->written && may_exist(contact))
-			queue_look(contact->chatbot, contact->external_id, true);
-		else if (contact->look_again)
-			queue_look(contact->chatbot, contact->external_id, false);
-		if (contact->outcome != OUTCOME_PUT_OFF)
-			charges_forget(contact);
-		window_remove(contact);
 	}
-	if (still != NIL)
-		keep_for_later(still);
+	window_remove(contact);
 }
 
+/* A change is written, or its row was changed by hand: it leaves the list. */
 static void
-write_created(Batch *batch)
+let_go(int place)
 {
-	Datum		values[2] = {
-		outbox_int8_array(batch->seqs, batch->n), outbox_text_array(batch->texts, batch->n)
-	};
+	RowChange  *change = &changes[place];
+	Subject	   *subject = &subjects[place];
+	ListCell   *cell;
 
-	let_go(batch, outbox_run(OUTBOX_SETTLE_CREATED, values, NULL));
-}
-
-static void
-write_refused(Batch *batch)
-{
-	Datum		values[4] = {
-		outbox_int8_array(batch->seqs, batch->n),
-		outbox_text_array(batch->statuses, batch->n),
-		outbox_int4_array(batch->http_statuses, batch->n),
-		outbox_text_array(batch->texts, batch->n)
-	};
-
-	let_go(batch, outbox_run(OUTBOX_SETTLE_REFUSED, values, NULL));
-}
-
-static void
-write_put_off(Contact *contact)
-{
-	Datum		values[5] = {
-		Int64GetDatum(contact->seq), Int32GetDatum(contact->attempts),
-		Int64GetDatum(contact->delay_ms), Int32GetDatum(contact->http_status),
-		CStringGetTextDatum(contact->text)
-	};
-	char		nulls[5] = {' ', ' ', ' ', contact->http_status ? ' ' : 'n', ' '};
-	Batch		batch;
-
-	make_batch(&batch, 1);
-	add_to_batch(&batch, contact);
-	let_go(&batch, outbox_run(OUTBOX_CHARGE, values, nulls));
-	due_changed();
-}
-
-/* Adds what was settled to the chatbot's row, or notes it where somebody holds that. */
-static void
-write_tally(Chatbot *chatbot)
-{
-	Tally		none = {0};
-	Tally	   *tally = &chatbot->tally;
-	Datum		values[6] = {
-		CStringGetTextDatum(chatbot->id), Int64GetDatum(tally->created),
-		Int64GetDatum(tally->present), Int64GetDatum(tally->conflict),
-		Int64GetDatum(tally->rejected), Int64GetDatum(tally->failed)
-	};
-
-	if (memcmp(tally, &none, sizeof(none)) == 0)
-		return;
-	if (outbox_run(OUTBOX_CHATBOT_COUNT, values, NULL) == 0)
+	if (change->result == ROW_WRITTEN)
 	{
-		outbox_run(OUTBOX_TALLY, values, NULL);
-		/* or it has been deleted */
-		chatbot->has_row = false;
+		subject->chatbot->tally[change->status]++;
+		if (subject->contact && change->status != OUTBOX_PENDING)
+			worker.settled_contacts++;
+		if (change->expects_refused)
+			subject->chatbot->tally[change->was]--;
 	}
-	*tally = none;
-}
+	if (subject->contact)
+		let_contact_go(change, subject);
+	else
+	{
+		Contact    *contact = window_find(change->seq);
 
-/* The same for the attributes that it does not know. */
-static void
-write_attributes(Chatbot *chatbot)
-{
-	char	   *names[ATTRIBUTES_MAX];
-	int			n = 0;
-	Datum		values[2];
-
-	if (!chatbot->attributes_changed)
-		return;
-	for (int i = 0; i < chatbot->attributes.n; i++)
-		if (chatbot->attributes.stripped & (UINT64CONST(1) << i))
-			names[n++] = chatbot->attributes.names[i];
-	values[0] = CStringGetTextDatum(chatbot->id);
-	values[1] = outbox_text_array(names, n);
-	chatbot->attributes_changed = outbox_run(OUTBOX_CHATBOT_STRIPPED, values, NULL) == 0;
-}
-
-/* The same for when it is tried again after failures. */
-static void
-write_backoff(Chatbot *chatbot)
-{
-	bool		answers = chatbot->backoff.failures == 0;
-	Datum		values[3];
-	char		nulls[3] = {' ', answers ? 'n' : ' ', answers ? 'n' : ' '};
-
-	if (!chatbot->backoff_unwritten)
-		return;
-	values[0] = CStringGetTextDatum(chatbot->id);
-	values[1] = Int64GetDatum((chatbot->backoff.until - clock_us()) / 1000);
-	values[2] = answers ? (Datum) 0 : CStringGetTextDatum(chatbot->backoff_reason);
-	chatbot->backoff_unwritten = outbox_run(OUTBOX_CHATBOT_BACKOFF, values, nulls) == 0;
+		if (contact && change->result == ROW_WRITTEN)
+			contact->tid = change->new_tid;
+		forget_place(subject->chatbot, change->seq);
+	}
+	if (subject->request)
+		subject->request->unwritten--;
+	foreach(cell, subject->older)
+		((Request *) lfirst(cell))->unwritten--;
+	list_free(subject->older);
+	free_texts(change);
 }
 
 void
 writes_flush(void)
 {
-	List	   *now = settling;
-	Batch		created;
-	Batch		refused;
-	ListCell   *cell;
+	int			kept = retry_at <= clock_us() ? 0 : nlocked;
+	int			from = kept;
 
-	behind = false;
-	settling = NIL;
-	if (now != NIL)
+	if (from == nchanges)
+		return;
+	outbox_write(&changes[from], nchanges - from);
+	for (int i = from; i < nchanges; i++)
 	{
-		make_batch(&created, list_length(now));
-		make_batch(&refused, list_length(now));
-		foreach(cell, now)
+		if (changes[i].result != ROW_LOCKED)
 		{
-			Contact    *contact = lfirst(cell);
-
-			if (contact->outcome == OUTCOME_PUT_OFF)
-				write_put_off(contact);
-			else
-				add_to_batch(contact->outcome == OUTCOME_CREATED ? &created : &refused, contact);
+			let_go(i);
+			continue;
 		}
-		if (created.n > 0)
-			write_created(&created);
-		if (refused.n > 0)
-			write_refused(&refused);
-		list_free(now);
+		changes[kept] = changes[i];
+		subjects[kept] = subjects[i];
+		if (subjects[kept].contact == NULL)
+			places_lookup(places, changes[kept].seq)->place = kept;
+		kept++;
 	}
-	foreach(cell, window_chatbots())
-	{
-		write_tally(lfirst(cell));
-		write_attributes(lfirst(cell));
-		write_backoff(lfirst(cell));
-	}
+	if (kept > nlocked || from == 0)
+		retry_at = clock_us() + LOCKED_RETRY_US;
+	nlocked = nchanges = kept;
 }
