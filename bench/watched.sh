@@ -184,6 +184,58 @@ bench_statement()
 	show_cpu 0.7
 }
 
+# insert_loop TABLE N: prints one line of SQL for N statements of one row each.
+insert_loop()
+{
+	printf '%s' "DO \$\$ BEGIN FOR i IN 1 .. $2 LOOP INSERT INTO $1 (name, email, phonenumber)" \
+		" VALUES ('Given Family', i || '@example.com', '+1 555 ' || i); END LOOP; END \$\$;"
+	echo
+}
+
+# instructions_of TABLE N: prints how many a backend without a server needs for that, and for
+# being there at all.  It works in a copy of CLUSTER.
+instructions_of()
+{
+	as_user cp -a "$CLUSTER" "$WORK/copy"
+	insert_loop "$1" "$2" | as_user valgrind --tool=callgrind --callgrind-out-file="$WORK/callgrind" \
+		"$BIN/postgres" --single -D "$WORK/copy" bench 2>&1 >/dev/null | awk '$2 == "Collected" { print $4 }'
+	as_user rm -r "$WORK/copy"
+}
+
+# The same as statement, counted: exactly, whatever else the machine does.
+bench_instructions()
+{
+	say "instructions: of a single-row INSERT, by valgrind"
+	samples_new
+	# a cluster of its own, which is small enough to be copied
+	(
+		cluster_start counted "autovacuum = off"
+		users_new
+		cluster_stop
+		count_instructions 500 $((2500 / scale + 500))
+	)
+	show plain 'a row'
+	show 'watched: added' 'a row'
+	show 'by hand: added' 'a row'
+	compare 'watched: added' 'by hand: added' at-most 0.7
+}
+
+# count_instructions FEW MANY: samples what a row takes between so many and as many.
+count_instructions()
+{
+	local table few many
+	local -A row
+
+	for table in plain watched by_hand; do
+		few=$(instructions_of "users_$table" "$1")
+		many=$(instructions_of "users_$table" "$2")
+		row[$table]=$(calculate "($many - $few) / ($2 - $1)")
+	done
+	sample plain "${row[plain]}"
+	sample 'watched: added' "$(calculate "${row[watched]} - ${row[plain]}")"
+	sample 'by hand: added' "$(calculate "${row[by_hand]} - ${row[plain]}")"
+}
+
 # Everybody has a phone number of his own: contacts that share one go one after the other.
 # insert_script TABLE N: N transactions of each client, whose first and last note its CPU.
 insert_script()
