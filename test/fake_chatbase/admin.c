@@ -73,7 +73,7 @@ get_contacts(Request *request)
 static void
 post_contacts(Request *request)
 {
-	static const StripList nothing = {0, NULL};
+	static const StripList nothing = {false, 0, NULL};
 	char	   *chatbot = take_chatbot(request);
 	Batch	   *batch;
 
@@ -83,7 +83,7 @@ post_contacts(Request *request)
 					   0, &nothing);
 	if (batch->problem != NULL)
 		refuse(request, 400, batch->problem);
-	else if (store_add(chatbot, batch, store_epoch()) != STORE_ADDED)
+	else if (store_add(chatbot, batch, false, store_epoch()) != STORE_DONE)
 		refuse(request, 409, "an external_id or e-mail is there already, or twice in the request");
 	else
 		answer_change(request, NULL);

@@ -1,10 +1,11 @@
 /*
  * api.c
- *		POST /chatbots/{chatbotId}/contacts, as openapi.yaml has it, and its faults.
+ *		The calls for a chatbot's contacts, as the API's reference has them, and their faults.
  *
  * The only file that decides what such a request is answered.
  */
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -90,12 +91,16 @@ usual_message(long status)
 			return "Invalid API key";
 		case 404:
 			return "Resource not found";
+		case 405:
+			return "Method not allowed";
 		case 409:
 			return "One or more external IDs or emails already exist.";
 		case 429:
 			return "Rate limit exceeded. Please try again later.";
 		case 500:
 			return "Internal server error";
+		case 501:
+			return "Not implemented";
 		default:
 			return "Injected by a fault rule";
 	}
@@ -172,19 +177,96 @@ answer_success(Request *request, size_t omit)
 static bool
 create(Request *request, size_t omit)
 {
-	switch (store_add(request->chatbot, request->batch, request->store_epoch))
+	switch (store_add(request->chatbot, request->batch, request->config->unique_phones, request->store_epoch))
 	{
-		case STORE_ADDED:
+		case STORE_DONE:
 			journal_created(&request->journal, request->batch->ncontacts);
 			answer_success(request, omit);
 			return true;
 		case STORE_CONFLICT:
 			answer_message(&request->answer, 409, usual_message(409));
 			return true;
-		case STORE_FORGOTTEN:
+		default:
 			break;
 	}
 	return false;
+}
+
+/* A number of the query; fallback where it has none, -1 if it is no number from min to max. */
+static long
+query_number(const Request *request, const char *name, long fallback, long min, long max)
+{
+	const char *text = MHD_lookup_connection_value(request->connection, MHD_GET_ARGUMENT_KIND, name);
+	char	   *end;
+	long		number;
+
+	if (text == NULL)
+		return fallback;
+	number = strtol(text, &end, 10);
+	return *text != '\0' && *end == '\0' && number >= min && number <= max ? number : -1;
+}
+
+static void
+list(Request *request)
+{
+	Answer	   *answer = &request->answer;
+	long		page = query_number(request, "page", 1, 1, LONG_MAX / 1000);
+	long		per_page = query_number(request, "per_page", 100, 10, 1000);
+	long		total;
+	long		pages;
+
+	if (page < 0 || per_page < 0)
+	{
+		answer_message(answer, 400, usual_message(400));
+		return;
+	}
+	answer_init(answer, 200);
+	buffer_text(&answer->body, "{\"message\":\"Success\",\"data\":[");
+	total = (long) store_list(&answer->body, request->chatbot, request->config->list_order,
+							  (size_t) ((page - 1) * per_page), (size_t) per_page);
+	buffer_close(&answer->body, ']');
+	pages = (total + per_page - 1) / per_page;
+	if (page > 1 && page > pages)
+	{
+		answer_free(answer);
+		answer_message(answer, 400, "Page out of range");
+		return;
+	}
+	buffer_printf(&answer->body, ",\"total\":%ld,\"pages\":{\"page\":%ld,\"per_page\":%ld,\"total_pages\":%ld}}",
+				  total, page, per_page, pages);
+}
+
+/* Gets, updates or deletes a contact.  False: there was a reset meanwhile. */
+static bool
+handle_contact(Request *request)
+{
+	const Config *config = request->config;
+	const Contact *key = request->batch->contacts[0];
+	Answer	   *answer = &request->answer;
+	StoreOutcome outcome;
+
+	answer_init(answer, 200);
+	buffer_text(&answer->body, "{\"message\":\"Success\",\"data\":");
+	if (request->call == CALL_GET)
+		outcome = store_get(&answer->body, request->chatbot, key) ? STORE_DONE : STORE_ABSENT;
+	else if (request->call == CALL_DELETE)
+		outcome = store_delete(&answer->body, request->chatbot, key, request->store_epoch);
+	else
+		outcome = store_update(&answer->body, request->chatbot, key, request->body.data != NULL ? request->body.data : "",
+							   request->body.len, config, request->store_epoch);
+	buffer_text(&answer->body, "}");
+	if (outcome == STORE_DONE && !(request->call == CALL_DELETE && config->delete_status == 204))
+		return true;
+	answer_free(answer);
+	if (outcome == STORE_DONE)
+		answer_init(answer, 204);
+	else if (outcome == STORE_ABSENT)
+		answer_message(answer, 404, config->contact_not_found);
+	else if (outcome == STORE_CONFLICT)
+		answer_message(answer, 409, "Email already exists");
+	else
+		answer_message(answer, 400, usual_message(400));
+	return outcome != STORE_FORGOTTEN;
 }
 
 /* What the API does without any fault.  False: there was a reset meanwhile. */
@@ -202,14 +284,20 @@ process(Request *request, size_t omit)
 		answer_message(answer, 429, usual_message(429));
 		add_retry_after(request);
 	}
+	else if (request->call != CALL_CREATE && request->config->other_calls > 0)
+		answer_message(answer, (int) request->config->other_calls, usual_message(request->config->other_calls));
 	else if (!api_knows_chatbot(request->chatbot))
-		answer_message(answer, 404, usual_message(404));
-	else if (!is_json(request))
+		answer_message(answer, 404, request->config->chatbot_not_found);
+	else if ((request->call == CALL_CREATE || request->call == CALL_UPDATE) && !is_json(request))
 		answer_message(answer, 400, "Content-Type must be application/json");
 	else if (request->batch->problem != NULL)
 		answer_message(answer, 400, request->batch->problem);
-	else
+	else if (request->call == CALL_LIST)
+		list(request);
+	else if (request->call == CALL_CREATE)
 		return create(request, omit);
+	else
+		return handle_contact(request);
 	return true;
 }
 
@@ -337,18 +425,40 @@ holds(Request *request, bool after)
 	return true;
 }
 
+/* The contacts of the request: those to be created, or the one that the path names. */
+static Batch *
+read_contacts(const Request *request)
+{
+	Buffer		body = {NULL, 0, 0};
+	Batch	   *batch;
+
+	if (request->call == CALL_CREATE)
+		return batch_read(request->body.data != NULL ? request->body.data : "", request->body.len,
+						  BATCH_MAX_CONTACTS, &request->config->strip);
+	buffer_text(&body, "{\"users\":[");
+	if (request->external_id != NULL)
+	{
+		buffer_text(&body, "{\"external_id\":");
+		buffer_json(&body, request->external_id, strlen(request->external_id));
+		buffer_text(&body, "}");
+	}
+	buffer_text(&body, "]}");
+	batch = batch_read(body.data, body.len, 0, &request->config->strip);
+	buffer_free(&body);
+	return batch;
+}
+
 /* Reads what came and finds out which rule applies. */
 static void
 examine(Request *request)
 {
 	request->config = config_get();
-	request->batch = batch_read(request->body.data != NULL ? request->body.data : "",
-								request->body.len, BATCH_MAX_CONTACTS, &request->config->strip);
+	request->batch = read_contacts(request);
 	journal_contacts(&request->journal, request->batch);
 	request->rate = rate_count(key_number(request), request->config->limit, request->config->window_ms);
 	request->rules = faults_get();
-	request->rule = faults_choose(request->rules, request->journal.number, request->chatbot,
-								  request->batch, &request->culprit);
+	request->rule = faults_choose(request->rules, request->journal.number, request->method,
+								  request->chatbot, request->batch, &request->culprit);
 }
 
 /* True if the answer that has been decided on is not to be sent. */

@@ -175,14 +175,14 @@ write_stripped(Buffer *out, const JsonValue *attributes, const StripList *strip)
 	json_enter(&scan, JSON_OBJECT);
 	while (json_next(&scan, JSON_OBJECT))
 	{
-		bool		keep = true;
+		bool		named = false;
 		size_t		i;
 
 		if (!json_take_name(&scan, &name) || !json_take(&scan, &value))
 			break;
-		for (i = 0; i < strip->n && keep; i++)
-			keep = !json_equals(&name, strip->names[i]);
-		if (keep)
+		for (i = 0; i < strip->n && !named; i++)
+			named = json_equals(&name, strip->names[i]);
+		if (named == strip->others)
 		{
 			buffer_add(out, name.text, name.len);
 			buffer_text(out, ":");
@@ -207,7 +207,7 @@ write_members(Buffer *out, const JsonValue *found, const StripList *strip)
 		first = false;
 		buffer_text(out, known[i].name);
 		buffer_text(out, "\":");
-		if (i == CUSTOM_ATTRIBUTES && found[i].kind == JSON_OBJECT && strip->n > 0)
+		if (i == CUSTOM_ATTRIBUTES && found[i].kind == JSON_OBJECT && (strip->n > 0 || strip->others))
 			write_stripped(out, &found[i], strip);
 		else
 			buffer_add(out, found[i].text, found[i].len);
@@ -247,6 +247,7 @@ write_contact(Reader *reader, const JsonValue *found)
 	start = memory->len;
 	contact.email_len = write_decoded(memory, &found[EMAIL]);
 	contact.email_hash = hash(memory->data + start, contact.email_len, true);
+	contact.phone_len = write_decoded(memory, &found[PHONENUMBER]);
 	start = memory->len;
 	write_members(memory, found, reader->strip);
 	contact.members_len = (uint32_t) (memory->len - start);
@@ -436,6 +437,6 @@ contact_write(Buffer *out, const Contact *contact)
 	buffer_text(out, ",");
 	buffer_add(out, contact_members(contact), contact->members_len);
 	len = snprintf(times, sizeof(times), ",\"created_at\":%" PRId64 ",\"updated_at\":%" PRId64 "}",
-				   contact->created_at, contact->created_at);
+				   contact->created_at, contact->updated_at);
 	buffer_add(out, times, (size_t) len);
 }

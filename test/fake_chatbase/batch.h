@@ -25,14 +25,16 @@ typedef struct Contact
 {
 	uint64_t	serial;			/* unique; what its id is made of */
 	int64_t		created_at;		/* seconds since 1970 */
+	int64_t		updated_at;		/* the same */
 	uint64_t	external_id_hash;
 	uint64_t	email_hash;		/* of the e-mail in lower case */
 	uint32_t	external_id_len;	/* 0: it has none, so it is not valid */
 	uint32_t	email_len;		/* 0: it has none */
+	uint32_t	phone_len;		/* 0: it has none */
 	uint32_t	members_len;
-	char		bytes[];		/* external_id and e-mail decoded, a NUL behind
-								 * the former; then its members as JSON,
-								 * "name":value,... */
+	char		bytes[];		/* external_id, e-mail and phone number decoded,
+								 * a NUL behind the first; then its members as
+								 * JSON, "name":value,... */
 } Contact;
 
 typedef struct Batch
@@ -47,6 +49,7 @@ typedef struct Batch
 /* Names of custom attributes that are left out of what is kept. */
 typedef struct StripList
 {
+	bool		others;			/* all but these are left out */
 	size_t		n;
 	char	  **names;
 } StripList;
@@ -64,9 +67,15 @@ contact_email(const Contact *contact)
 }
 
 static inline const char *
-contact_members(const Contact *contact)
+contact_phone(const Contact *contact)
 {
 	return contact_email(contact) + contact->email_len;
+}
+
+static inline const char *
+contact_members(const Contact *contact)
+{
+	return contact_phone(contact) + contact->phone_len;
 }
 
 /*

@@ -30,6 +30,7 @@ strip_copy(StripList *to, const StripList *from)
 {
 	size_t		i;
 
+	to->others = from->others;
 	to->n = from->n;
 	to->names = must_alloc(from->n * sizeof(char *));
 	for (i = 0; i < from->n; i++)
@@ -43,13 +44,11 @@ config_copy(void)
 	Config	   *old = config_get();
 	Config	   *copy = must_alloc(sizeof(*copy));
 
+	memcpy(copy, old, sizeof(*copy));
 	atomic_init(&copy->references, 1);
-	copy->limit = old->limit;
-	copy->window_ms = old->window_ms;
-	copy->reset = old->reset;
-	copy->nested = old->nested;
-	copy->reversed = old->reversed;
 	copy->retry_after = must_strdup(old->retry_after);
+	copy->chatbot_not_found = must_strdup(old->chatbot_not_found);
+	copy->contact_not_found = must_strdup(old->contact_not_found);
 	strip_copy(&copy->strip, &old->strip);
 	config_release(old);
 	return copy;
@@ -77,6 +76,9 @@ config_start(long limit, long window_ms)
 	config->limit = limit;
 	config->window_ms = window_ms;
 	config->retry_after = must_strdup("seconds");
+	config->delete_status = 200;
+	config->chatbot_not_found = must_strdup("Resource not found");
+	config->contact_not_found = must_strdup("Contact not found");
 	put_in_force(config);
 }
 
@@ -105,6 +107,8 @@ config_release(Config *config)
 		return;
 	strip_free(&config->strip);
 	free(config->retry_after);
+	free(config->chatbot_not_found);
+	free(config->contact_not_found);
 	free(config);
 }
 
@@ -124,7 +128,7 @@ one_of(struct json_object *value, const char *const *words)
 }
 
 static bool
-read_strip(StripList *strip, struct json_object *value)
+read_strip(StripList *strip, bool others, struct json_object *value)
 {
 	size_t		n;
 	size_t		i;
@@ -132,6 +136,7 @@ read_strip(StripList *strip, struct json_object *value)
 	if (!json_object_is_type(value, json_type_array))
 		return false;
 	strip_free(strip);
+	strip->others = others;
 	n = json_object_array_length(value);
 	strip->names = must_alloc(n * sizeof(char *));
 	for (i = 0; i < n; i++)
@@ -144,15 +149,31 @@ read_strip(StripList *strip, struct json_object *value)
 }
 
 static bool
-read_retry_after(Config *config, struct json_object *value)
+read_text(char **setting, struct json_object *value)
 {
 	char	   *text;
 
 	if (!admin_json_text(value, &text))
 		return false;
-	free(config->retry_after);
-	config->retry_after = text;
+	free(*setting);
+	*setting = text;
 	return true;
+}
+
+/* One of the statuses; false: it is none. */
+static bool
+read_status(struct json_object *value, const long *statuses, int n, long *setting)
+{
+	int			i;
+
+	if (!admin_json_long(value, 0, setting))
+		return false;
+	for (i = 0; i < n; i++)
+	{
+		if (statuses[i] == *setting)
+			return true;
+	}
+	return false;
 }
 
 /* False: no such setting, or not such a value. */
@@ -163,6 +184,12 @@ read_setting(Config *config, const char *name, struct json_object *value)
 	static const char *const resets[] = {"ms", "s", "none", NULL};
 	static const char *const shapes[] = {"array", "created", NULL};
 	static const char *const orders[] = {"input", "reverse", NULL};
+	static const char *const list_orders[] = {"arrival", "newest", "scattered", NULL};
+	static const char *const updates[] = {"merge", "replace", NULL};
+	static const char *const nulls[] = {"clear", "ignored", "refused", NULL};
+	static const char *const phones[] = {"any", "unique", NULL};
+	static const long delete_statuses[] = {200, 204};
+	static const long other_calls[] = {0, 404, 405, 501};
 	int			choice;
 
 	if (strcmp(name, "limit") == 0)
@@ -170,15 +197,33 @@ read_setting(Config *config, const char *name, struct json_object *value)
 	if (strcmp(name, "window_ms") == 0)
 		return admin_json_long(value, 1, &config->window_ms);
 	if (strcmp(name, "retry_after") == 0)
-		return read_retry_after(config, value);
+		return read_text(&config->retry_after, value);
 	if (strcmp(name, "strip_attributes") == 0)
-		return read_strip(&config->strip, value);
+		return read_strip(&config->strip, false, value);
+	if (strcmp(name, "known_attributes") == 0)
+		return read_strip(&config->strip, true, value);
+	if (strcmp(name, "delete_status") == 0)
+		return read_status(value, delete_statuses, 2, &config->delete_status);
+	if (strcmp(name, "other_calls") == 0)
+		return read_status(value, other_calls, 4, &config->other_calls);
+	if (strcmp(name, "chatbot_not_found") == 0)
+		return read_text(&config->chatbot_not_found, value);
+	if (strcmp(name, "contact_not_found") == 0)
+		return read_text(&config->contact_not_found, value);
 	if (strcmp(name, "reset") == 0 && (choice = one_of(value, resets)) >= 0)
 		config->reset = (ResetStyle) choice;
 	else if (strcmp(name, "shape") == 0 && (choice = one_of(value, shapes)) >= 0)
 		config->nested = choice == 1;
 	else if (strcmp(name, "order") == 0 && (choice = one_of(value, orders)) >= 0)
 		config->reversed = choice == 1;
+	else if (strcmp(name, "list_order") == 0 && (choice = one_of(value, list_orders)) >= 0)
+		config->list_order = (ListOrder) choice;
+	else if (strcmp(name, "attributes") == 0 && (choice = one_of(value, updates)) >= 0)
+		config->replaces = choice == 1;
+	else if (strcmp(name, "nulls") == 0 && (choice = one_of(value, nulls)) >= 0)
+		config->nulls = (NullStyle) choice;
+	else if (strcmp(name, "phonenumbers") == 0 && (choice = one_of(value, phones)) >= 0)
+		config->unique_phones = choice == 1;
 	else
 		return false;
 	return true;

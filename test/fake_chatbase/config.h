@@ -21,6 +21,20 @@ typedef enum ResetStyle
 	RESET_NONE					/* no such header */
 } ResetStyle;
 
+typedef enum ListOrder
+{
+	LIST_ARRIVAL,
+	LIST_NEWEST,				/* pages shift while contacts come */
+	LIST_SCATTERED				/* a new one may be on any page */
+} ListOrder;
+
+typedef enum NullStyle
+{
+	NULL_CLEARS,				/* a null in an update takes the value away */
+	NULL_IGNORED,
+	NULL_REFUSED
+} NullStyle;
+
 /* Immutable once it is in force. */
 typedef struct Config
 {
@@ -32,6 +46,15 @@ typedef struct Config
 	bool		nested;			/* shape "created": data is {"created": [...]} */
 	bool		reversed;		/* data is in the opposite order */
 	StripList	strip;
+	ListOrder	list_order;
+	bool		replaces;		/* an update replaces all custom attributes */
+	NullStyle	nulls;
+	bool		unique_phones;	/* a phone number belongs to one contact */
+	long		delete_status;	/* 200, or 204 without a body */
+	long		other_calls;	/* what all calls but create are answered; 0: they
+								 * are served */
+	char	   *chatbot_not_found;	/* the words of a 404 */
+	char	   *contact_not_found;
 } Config;
 
 /* Puts the first configuration in force. */

@@ -77,6 +77,8 @@ read_match(void *into, const char *name, struct json_object *value)
 		return read_pattern(match, value);
 	if (strcmp(name, "chatbot") == 0 && match->chatbot == NULL)
 		return admin_json_text(value, &match->chatbot);
+	if (strcmp(name, "method") == 0 && match->method == NULL)
+		return admin_json_text(value, &match->method);
 	return false;
 }
 
@@ -182,6 +184,7 @@ rule_free(FaultRule *rule)
 	free(rule->action.body);
 	free(rule->action.redirect);
 	free(rule->match.chatbot);
+	free(rule->match.method);
 	if (rule->match.has_pattern)
 		regfree(&rule->match.pattern);
 }
@@ -299,7 +302,8 @@ lot(long number, long seed)
 }
 
 static bool
-matches(const FaultMatch *match, long number, const char *chatbot, const Batch *batch, long *culprit)
+matches(const FaultMatch *match, long number, const char *method, const char *chatbot, const Batch *batch,
+		long *culprit)
 {
 	*culprit = 0;
 	if (number < match->from || (match->to > 0 && number > match->to))
@@ -307,6 +311,8 @@ matches(const FaultMatch *match, long number, const char *chatbot, const Batch *
 	if (match->every > 0 && number % match->every != match->phase)
 		return false;
 	if (match->percent >= 0 && lot(number, match->seed) >= match->percent)
+		return false;
+	if (match->method != NULL && strcmp(match->method, method) != 0)
 		return false;
 	if (match->chatbot != NULL && strcmp(match->chatbot, chatbot) != 0)
 		return false;
@@ -327,7 +333,8 @@ count_down(atomic_long *times)
 }
 
 const FaultRule *
-faults_choose(FaultRules *rules, long number, const char *chatbot, const Batch *batch, long *culprit)
+faults_choose(FaultRules *rules, long number, const char *method, const char *chatbot, const Batch *batch,
+			  long *culprit)
 {
 	size_t		i;
 
@@ -335,7 +342,7 @@ faults_choose(FaultRules *rules, long number, const char *chatbot, const Batch *
 	{
 		FaultRule  *rule = &rules->rules[i];
 
-		if (matches(&rule->match, number, chatbot, batch, culprit) && count_down(&rule->times))
+		if (matches(&rule->match, number, method, chatbot, batch, culprit) && count_down(&rule->times))
 			return rule;
 	}
 	return NULL;

@@ -38,6 +38,7 @@ typedef struct FaultMatch
 	bool		has_pattern;
 	regex_t		pattern;		/* some contact's external_id matches */
 	char	   *chatbot;		/* NULL: any */
+	char	   *method;			/* the same */
 } FaultMatch;
 
 typedef struct FaultAction
@@ -85,12 +86,12 @@ extern FaultRules *faults_get(void);
 extern void faults_release(FaultRules *rules);	/* NULL is fine */
 
 /*
- * The first rule that applies to request number of this chatbot, having counted it
- * as applied; NULL: none.  *culprit: the first contact that the rule's pattern
+ * The first rule that applies to request number, of this method and chatbot, having
+ * counted it as applied; NULL: none.  *culprit: the first contact that the rule's pattern
  * matches, 0 if it has no pattern.
  */
-extern const FaultRule *faults_choose(FaultRules *rules, long number, const char *chatbot,
-									  const Batch *batch, long *culprit);
+extern const FaultRule *faults_choose(FaultRules *rules, long number, const char *method,
+									  const char *chatbot, const Batch *batch, long *culprit);
 
 /* No rules. */
 extern void faults_clear(void);

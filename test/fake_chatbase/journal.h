@@ -18,7 +18,7 @@ typedef struct JournalEntry
 {
 	uint64_t	epoch;			/* of the journal; changes with every reset */
 	uint64_t	line;			/* of the log, from 1 */
-	long		number;			/* of the API's POSTs, from 1; 0: is none */
+	long		number;			/* of the API's requests, from 1; 0: is none */
 	bool		open;			/* not finished yet */
 } JournalEntry;
 
@@ -27,7 +27,7 @@ extern void journal_start(void);
 
 /*
  * A request's headers have arrived.  chatbot: NULL for a request to anything but
- * the contacts of a chatbot, which counts as none of the API's POSTs.
+ * the contacts of a chatbot, which counts as none of the API's requests.
  */
 extern JournalEntry journal_begin(const char *method, const char *path, const char *chatbot,
 								  bool authorization);

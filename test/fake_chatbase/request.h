@@ -19,10 +19,20 @@
 
 typedef enum Route
 {
-	ROUTE_CONTACTS,				/* POST to the contacts of a chatbot */
+	ROUTE_CONTACTS,				/* a call that the API has */
 	ROUTE_ADMIN,
 	ROUTE_ELSEWHERE
 } Route;
+
+/* The calls that the API has. */
+typedef enum ApiCall
+{
+	CALL_CREATE,
+	CALL_LIST,
+	CALL_GET,
+	CALL_UPDATE,
+	CALL_DELETE
+} ApiCall;
 
 /* How far the API has got with a request. */
 typedef enum Stage
@@ -42,7 +52,9 @@ typedef struct Request
 	JournalEntry journal;
 
 	/* Of ROUTE_CONTACTS only. */
+	ApiCall		call;
 	char	   *chatbot;		/* decoded */
+	char	   *external_id;	/* of the path, decoded; NULL: none */
 	uint64_t	store_epoch;
 	Stage		stage;
 	Hold		hold;

@@ -84,19 +84,73 @@ percent_decode(const char *text, size_t len)
 	return decoded;
 }
 
-/* The chatbot of a path to its contacts, for free(); NULL: another path. */
-static char *
-chatbot_of(const char *path)
+/*
+ * The chatbot of a path to its contacts and the external_id of one to a contact, for free().
+ * False: another path.
+ */
+static bool
+split_path(const char *path, char **chatbot, char **external_id)
 {
 	const char *segment = path + strlen(CHATBOTS);
+	const char *rest;
 	size_t		len;
 
+	*chatbot = *external_id = NULL;
 	if (strncmp(path, CHATBOTS, strlen(CHATBOTS)) != 0)
-		return NULL;
+		return false;
 	len = strcspn(segment, "/");
-	if (len == 0 || strcmp(segment + len, CONTACTS) != 0)
-		return NULL;
-	return percent_decode(segment, len);
+	rest = segment + len + strlen(CONTACTS);
+	if (len == 0 || strncmp(segment + len, CONTACTS, strlen(CONTACTS)) != 0)
+		return false;
+	if (*rest == '/' && rest[1] != '\0' && strchr(rest + 1, '/') == NULL)
+		*external_id = percent_decode(rest + 1, strlen(rest + 1));
+	if (*rest == '\0' || *external_id != NULL)
+		*chatbot = percent_decode(segment, len);
+	return *chatbot != NULL;
+}
+
+/* Which call of the API the method is.  False: none. */
+static bool
+find_call(const char *method, bool of_contact, ApiCall *call)
+{
+	static const struct
+	{
+		const char *method;
+		bool		of_contact;
+		ApiCall		call;
+	}			calls[] = {
+		{MHD_HTTP_METHOD_POST, false, CALL_CREATE},
+		{MHD_HTTP_METHOD_GET, false, CALL_LIST},
+		{MHD_HTTP_METHOD_GET, true, CALL_GET},
+		{MHD_HTTP_METHOD_PATCH, true, CALL_UPDATE},
+		{MHD_HTTP_METHOD_DELETE, true, CALL_DELETE},
+	};
+	size_t		i;
+
+	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
+	{
+		if (strcmp(calls[i].method, method) == 0 && calls[i].of_contact == of_contact)
+		{
+			*call = calls[i].call;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* The path as the log has it: with the page that is asked for. */
+static char *
+logged_path(struct MHD_Connection *connection, const char *path)
+{
+	const char *page = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "page");
+	const char *per_page = MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "per_page");
+	Buffer		text = {NULL, 0, 0};
+
+	buffer_text(&text, path);
+	if (page != NULL || per_page != NULL)
+		buffer_printf(&text, "?page=%s&per_page=%s", page != NULL ? page : "", per_page != NULL ? per_page : "");
+	buffer_add(&text, "", 1);
+	return text.data;
 }
 
 static void
@@ -115,6 +169,7 @@ static Request *
 request_begin(struct MHD_Connection *connection, const char *path, const char *method)
 {
 	Request    *request = must_alloc(sizeof(*request));
+	char	   *logged;
 	bool		authorization = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
 															MHD_HTTP_HEADER_AUTHORIZATION) != NULL;
 
@@ -125,12 +180,16 @@ request_begin(struct MHD_Connection *connection, const char *path, const char *m
 	request->route = ROUTE_ELSEWHERE;
 	if (strncmp(path, ADMIN, strlen(ADMIN)) == 0)
 		request->route = ROUTE_ADMIN;
-	else if (strcmp(method, MHD_HTTP_METHOD_POST) == 0 && (request->chatbot = chatbot_of(path)) != NULL)
+	else if (split_path(path, &request->chatbot, &request->external_id) &&
+			 find_call(method, request->external_id != NULL, &request->call))
 		request->route = ROUTE_CONTACTS;
 	if (request->route != ROUTE_ADMIN)
 	{
 		request->store_epoch = store_epoch();
-		request->journal = journal_begin(method, path, request->chatbot, authorization);
+		logged = logged_path(connection, path);
+		request->journal = journal_begin(method, logged, request->route == ROUTE_CONTACTS ? request->chatbot : NULL,
+										 authorization);
+		free(logged);
 	}
 	reserve_body(request);
 	return request;
@@ -139,16 +198,14 @@ request_begin(struct MHD_Connection *connection, const char *path, const char *m
 static enum MHD_Result
 elsewhere_go_on(Request *request)
 {
-	char	   *chatbot = chatbot_of(request->path);
-
-	if (chatbot != NULL)
+	if (request->chatbot != NULL)
 	{
 		answer_message(&request->answer, 405, "Method not allowed");
-		answer_header(&request->answer, MHD_HTTP_HEADER_ALLOW, MHD_HTTP_METHOD_POST);
+		answer_header(&request->answer, MHD_HTTP_HEADER_ALLOW,
+					  request->external_id != NULL ? "DELETE, GET, PATCH" : "GET, POST");
 	}
 	else
 		answer_message(&request->answer, 404, "Resource not found");
-	free(chatbot);
 	journal_finish(&request->journal, request->answer.status);
 	return answer_send(&request->answer, request->connection);
 }
@@ -205,6 +262,7 @@ request_end(void *arg, struct MHD_Connection *connection, void **place,
 	config_release(request->config);
 	buffer_free(&request->body);
 	free(request->chatbot);
+	free(request->external_id);
 	free(request->method);
 	free(request->path);
 	free(request);

@@ -3,15 +3,16 @@
  *		The contacts that each chatbot has; see store.h for what must not enter.
  *
  * Two hash tables a chatbot, one for external_ids and one for e-mails, open
- * addressing with linear probing; nothing is ever deleted but what the call
- * that is being undone has just put in, last in first out, so that clearing the
- * slots is enough.
+ * addressing with linear probing.  A contact that was replaced or deleted stays in
+ * the memory of its batch until all is forgotten.
  */
 #include "store.h"
 
 #include <pthread.h>
 #include <stdlib.h>
 #include <time.h>
+
+#include "patch.h"
 
 /* First size of a table, a power of two: one full request fits in. */
 #define TABLE_FIRST_SIZE 2048
@@ -39,7 +40,10 @@ typedef struct Chatbot
 	char	   *id;
 	Table		external_ids;
 	Table		emails;
-	Batch	  **batches;		/* in order of arrival */
+	Contact   **contacts;		/* in order of arrival */
+	size_t		ncontacts;
+	size_t		contacts_size;
+	Batch	  **batches;		/* whose memory they are in */
 	size_t		nbatches;
 	size_t		batches_size;
 } Chatbot;
@@ -117,11 +121,23 @@ table_add(Table *table, uint64_t hash, const Contact *contact)
 	return true;
 }
 
-/* Takes out the contact that was put in last. */
+/* Takes a contact out, and moves those up that were put behind it for want of a slot. */
 static void
-table_undo(Table *table, uint64_t hash, const Contact *contact)
+table_remove(Table *table, uint64_t hash, const Contact *contact)
 {
-	table_slot(table, hash, contact)->contact = NULL;
+	size_t		mask = table->size - 1;
+	size_t		gap = (size_t) (table_slot(table, hash, contact) - table->slots);
+	size_t		i;
+
+	for (i = (gap + 1) & mask; table->slots[i].contact != NULL; i = (i + 1) & mask)
+	{
+		if (((i - table->slots[i].hash) & mask) >= ((i - gap) & mask))
+		{
+			table->slots[gap] = table->slots[i];
+			gap = i;
+		}
+	}
+	table->slots[gap].contact = NULL;
 	table->used--;
 }
 
@@ -152,15 +168,43 @@ find_or_make_chatbot(const char *id)
 	return chatbot;
 }
 
-/* False: the contact is a double, and is not in. */
+/* True if another contact has the phone number.  Rarely asked, so there is no table for it. */
 static bool
-add_contact(Chatbot *chatbot, const Contact *contact)
+is_phone_taken(const Chatbot *chatbot, const Contact *contact)
 {
+	size_t		i;
+
+	for (i = 0; contact->phone_len > 0 && i < chatbot->ncontacts; i++)
+	{
+		const Contact *other = chatbot->contacts[i];
+
+		if (other->phone_len == contact->phone_len && other->serial != contact->serial &&
+			memcmp(contact_phone(other), contact_phone(contact), contact->phone_len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Takes a contact out of the tables. */
+static void
+remove_keys(Chatbot *chatbot, const Contact *contact)
+{
+	table_remove(&chatbot->external_ids, contact->external_id_hash, contact);
+	if (contact->email_len > 0)
+		table_remove(&chatbot->emails, contact->email_hash, contact);
+}
+
+/* Puts a contact into the tables.  False: it is a double, and is not in. */
+static bool
+add_keys(Chatbot *chatbot, const Contact *contact, bool unique_phones)
+{
+	if (unique_phones && is_phone_taken(chatbot, contact))
+		return false;
 	if (!table_add(&chatbot->external_ids, contact->external_id_hash, contact))
 		return false;
 	if (contact->email_len > 0 && !table_add(&chatbot->emails, contact->email_hash, contact))
 	{
-		table_undo(&chatbot->external_ids, contact->external_id_hash, contact);
+		table_remove(&chatbot->external_ids, contact->external_id_hash, contact);
 		return false;
 	}
 	return true;
@@ -168,48 +212,79 @@ add_contact(Chatbot *chatbot, const Contact *contact)
 
 /* All contacts of the batch, or none. */
 static bool
-add_contacts(Chatbot *chatbot, const Batch *batch)
+add_contacts(Chatbot *chatbot, const Batch *batch, bool unique_phones)
 {
+	size_t		before = chatbot->ncontacts;
 	size_t		n = 0;
 
 	table_reserve(&chatbot->external_ids, batch->ncontacts);
 	table_reserve(&chatbot->emails, batch->ncontacts);
-	while (n < batch->ncontacts && add_contact(chatbot, batch->contacts[n]))
-		n++;
+	if (chatbot->contacts_size < before + batch->ncontacts)
+	{
+		chatbot->contacts_size = 2 * (before + batch->ncontacts);
+		chatbot->contacts = must_realloc(chatbot->contacts, chatbot->contacts_size * sizeof(Contact *));
+	}
+	for (; n < batch->ncontacts; n++)
+	{
+		batch->contacts[n]->serial = last_serial + n + 1;
+		if (!add_keys(chatbot, batch->contacts[n], unique_phones))
+			break;
+		chatbot->contacts[chatbot->ncontacts++] = batch->contacts[n];
+	}
 	if (n == batch->ncontacts)
 		return true;
 	while (n-- > 0)
-	{
-		const Contact *contact = batch->contacts[n];
-
-		if (contact->email_len > 0)
-			table_undo(&chatbot->emails, contact->email_hash, contact);
-		table_undo(&chatbot->external_ids, contact->external_id_hash, contact);
-	}
+		remove_keys(chatbot, batch->contacts[n]);
+	chatbot->ncontacts = before;
 	return false;
 }
 
 static void
 keep_batch(Chatbot *chatbot, Batch *batch)
 {
-	int64_t		now = (int64_t) time(NULL);
-	size_t		i;
-
-	/* A server that was started again must not give the same ids again. */
-	if (last_serial == 0)
-		last_serial = (uint64_t) now << 32;
-	for (i = 0; i < batch->ncontacts; i++)
-	{
-		batch->contacts[i]->serial = ++last_serial;
-		batch->contacts[i]->created_at = now;
-	}
 	if (chatbot->nbatches == chatbot->batches_size)
 	{
 		chatbot->batches_size = chatbot->batches_size > 0 ? chatbot->batches_size * 2 : 16;
 		chatbot->batches = must_realloc(chatbot->batches, chatbot->batches_size * sizeof(Batch *));
 	}
 	chatbot->batches[chatbot->nbatches++] = batch_retain(batch);
-	contacts_held += batch->ncontacts;
+}
+
+/* The place of the contact with the key's external_id; NULL: there is none. */
+static Contact **
+find_contact(const Chatbot *chatbot, const Contact *key)
+{
+	const Contact *found = chatbot != NULL && chatbot->external_ids.size > 0 ?
+		table_slot(&chatbot->external_ids, key->external_id_hash, key)->contact : NULL;
+	size_t		i = 0;
+
+	if (found == NULL)
+		return NULL;
+	while (chatbot->contacts[i] != found)
+		i++;
+	return &chatbot->contacts[i];
+}
+
+/* Puts the one contact of the batch in the place of another.  False: it is another's double. */
+static bool
+replace_contact(Chatbot *chatbot, Contact **place, Batch *batch, bool unique_phones)
+{
+	Contact    *old = *place;
+	Contact    *new = batch->contacts[0];
+
+	new->serial = old->serial;
+	new->created_at = old->created_at;
+	new->updated_at = (int64_t) time(NULL);
+	table_reserve(&chatbot->emails, 1);	/* it may have had none */
+	remove_keys(chatbot, old);
+	if (!add_keys(chatbot, new, unique_phones))
+	{
+		add_keys(chatbot, old, false);
+		return false;
+	}
+	*place = new;
+	keep_batch(chatbot, batch);
+	return true;
 }
 
 uint64_t
@@ -224,21 +299,147 @@ store_epoch(void)
 }
 
 StoreOutcome
-store_add(const char *chatbot_id, Batch *batch, uint64_t epoch)
+store_add(const char *chatbot_id, Batch *batch, bool unique_phones, uint64_t epoch)
+{
+	StoreOutcome outcome = STORE_FORGOTTEN;
+	int64_t		now = (int64_t) time(NULL);
+	size_t		i;
+
+	pthread_mutex_lock(&lock);
+	/* A server that was started again must not give the same ids again. */
+	if (last_serial == 0)
+		last_serial = (uint64_t) now << 32;
+	if (epoch == epoch_now)
+	{
+		Chatbot    *chatbot = find_or_make_chatbot(chatbot_id);
+
+		outcome = add_contacts(chatbot, batch, unique_phones) ? STORE_DONE : STORE_CONFLICT;
+		if (outcome == STORE_DONE)
+		{
+			for (i = 0; i < batch->ncontacts; i++)
+				batch->contacts[i]->created_at = batch->contacts[i]->updated_at = now;
+			last_serial += batch->ncontacts;
+			contacts_held += batch->ncontacts;
+			keep_batch(chatbot, batch);
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	return outcome;
+}
+
+/* Under the lock. */
+static StoreOutcome
+update_contact(Chatbot *chatbot, Contact **place, const char *body, size_t len, const Config *config)
+{
+	Buffer		patched = {NULL, 0, 0};
+	StoreOutcome outcome = STORE_INVALID;
+
+	if (patch_contact(&patched, *place, body, len, config))
+	{
+		Batch	   *batch = batch_read(patched.data, patched.len, 1, &config->strip);
+
+		if (batch->problem == NULL)
+			outcome = replace_contact(chatbot, place, batch, config->unique_phones) ?
+				STORE_DONE : STORE_CONFLICT;
+		batch_release(batch);
+	}
+	buffer_free(&patched);
+	return outcome;
+}
+
+StoreOutcome
+store_update(Buffer *out, const char *chatbot_id, const Contact *key, const char *body, size_t len,
+			 const Config *config, uint64_t epoch)
 {
 	StoreOutcome outcome = STORE_FORGOTTEN;
 
 	pthread_mutex_lock(&lock);
 	if (epoch == epoch_now)
 	{
-		Chatbot    *chatbot = find_or_make_chatbot(chatbot_id);
+		Chatbot    *chatbot = find_chatbot(chatbot_id);
+		Contact   **place = find_contact(chatbot, key);
 
-		outcome = add_contacts(chatbot, batch) ? STORE_ADDED : STORE_CONFLICT;
-		if (outcome == STORE_ADDED)
-			keep_batch(chatbot, batch);
+		outcome = place != NULL ? update_contact(chatbot, place, body, len, config) : STORE_ABSENT;
+		if (outcome == STORE_DONE)
+			contact_write(out, *place);
 	}
 	pthread_mutex_unlock(&lock);
 	return outcome;
+}
+
+StoreOutcome
+store_delete(Buffer *out, const char *chatbot_id, const Contact *key, uint64_t epoch)
+{
+	StoreOutcome outcome = STORE_FORGOTTEN;
+
+	pthread_mutex_lock(&lock);
+	if (epoch == epoch_now)
+	{
+		Chatbot    *chatbot = find_chatbot(chatbot_id);
+		Contact   **place = find_contact(chatbot, key);
+
+		outcome = place != NULL ? STORE_DONE : STORE_ABSENT;
+		if (outcome == STORE_DONE)
+		{
+			contact_write(out, *place);
+			remove_keys(chatbot, *place);
+			chatbot->ncontacts--;
+			memmove(place, place + 1,
+					(size_t) (chatbot->contacts + chatbot->ncontacts - place) * sizeof(Contact *));
+			contacts_held--;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	return outcome;
+}
+
+bool
+store_get(Buffer *out, const char *chatbot_id, const Contact *key)
+{
+	Contact   **place;
+
+	pthread_mutex_lock(&lock);
+	place = find_contact(find_chatbot(chatbot_id), key);
+	if (place != NULL)
+		contact_write(out, *place);
+	pthread_mutex_unlock(&lock);
+	return place != NULL;
+}
+
+static int
+compare_hashes(const void *a, const void *b)
+{
+	const Contact *left = *(Contact *const *) a;
+	const Contact *right = *(Contact *const *) b;
+
+	return (left->external_id_hash > right->external_id_hash) -
+		(left->external_id_hash < right->external_id_hash);
+}
+
+size_t
+store_list(Buffer *out, const char *chatbot_id, ListOrder order, size_t first, size_t n)
+{
+	const Chatbot *chatbot;
+	size_t		total;
+	Contact   **contacts;
+	size_t		i;
+
+	pthread_mutex_lock(&lock);
+	chatbot = find_chatbot(chatbot_id);
+	total = chatbot != NULL ? chatbot->ncontacts : 0;
+	contacts = must_alloc((total + 1) * sizeof(Contact *));
+	if (total > 0)
+		memcpy(contacts, chatbot->contacts, total * sizeof(Contact *));
+	if (order == LIST_SCATTERED)
+		qsort(contacts, total, sizeof(Contact *), compare_hashes);
+	for (i = first; i < total && i - first < n; i++)
+	{
+		contact_write(out, contacts[order == LIST_NEWEST ? total - 1 - i : i]);
+		buffer_text(out, ",");
+	}
+	pthread_mutex_unlock(&lock);
+	free(contacts);
+	return total;
 }
 
 uint64_t
@@ -262,21 +463,6 @@ write_brief(Buffer *out, const Contact *contact)
 	buffer_text(out, "]");
 }
 
-static void
-write_batch(Buffer *out, const Batch *batch, bool brief)
-{
-	size_t		i;
-
-	for (i = 0; i < batch->ncontacts; i++)
-	{
-		if (brief)
-			write_brief(out, batch->contacts[i]);
-		else
-			contact_write(out, batch->contacts[i]);
-		buffer_text(out, ",");
-	}
-}
-
 void
 store_write(Buffer *out, const char *chatbot_id, bool brief)
 {
@@ -286,8 +472,14 @@ store_write(Buffer *out, const char *chatbot_id, bool brief)
 	buffer_text(out, "[");
 	pthread_mutex_lock(&lock);
 	chatbot = find_chatbot(chatbot_id);
-	for (i = 0; chatbot != NULL && i < chatbot->nbatches; i++)
-		write_batch(out, chatbot->batches[i], brief);
+	for (i = 0; chatbot != NULL && i < chatbot->ncontacts; i++)
+	{
+		if (brief)
+			write_brief(out, chatbot->contacts[i]);
+		else
+			contact_write(out, chatbot->contacts[i]);
+		buffer_text(out, ",");
+	}
 	pthread_mutex_unlock(&lock);
 	buffer_close(out, ']');
 }
@@ -300,6 +492,7 @@ free_chatbot(Chatbot *chatbot)
 	for (i = 0; i < chatbot->nbatches; i++)
 		batch_release(chatbot->batches[i]);
 	free(chatbot->batches);
+	free(chatbot->contacts);
 	free(chatbot->external_ids.slots);
 	free(chatbot->emails.slots);
 	free(chatbot->id);

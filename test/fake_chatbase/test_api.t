@@ -89,9 +89,9 @@ subtest 'the path' => sub {
 		is status_of($path, [ contact('p2') ]), 404, "not a chatbot: '$path'";
 	}
 	my $before = stats()->{requests};
-	my $answer = request('GET', '/api/v1/chatbots/c1/contacts');
+	my $answer = request('PUT', '/api/v1/chatbots/c1/contacts');
 	is $answer->{status}, 405, 'another method';
-	is $answer->{headers}{allow}, 'POST', 'says which one';
+	is $answer->{headers}{allow}, 'GET, POST', 'says which ones';
 	is request('POST', '/chatbots/c1/contacts', '{}')->{status}, 404, 'outside of the base';
 	is request('POST', '/api/v1/chatbots/c1/contacts/', '{}')->{status}, 404, 'more behind it';
 	is stats()->{requests}, $before, 'none of these counts';
