@@ -7,21 +7,13 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_extension.h"
 #include "catalog/pg_type.h"
-#include "commands/extension.h"
 #include "commands/sequence.h"
 #include "compat.h"
 #include "executor/spi.h"
-#include "executor/tstoreReceiver.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "storage/lmgr.h"
-#include "server/shared.h"
-#include "server/try.h"
 #include "store/outbox.h"
 #include "store/outbox_append.h"
 #include "store/outbox_sql.h"
@@ -32,9 +24,7 @@
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
-#include "utils/timestamp.h"
 
 static SPIPlanPtr plans[OUTBOX_STATEMENTS];
 
@@ -93,8 +83,8 @@ run_sql(SPIPlanPtr *kept, const char *sql, int nargs, const Oid *types,
 	return SPI_processed;
 }
 
-static uint64
-run_statement(OutboxStatement statement, const Datum *values, const char *nulls)
+uint64
+outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
 {
 	return run_sql(&plans[statement], statements[statement].sql, statements[statement].nargs,
 				   statements[statement].types, values, nulls);
@@ -105,175 +95,6 @@ outbox_run_sql(OutboxSql *statement, const Datum *values, const char *nulls)
 {
 	return run_sql(&statement->plan, statement->sql, statement->nargs, statement->types,
 				   values, nulls);
-}
-
-/* ---- statements about rows, one of which may make them fail ---- */
-
-/* A statement for one row. */
-typedef struct Probe
-{
-	OutboxStatement statement;
-	Datum		values[lengthof(statements[0].types)];
-	const char *nulls;
-	bool		passed;
-} Probe;
-
-/* A row that is set aside. */
-typedef struct Aside
-{
-	Datum		values[2];
-	bool		done;
-} Aside;
-
-/* How many rows the arguments are about. */
-static int
-count_rows(OutboxStatement statement, const Datum *values)
-{
-	if (statements[statement].types[0] == INT8OID)
-		return 1;
-	return ArrayGetNItems(ARR_NDIM(DatumGetArrayTypeP(values[0])),
-						  ARR_DIMS(DatumGetArrayTypeP(values[0])));
-}
-
-/* The seqs that the arguments are about; they are no NULLs. */
-static const int64 *
-rows_of(OutboxStatement statement, const Datum *values, int64 *single)
-{
-	if (statements[statement].types[0] != INT8OID)
-		return (const int64 *) ARR_DATA_PTR(DatumGetArrayTypeP(values[0]));
-	*single = DatumGetInt64(values[0]);
-	return single;
-}
-
-/* The arguments for some of the rows: the elements of arrays at these places. */
-static void
-choose_rows(OutboxStatement statement, const Datum *values, const int *places, int n,
-			Datum *chosen)
-{
-	for (int i = 0; i < statements[statement].nargs; i++)
-	{
-		Oid			element = get_element_type(statements[statement].types[i]);
-		int16		length;
-		bool		by_value;
-		char		alignment;
-		Datum	   *elements;
-		bool	   *nulls;
-		int			nelements;
-		int			lower = 1;
-
-		chosen[i] = values[i];
-		if (!OidIsValid(element))
-			continue;
-		get_typlenbyvalalign(element, &length, &by_value, &alignment);
-		deconstruct_array(DatumGetArrayTypeP(values[i]), element, length, by_value, alignment,
-						  &elements, &nulls, &nelements);
-		for (int j = 0; j < n; j++)
-		{
-			elements[j] = elements[places[j]];
-			nulls[j] = nulls[places[j]];
-		}
-		chosen[i] = PointerGetDatum(construct_md_array(elements, nulls, 1, &n, &lower, element,
-													   length, by_value, alignment));
-	}
-}
-
-/* Finds out whether the statement can be run for the row; what it does is taken back. */
-static void
-try_row(void *arg)
-{
-	Probe	   *probe = arg;
-
-	run_statement(probe->statement, probe->values, probe->nulls);
-	probe->passed = true;
-	elog(ERROR, "the statement is taken back");
-}
-
-static void
-set_row_aside(void *arg)
-{
-	Aside	   *aside = arg;
-
-	aside->done = run_statement(OUTBOX_SET_ASIDE, aside->values, NULL) > 0;
-}
-
-/* A row that cannot even be set aside stays as it is, and keeps nothing else. */
-static void
-set_aside(int64 seq, const char *why)
-{
-	Aside		aside = {{
-		Int64GetDatum(seq), CStringGetTextDatum(psprintf("it could not be settled: %s", why))
-	}};
-	char	   *reason;
-
-	(void) try_run(set_row_aside, &aside, &reason);
-	ereport(WARNING,
-			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("contacts_push: row %lld of contacts_push.outbox %s: %s", (long long) seq,
-					aside.done ? "is rejected, as it could not be settled" : "cannot be settled",
-					why)));
-}
-
-/* Runs the statement for the rows that it does not fail for, and sets the others aside. */
-static uint64
-run_one_by_one(OutboxStatement statement, const Datum *values, const char *nulls)
-{
-	int			n = count_rows(statement, values);
-	int		   *places = palloc(n * sizeof(int));
-	int			nplaces = 0;
-	Probe		probe = {statement};
-	int64		single;
-	Datum		chosen[lengthof(statements[0].types)];
-	MemoryContext old = CurrentMemoryContext;
-	MemoryContext row = AllocSetContextCreate(old, "contacts_push row", ALLOCSET_DEFAULT_SIZES);
-
-	probe.nulls = nulls;
-	/* The arguments for each row take as much memory as those for all. */
-	MemoryContextSwitchTo(row);
-	for (int i = 0; i < n; i++)
-	{
-		char	   *why;
-
-		choose_rows(statement, values, &i, 1, probe.values);
-		probe.passed = false;
-		(void) try_run(try_row, &probe, &why);
-		if (probe.passed)
-			places[nplaces++] = i;
-		else
-			set_aside(rows_of(statement, values, &single)[i], why);
-		MemoryContextReset(row);
-	}
-	MemoryContextSwitchTo(old);
-	MemoryContextDelete(row);
-	if (nplaces == 0)
-		return 0;
-	choose_rows(statement, values, places, nplaces, chosen);
-	return run_statement(statement, chosen, nulls);
-}
-
-uint64
-outbox_run(OutboxStatement statement, const Datum *values, const char *nulls)
-{
-	int			step = statement + 1;
-	int			nrows = statements[statement].by_row ? count_rows(statement, values) : 0;
-	int64		low = PG_INT64_MAX;
-	int64		high = PG_INT64_MIN;
-	const int64 *rows;
-	int64		single;
-	uint64		n;
-
-	if (nrows == 0)
-		return run_statement(statement, values, nulls);
-	rows = rows_of(statement, values, &single);
-	for (int i = 0; i < nrows; i++)
-	{
-		low = Min(low, rows[i]);
-		high = Max(high, rows[i]);
-	}
-	shared_enter(step, low, high);
-	n = shared_is_suspect(step, low, high) ? run_one_by_one(statement, values, nulls)
-		: run_statement(statement, values, nulls);
-	shared_enter(0, 0, 0);
-	return n;
 }
 
 Datum

@@ -24,7 +24,6 @@ typedef enum OutboxStatement
 	OUTBOX_EMAIL_OWNER,
 	OUTBOX_STILL_PENDING,
 	OUTBOX_STILL_TO_SEND,
-	OUTBOX_SET_ASIDE,
 	OUTBOX_SOURCE_NAME,
 	OUTBOX_REQUEST_BEGIN,
 	OUTBOX_REQUEST_FINISH,
@@ -91,13 +90,9 @@ typedef struct OutboxSql
 
 extern uint64 outbox_run_sql(OutboxSql *statement, const Datum *values, const char *nulls);
 
-/*
- * Where a worker is while it makes what it sends of a row, for shared_enter(); those above
- * 0 that are lower are outbox_run()'s.
- */
-#define OUTBOX_STEP_LOAD (OUTBOX_STATEMENTS + 1)
-#define OUTBOX_STEP_WRITE (OUTBOX_STATEMENTS + 2)
-
+/* Where a worker is while it does what a row may make fail, for shared_enter(). */
+#define OUTBOX_STEP_LOAD 1
+#define OUTBOX_STEP_WRITE 2
 
 /* The result of the last statement: row from 0, column from 1. */
 extern Datum outbox_get(uint64 row, int column, bool *isnull);

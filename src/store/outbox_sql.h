@@ -6,9 +6,9 @@
  * need no more; what runs in anybody's session (OUTBOX_FIND_MISSING) is qualified down
  * to the operators.
  *
- * Whatever settles a row locks it first with SKIP LOCKED: waiting for somebody's
- * row lock while holding others could stall or deadlock the worker.  A row left
- * out that way stays pending, and the caller, who counts, tries again.
+ * Whatever changes a row locks it first with SKIP LOCKED: waiting for somebody's
+ * row lock while holding others could stall or deadlock the worker.  What is left
+ * out that way is tried again.
  *
  * No plan may depend on statistics, which in a queue are always those of another
  * hour: the worker's statements can be planned in one way only.  What is looked up for
@@ -23,17 +23,6 @@
 
 /* Name under which rows on their way in are visible to OUTBOX_FIND_MISSING. */
 #define ROWS_NAME "contacts_push_rows"
-
-/*
- * To update o: rows of source v whose seq is that of a row with this condition that
- * nobody else holds locked.  One that changes while it is being locked has another ctid
- * then and is left out, as one that is held.
- */
-#define LOCKED(source, condition) \
-	source " CROSS JOIN LATERAL (SELECT p.ctid, p.chatbot_id, p.status FROM contacts_push.outbox p" \
-	" WHERE p.seq = v.seq AND " condition \
-	" FOR NO KEY UPDATE SKIP LOCKED) AS l" \
-	" WHERE o.ctid = l.ctid"
 
 /* Rows of source v and, where its status is that, the row of v.seq as o. */
 #define LOOKED_UP(source, condition) \
@@ -93,15 +82,11 @@
 #define ADDED(column, more) \
 	column " = least(greatest(c." column " + " more ", -1000000000000000), 1000000000000000)"
 
-#define SETTLED_NOW \
-	" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = false"
-
 static const struct
 {
 	const char *sql;
 	int			nargs;
 	Oid			types[6];
-	bool		by_row;			/* $1 is a seq or, as all arguments that are arrays, one for each row */
 }			statements[OUTBOX_STATEMENTS] =
 {
 	/* contacts of which the outbox has no intent for chatbot $1 that counts (see MISSING_ROWS) */
@@ -166,18 +151,6 @@ static const struct
 			" WHERE w.chatbot_id = p.chatbot_id AND w.external_id = p.external_id"
 			" AND w.status = 'pending') IS NOT TRUE"),
 	1, {INT8ARRAYOID}},
-
-	/*
-	 * $1 is rejected for the reason $2, which is the worker's; whether Chatbase has it is
-	 * not known any more
-	 */
-	[OUTBOX_SET_ASIDE] = {
-		"WITH aside AS (UPDATE contacts_push.outbox o SET status = 'rejected', error = $2,"
-		" settled_at = clock_timestamp(), next_attempt_at = NULL, unconfirmed = true"
-		" FROM " LOCKED("(SELECT $1 AS seq) AS v", "p.status = 'pending'") " RETURNING o.chatbot_id)"
-		" INSERT INTO contacts_push_internal.tally (chatbot_id, created, present, conflict, rejected, failed)"
-		" SELECT a.chatbot_id, 0, 0, 0, 1, 0 FROM aside a",
-	2, {INT8OID, TEXTOID}},
 
 	/* the name of table $1 while it is there and watched for chatbot $2 */
 	[OUTBOX_SOURCE_NAME] = {

@@ -362,39 +362,40 @@ write_by_sql(void *arg)
 
 /* ---- where a row may make it fail ---- */
 
-/* A row that is set aside. */
-typedef struct Aside
-{
-	Datum		values[2];
-	bool		done;
-} Aside;
-
+/*
+ * Has a row rejected that cannot be written as it should be, for the reason why; whether
+ * Chatbase has the contact is not known any more.  One that cannot even be rejected stays
+ * as it is, and keeps nothing else.
+ */
 static void
-set_row_aside(void *arg)
+set_aside(RowChange *change, const char *why, TimestampTz now)
 {
-	Aside	   *aside = arg;
-
-	aside->done = outbox_run(OUTBOX_SET_ASIDE, aside->values, NULL) > 0;
-}
-
-/* A row that cannot even be set aside stays as it is, and keeps nothing else. */
-static void
-set_aside(RowChange *change, const char *why)
-{
-	Aside		aside = {{
-		Int64GetDatum(change->seq),
-		CStringGetTextDatum(psprintf("it could not be settled: %s", why))
-	}};
+	RowChange	aside = *change;
+	RowChange  *only = &aside;
+	Batch		batch = {1, &only, now};
 	char	   *reason;
 
-	(void) try_run(set_row_aside, &aside, &reason);
-	change->result = aside.done ? ROW_CHANGED : ROW_LOCKED;
+	aside.status = OUTBOX_REJECTED;
+	aside.keeps_contact = true;
+	aside.error = psprintf("it could not be settled: %s", why);
+	aside.contact_id = NULL;
+	aside.attempts = -1;
+	aside.delay_ms = -1;
+	aside.unconfirmed = true;
+	change->result = ROW_LOCKED;
+	if (!change->expects_refused && try_run(write_by_sql, &batch, &reason))
+	{
+		change->status = aside.status;
+		change->result = aside.result;
+		change->was = aside.was;
+		change->new_tid = aside.new_tid;
+	}
 	ereport(WARNING,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 			 errmsg("contacts_push: row %lld of contacts_push.outbox %s: %s",
 					(long long) change->seq,
-					aside.done ? "is rejected, as it could not be settled" : "cannot be settled",
-					why)));
+					change->result == ROW_WRITTEN ? "is rejected, as it could not be settled"
+					: "cannot be settled", why)));
 }
 
 static void
@@ -406,7 +407,7 @@ write_one_by_one(Batch *batch)
 		char	   *why;
 
 		if (!try_run(write_by_sql, &one, &why))
-			set_aside(batch->changes[i], why);
+			set_aside(batch->changes[i], why, batch->now);
 	}
 }
 

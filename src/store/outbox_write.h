@@ -12,7 +12,7 @@ typedef enum RowResult
 {
 	ROW_WRITTEN,
 	ROW_LOCKED,					/* by another session: to be tried again later */
-	ROW_CHANGED					/* or deleted by hand, or set aside: nothing to write any more */
+	ROW_CHANGED					/* or deleted by hand: there is nothing to write any more */
 } RowResult;
 
 /*
@@ -28,7 +28,7 @@ typedef struct RowChange
 	 * contact_id stay as they are.
 	 */
 	bool		expects_refused;
-	OutboxStatus status;		/* pending: it is unconfirmed, or deferred */
+	OutboxStatus status;		/* pending: it is unconfirmed, or deferred; a result, see below */
 	bool		keeps_contact;	/* else contact becomes NULL */
 	int			http_status;	/* 0: NULL */
 	const char *error;			/* NULL: NULL */
@@ -47,7 +47,7 @@ typedef struct RowChange
  * Writes rows in the worker's transaction, and says for each what came of it.  Never
  * waits for another session's lock on a row for long.  Throws like an UPDATE; where a
  * worker has ended twice so, rows are written one by one, and one that cannot be is
- * set aside: it becomes rejected.
+ * set aside: its status becomes rejected, in the change, too.
  */
 extern void outbox_write(RowChange *changes, int n);
 
