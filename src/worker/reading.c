@@ -46,6 +46,9 @@
 #define SHORTEST_REST_US (INT64CONST(60) * 1000 * 1000)
 #define LONGEST_REST_US (INT64CONST(3600) * 1000 * 1000)
 
+/* A lap takes a part of the time in so many while there is other work, and all of it else. */
+#define LAP_SHARE 20
+
 /* A lap that takes no longer is run for whoever waits until all is settled. */
 #define LAP_FOR_FLUSH_US (INT64CONST(100) * 1000)
 
@@ -66,6 +69,7 @@ static struct
 	bool		first_done;
 	int64		at;				/* numbers up to here have been looked at */
 	int64		us;				/* that this took so far */
+	int64		chunk_at;		/* clock_us() when the next chunk may follow beside other work */
 	int64		last_us;		/* that the last one took */
 	bool		for_flush;		/* somebody waits for its end */
 	bool		unsent;			/* there are rows that were not sent, to be deleted some day */
@@ -254,16 +258,21 @@ end_lap(void)
 	look_ahead_again();
 }
 
+/* clock_us() when a chunk is to be looked at. */
 static int64
 next_lap_at(void)
 {
+	if (lap.for_flush)
+		return 0;
+	if (lap.under_way)
+		return worker.nrequests > 0 || window_bytes() > 0 ? lap.chunk_at : 0;
 	return lap.changed || lap.unsent ? lap.next_at : lap.latest_at;
 }
 
 static bool
 lap_is_due(void)
 {
-	return lap.under_way || lap.for_flush || next_lap_at() <= clock_us();
+	return next_lap_at() <= clock_us();
 }
 
 /* The next chunk. */
@@ -271,6 +280,7 @@ static void
 run_lap(OutboxScan *scan)
 {
 	int64		start = clock_us();
+	int64		now;
 	Read		read = {scan, .max_rows = ROWS_OF_A_LAP, .unsent_since = DT_NOEND};
 
 	if (!lap.under_way)
@@ -283,7 +293,9 @@ run_lap(OutboxScan *scan)
 			prune_unsent(lap.at + 1, read.end);
 		lap.unsent |= read.unsent_since != DT_NOEND;
 		lap.at = read.end;
-		lap.us += clock_us() - start;
+		now = clock_us();
+		lap.us += now - start;
+		lap.chunk_at = now + (now - start) * LAP_SHARE;
 	}
 	if (lap.at >= mark)
 		end_lap();
@@ -325,7 +337,7 @@ reading_claim(void)
 		outbox_scan_end(scan);
 		claim_finish();
 	}
-	return more || !ahead_read || lap.under_way;
+	return more || !ahead_read || (lap.under_way && lap_is_due());
 }
 
 void
