@@ -252,46 +252,38 @@ enqueue_change(void *arg)
 }
 
 /*
- * Enqueues a row of which a column has changed.  If the view raises for the old version, only
- * the new one counts.  A row whose new version cannot be mapped is left out and withdraws
+ * Enqueues the rows that the trigger fires for.  If the view raises for the old version of a row,
+ * only the new one counts.  A row whose new version cannot be mapped is left out and withdraws
  * nothing: its user is still there, and what was enqueued before is still to be sent.
  */
-static void
-enqueue_update(Firing *firing, MappingChange change)
-{
-	TriggerData *trigger = firing->trigger;
-	Change		row = {firing, change == MAPPING_KEY ? trigger->tg_trigslot : NULL, trigger->tg_newslot};
-
-	if (row.old && try_in_scratch(firing, enqueue_change, &row, 0))
-		return;
-	row.old = NULL;
-	(void) try_in_scratch(firing, enqueue_change, &row, 1);
-}
-
-/* Enqueues the rows that the trigger fires for. */
 static void
 fire(Firing *firing, MappingChange change)
 {
 	TriggerData *trigger = firing->trigger;
-	Tuplestorestate *table = transition_table(trigger);
+	bool		updated = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event);
 	Change		row = {firing};
 
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		enqueue_update(firing, change);
-	else if (firing->failures.has_grown)
-		contacts_push_failures_add(&firing->failures, tuplestore_tuple_count(table), HAS_CHILDREN);
+	if (firing->failures.has_grown)
+		contacts_push_failures_add(&firing->failures, tuplestore_tuple_count(transition_table(trigger)),
+								   HAS_CHILDREN);
 	else if (TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event))
 	{
 		/* in the order of the triggers */
 		contacts_push_batch_flush(true);
-		enqueue_table(firing, table);
+		enqueue_table(firing, transition_table(trigger));
 	}
 	else
 	{
-		if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+		if (TRIGGER_FIRED_BY_DELETE(trigger->tg_event) || (updated && change == MAPPING_KEY))
 			row.old = trigger->tg_trigslot;
-		else
-			row.new = trigger->tg_trigslot;
+		if (!TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
+			row.new = updated ? trigger->tg_newslot : trigger->tg_trigslot;
+		if (updated && row.old)
+		{
+			if (try_in_scratch(firing, enqueue_change, &row, 0))
+				return;
+			row.old = NULL;
+		}
 		(void) try_in_scratch(firing, enqueue_change, &row, 1);
 	}
 }
