@@ -23,7 +23,7 @@ BEGIN
 		EXECUTE format('ALTER TABLE %s %s', target, form);
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL;
-		RETURN message || E'\n' || detail;
+		RETURN message || E'\n' || rtrim(detail, '.');
 	END;
 	TRUNCATE contacts_push.outbox;
 	INSERT INTO users (id, name) VALUES (100, 'New');

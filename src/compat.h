@@ -235,6 +235,30 @@ compat_result_relations(const PlannedStmt *statement)
 }
 #endif
 
+/*
+ * An expression over columns, planned and watched for changes.  Since 19 the planner looks up
+ * in the query's range table whether a column under IS NULL is NOT NULL, and crashes because an
+ * expression of its own has none; of a column that an outer join may make null it asks nothing.
+ */
+#if PG_VERSION_NUM >= 190000
+#include "nodes/nodeFuncs.h"
+static inline Node *
+compat_may_be_null(Node *node, void *context)
+{
+	if (node && IsA(node, Var))
+	{
+		Var		   *column = copyObject((Var *) node);
+
+		column->varnullingrels = bms_make_singleton(column->varno);
+		return (Node *) column;
+	}
+	return expression_tree_mutator(node, compat_may_be_null, context);
+}
+#define compat_cached_expression(node) GetCachedExpression(compat_may_be_null((node), NULL))
+#else
+#define compat_cached_expression(node) GetCachedExpression(node)
+#endif
+
 /* A tuple descriptor that is made column by column has to be finished since 19. */
 #if PG_VERSION_NUM >= 190000
 #define compat_finish_tuple_desc(desc) TupleDescFinalize(desc)

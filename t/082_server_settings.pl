@@ -50,7 +50,9 @@ my @hostile = (
 	q{enable_nestloop = off}, q{session_replication_role = origin}, q{synchronous_commit = off},
 	q{datestyle = 'sql, mdy'}, q{timezone = 'Asia/Kolkata'},
 	q{temp_file_limit = 0}, q{client_encoding = 'latin1'}, q{row_security = on}, q{array_nulls = off});
-push @hostile, q{standard_conforming_strings = off} if $node->pg_version < 19;
+# 19 knows no other string literals
+push @hostile, q{standard_conforming_strings = off}
+  if $node->psql('postgres', 'SET standard_conforming_strings = off') == 0;
 for my $target ('DATABASE app', "ROLE $role", "ROLE $role IN DATABASE app", 'ROLE ALL')
 {
 	$node->safe_psql('app', "ALTER $target SET $_")

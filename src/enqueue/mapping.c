@@ -419,7 +419,7 @@ compiled(Mapping *mapping, int which)
 		part->context = AllocSetContextCreate(mapping->context, "contacts_push expressions",
 											  ALLOCSET_SMALL_SIZES);
 	MemoryContextReset(part->context);
-	part->planned = GetCachedExpression((Node *) part->expressions);
+	part->planned = compat_cached_expression((Node *) part->expressions);
 	old = MemoryContextSwitchTo(part->context);
 	foreach(cell, (List *) part->planned->expr)
 		part->states[i++] = lfirst(cell) ? ExecInitExpr(lfirst(cell), NULL) : NULL;

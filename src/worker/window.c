@@ -415,7 +415,7 @@ leave_held(Contact *contact)
 void
 window_move(Contact *contact, ContactState state)
 {
-	static const bool may_follow[CONTACT_STATES][CONTACT_STATES] PG_USED_FOR_ASSERTS_ONLY = {
+	PG_USED_FOR_ASSERTS_ONLY static const bool may_follow[CONTACT_STATES][CONTACT_STATES] = {
 		/* to WRITING: what is read cannot be sent */
 		[CONTACT_QUEUED] = {[CONTACT_IN_FLIGHT] = true, [CONTACT_WRITING] = true},
 		[CONTACT_IN_FLIGHT] = {
