@@ -96,7 +96,7 @@ clear_trouble(Request *request)
 	chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
 												  settings_batch_size);
 	chatbot->answers++;
-	chatbot->proven = true;
+	window_prove(chatbot);
 	pause_is_over(chatbot);
 }
 

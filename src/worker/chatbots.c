@@ -152,6 +152,7 @@ chatbots_doubt_rows(void)
 {
 	ListCell   *cell;
 
+	window_wake_all();
 	foreach(cell, window_chatbots())
 		((Chatbot *) lfirst(cell))->has_row = false;
 }
@@ -170,7 +171,7 @@ add_rows(void *arg)
 	value = outbox_text_array(ids, list_length(chatbots));
 	n = outbox_run(OUTBOX_CHATBOT_ADD, &value, NULL);
 	for (uint64 i = 0; i < n; i++)
-		window_chatbot(outbox_get_text(i, 1))->proven = true;
+		window_prove(window_chatbot(outbox_get_text(i, 1)));
 }
 
 static void

@@ -125,7 +125,8 @@ claim_pending(OutboxScan *scan, const OutboxRow *row, bool looked_at)
 
 	if (row->next_attempt_at > GetCurrentTransactionStartTimestamp())
 	{
-		due_note(chatbot, row->next_attempt_at);
+		due_note(chatbot, TimestampDifferenceMilliseconds(GetCurrentTransactionStartTimestamp(),
+														  row->next_attempt_at));
 		return CLAIM_NOTHING;
 	}
 	/* The row of a contact that is in the window may have been deleted since. */

@@ -18,13 +18,7 @@
 /* Rows read by one statement: more would keep answers waiting too long. */
 #define ROWS_A_READ 1000
 
-static int64 next_at = 0;
-
-void
-due_changed(void)
-{
-	next_at = 0;
-}
+static int64 next_at = PG_INT64_MAX;
 
 void
 due_forget(void)
@@ -45,10 +39,9 @@ due_take(Chatbot *chatbot, bool is_due, int64 next_due_at)
 }
 
 void
-due_note(Chatbot *chatbot, TimestampTz next_attempt_at)
+due_note(Chatbot *chatbot, int64 delay_ms)
 {
-	due_take(chatbot, false, clock_us() + INT64CONST(1000) *
-			 TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next_attempt_at));
+	due_take(chatbot, false, clock_us() + delay_ms * 1000);
 }
 
 /* Reads a chatbot's next rows that are due; after the last it begins anew some day. */

@@ -13,11 +13,8 @@ extern void due_forget(void);
 /* Some rows of the chatbot are due or not, and others at that time (clock_us()). */
 extern void due_take(Chatbot *chatbot, bool is_due, int64 next_at);
 
-/* A row of the chatbot that waits for another attempt has been read. */
-extern void due_note(Chatbot *chatbot, TimestampTz next_attempt_at);
-
-/* This worker has written rows that wait for another attempt. */
-extern void due_changed(void);
+/* A row of the chatbot that waits so long for another attempt has been read or written. */
+extern void due_note(Chatbot *chatbot, int64 delay_ms);
 
 /*
  * Takes up rows that are due; true if there are more for somebody who has room.  Called
@@ -25,7 +22,7 @@ extern void due_changed(void);
  */
 extern bool due_read(void);
 
-/* clock_us() when others become due; 0: it is not known, INT64_MAX: none do. */
+/* clock_us() when others become due; INT64_MAX: none do. */
 extern int64 due_next_at(void);
 
 /* True if rows of the chatbot wait for another attempt. */

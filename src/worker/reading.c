@@ -371,7 +371,7 @@ reading_all_settled(void)
 	ListCell   *cell;
 
 	if (!settings_enabled || !tail_read || !ahead_read || again.n > 0 ||
-		!lap.first_done || lap.for_flush || due_next_at() == 0 || queue_has_looks())
+		!lap.first_done || lap.for_flush || queue_has_looks())
 		return false;
 	foreach(cell, window_chatbots())
 	{

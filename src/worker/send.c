@@ -307,18 +307,14 @@ bool
 send_plan(void)
 {
 	int			slots = settings_max_concurrent_requests;
-	int			unproven_slots = slots;
+	int			unproven_slots = window_any_proven() ? Max(slots - 1, 1) : slots;
 	bool		planned = false;
 	bool		again;
-	ListCell   *cell;
 
 	next_departure = next_in_budget = PG_INT64_MAX;
 	key_used_up[false] = key_used_up[true] = 0;
 	if (!settings_enabled)
 		return false;
-	foreach(cell, window_chatbots())
-		if (((Chatbot *) lfirst(cell))->proven)
-			unproven_slots = Max(slots - 1, 1);
 	do
 	{
 		again = plan_round(false, unproven_slots);

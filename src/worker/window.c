@@ -103,7 +103,8 @@ static by_seq_hash *contacts_by_seq;
 static by_text_hash *contacts_by_id;
 static by_text_hash *contacts_by_address;
 static by_id_hash *chatbots_by_id;
-static List *chatbots = NIL;	/* in the order in which they came */
+static List *active_chatbots = NIL; /* in the order in which they became so */
+static bool any_proven = false;
 static int64 total_bytes = 0;	/* of the JSON of those that are not deferred */
 static int64 deferred_bytes = 0;	/* of those that are, with all that belongs to them */
 
@@ -124,6 +125,19 @@ window_strdup(const char *string)
 	return string ? MemoryContextStrdup(context, string) : NULL;
 }
 
+static void
+activate(Chatbot *chatbot)
+{
+	MemoryContext old;
+
+	if (chatbot->active)
+		return;
+	old = MemoryContextSwitchTo(context);
+	active_chatbots = lappend(active_chatbots, chatbot);
+	MemoryContextSwitchTo(old);
+	chatbot->active = true;
+}
+
 Chatbot *
 window_chatbot(const char *id)
 {
@@ -133,7 +147,10 @@ window_chatbot(const char *id)
 	bool		found;
 
 	if (entry)
+	{
+		activate(entry->chatbot);
 		return entry->chatbot;
+	}
 	old = MemoryContextSwitchTo(context);
 	chatbot = palloc0(sizeof(Chatbot));
 	chatbot->id = pstrdup(id);
@@ -148,16 +165,66 @@ window_chatbot(const char *id)
 				 errmsg("out of memory")));
 	chatbot->due_after = DT_NOBEGIN;
 	chatbot->next_due_at = PG_INT64_MAX;
-	chatbots = lappend(chatbots, chatbot);
 	by_id_insert(chatbots_by_id, chatbot->id, &found)->chatbot = chatbot;
 	MemoryContextSwitchTo(old);
+	activate(chatbot);
 	return chatbot;
 }
 
 List *
 window_chatbots(void)
 {
-	return chatbots;
+	return active_chatbots;
+}
+
+static bool
+is_at_rest(const Chatbot *chatbot)
+{
+	return chatbot->contacts == 0 && chatbot->nheld == 0 && chatbot->waiting.n == 0 &&
+		chatbot->requests == 0 && chatbot->unwritten == 0 && chatbot->has_row &&
+		!chatbot->due && chatbot->next_due_at == PG_INT64_MAX &&
+		chatbot->pause == PAUSE_NONE && !chatbot->pause_unwritten &&
+		chatbot->backoff.failures == 0 && !chatbot->backoff_unwritten &&
+		!chatbot->attributes_changed;
+}
+
+void
+window_rest(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, active_chatbots)
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (!is_at_rest(chatbot))
+			continue;
+		chatbot->active = false;
+		active_chatbots = foreach_delete_current(active_chatbots, cell);
+	}
+}
+
+void
+window_wake_all(void)
+{
+	by_id_iterator iterator;
+	ChatbotEntry *entry;
+
+	by_id_start_iterate(chatbots_by_id, &iterator);
+	while ((entry = by_id_iterate(chatbots_by_id, &iterator)) != NULL)
+		activate(entry->chatbot);
+}
+
+void
+window_prove(Chatbot *chatbot)
+{
+	chatbot->proven = any_proven = true;
+}
+
+bool
+window_any_proven(void)
+{
+	return any_proven;
 }
 
 uint64

@@ -41,6 +41,7 @@ typedef struct Chatbot
 	char	   *id;
 	char	   *id_utf8;
 	uint64		seed;			/* of hashes of its contacts' texts, which nobody outside can foresee */
+	bool		active;			/* in window_chatbots() */
 	Isolation  *isolation;		/* of the contacts in the window */
 	bool		due;			/* rows of another attempt are due and have not been read */
 	TimestampTz due_after;		/* those up to here, and of this time up to due_after_seq, have */
@@ -80,7 +81,7 @@ typedef struct Chatbot
 	bool		has_row;		/* in contacts_push.chatbot */
 	uint64		key_hash;		/* of the key that was last looked up; 0: none was */
 
-	/* What is large comes last: each pass looks at what is above, of all chatbots. */
+	/* What is large comes last: each pass looks at what is above, of all that are active. */
 	Ranges		waiting;		/* seqs of rows that were passed over */
 	struct Contact *held[REFUSALS_IN_A_ROW];	/* refused ones that are not written */
 	Attributes	attributes;
@@ -143,9 +144,22 @@ typedef struct Contact
 /* Makes the window, in the current memory context, which must outlive it. */
 extern void window_create(void);
 
-/* The chatbot, made if need be. */
+/* The chatbot, made if need be; it is active from now on. */
 extern Chatbot *window_chatbot(const char *id);
-extern List *window_chatbots(void); /* of Chatbot * */
+
+/*
+ * The active ones, of Chatbot *: all that anything is to be done for, now or at a time that
+ * is known.  At the end of a pass those that nothing is known of leave the list.
+ */
+extern List *window_chatbots(void);
+extern void window_rest(void);
+
+/* All of them become active: something of theirs may have been changed by hand. */
+extern void window_wake_all(void);
+
+/* The chatbot has answered for some contact; and whether any has. */
+extern void window_prove(Chatbot *chatbot);
+extern bool window_any_proven(void);
 
 /* attributes_of() for the chatbot. */
 extern uint64 window_attributes(Chatbot *chatbot, JsonbContainer *contact);

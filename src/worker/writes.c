@@ -288,7 +288,7 @@ let_contact_go(const RowChange *change, const Subject *subject)
 				   change->result == ROW_CHANGED && may_exist(change, subject));
 	if (change->status == OUTBOX_PENDING && change->result == ROW_WRITTEN)
 	{
-		due_changed();
+		due_note(contact->chatbot, change->delay_ms);
 		if (window_can_defer(contact))
 		{
 			window_move(contact, CONTACT_DEFERRED);
