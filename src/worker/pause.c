@@ -29,18 +29,12 @@ pause_is_on(const Chatbot *chatbot)
 
 /* What a pause may be fixed by: the key and where it is sent to. */
 static uint64
-hash_key_and_url(const char *key)
-{
-	return hash_combine64(key ? budget_key_hash(key) : 0,
-						  budget_key_hash(settings_base_url));
-}
-
-static uint64
 current_key_and_url(const Chatbot *chatbot)
 {
 	char	   *why;
+	char	   *key = settings_find_key(chatbot->id, &why);
 
-	return hash_key_and_url(settings_find_key(chatbot->id, &why));
+	return hash_combine64(key ? budget_key_hash(key) : 0, budget_key_hash(settings_base_url));
 }
 
 /* As contacts_push.chatbot has them; a pause of unknown make has none. */
@@ -95,11 +89,14 @@ pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at, const char *reason)
 		trouble_pause_began(chatbot);
 }
 
+/* The next one will be a first one again. */
 static void
-end_pause(Chatbot *chatbot)
+end_pause(Chatbot *chatbot, const char *why)
 {
 	chatbot->pause = PAUSE_NONE;
 	chatbot->paused_until = 0;
+	chatbot->pauses = 0;
+	trouble_pause_ended(chatbot, why);
 }
 
 void
@@ -108,9 +105,8 @@ pause_is_over(Chatbot *chatbot)
 	chatbot->pauses = 0;
 	if (chatbot->pause != PAUSE_NONE && !pause_is_on(chatbot))
 	{
-		end_pause(chatbot);
+		end_pause(chatbot, "it has answered");
 		chatbot->pause_unwritten = true;
-		trouble_pause_ended(chatbot, "it has answered");
 	}
 }
 
@@ -121,19 +117,9 @@ may_be_fixed(const Chatbot *chatbot)
 	/* an operator's */
 	if (chatbot->paused_until == PG_INT64_MAX)
 		return false;
-	switch (chatbot->pause)
-	{
-		case PAUSE_QUOTA:
-		case PAUSE_REFUSALS:
-			return chatbot->paused_with != current_key_and_url(chatbot);
-		case PAUSE_KEY:
-		case PAUSE_CHATBOT:
-			return true;
-		case PAUSE_NONE:
-		case PAUSE_FOREIGN:
-			break;
-	}
-	return false;
+	if (chatbot->pause == PAUSE_QUOTA || chatbot->pause == PAUSE_REFUSALS)
+		return chatbot->paused_with != current_key_and_url(chatbot);
+	return chatbot->pause == PAUSE_KEY || chatbot->pause == PAUSE_CHATBOT;
 }
 
 void
@@ -147,10 +133,8 @@ pause_lift_all(void)
 
 		if (may_be_fixed(chatbot))
 		{
-			end_pause(chatbot);
-			chatbot->pauses = 0;
+			end_pause(chatbot, "the configuration was loaded");
 			chatbot->pause_unwritten = true;
-			trouble_pause_ended(chatbot, "the configuration was loaded");
 		}
 	}
 }
@@ -197,9 +181,7 @@ pause_take_resume(Chatbot *chatbot)
 	if (chatbot->pause_unwritten)
 		return;
 	chatbot->refuse_all |= chatbot->pause == PAUSE_REFUSALS;
-	end_pause(chatbot);
-	chatbot->pauses = 0;
-	trouble_pause_ended(chatbot, "somebody has called contacts_push.resume()");
+	end_pause(chatbot, "somebody has called contacts_push.resume()");
 }
 
 Datum
