@@ -87,7 +87,8 @@ note "$resumed ticks for those that were passed over";
 cmp_ok($resumed, '<=', 5 * ($many + 10), 'rows that were passed over cost no more than others');
 
 # Rows of the worker's own that are deleted come again.
-$node->safe_psql('postgres', 'DELETE FROM contacts_push.chatbot');
+# What is counted and not yet in the rows that go would come into the new ones.
+$node->safe_psql('postgres', 'DELETE FROM contacts_push.chatbot; DELETE FROM contacts_push_internal.tally');
 insert_users($node, 'bot7', 'again', 1, 1);
 ok($node->poll_query_until('postgres', "SELECT created = 1 FROM contacts_push.progress WHERE chatbot_id = 'bot7'"),
 	'a chatbot whose row was deleted is counted again');
