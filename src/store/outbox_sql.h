@@ -138,11 +138,6 @@ static const struct
 		"SELECT external_id FROM contacts_push.outbox WHERE seq = $1",
 	1, {INT8OID}},
 
-	/* which of $1 are pending */
-	[OUTBOX_STILL_PENDING] = {
-		"SELECT o.seq FROM " LOOKED_UP("unnest($1) AS v(seq)", "p.status = 'pending'"),
-	1, {INT8ARRAYOID}},
-
 	/* which of $1 are pending, and their contacts not to be withdrawn by the newest intent */
 	[OUTBOX_STILL_TO_SEND] = {
 		"SELECT o.seq FROM " LOOKED_UP("unnest($1) AS v(seq)", "p.status = 'pending'"

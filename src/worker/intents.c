@@ -10,6 +10,7 @@
 
 #include "compat.h"
 #include "store/outbox.h"
+#include "store/outbox_read.h"
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -67,22 +68,24 @@ intents_drop_gone(void)
 {
 	int64	   *seqs;
 	int			n = window_waiting(&seqs);
-	Datum		value = outbox_int8_array(seqs, n);
-	int64		began = clock_us();
-	uint64		left = outbox_run(OUTBOX_STILL_PENDING, &value, NULL);
+	OutboxScan *scan = outbox_scan_begin();
+	OutboxRow	row;
 
-	for (uint64 i = 0; i < left; i++)
-		window_find(outbox_get_int64(i, 1))->checked_at = clock_us();
 	for (int i = 0; i < n; i++)
 	{
 		Contact    *contact = window_find(seqs[i]);
 
-		if (contact->checked_at >= began)
-			continue;
-		if (contact->look_again)
-			queue_look(contact->chatbot, contact->external_id, contact->unconfirmed);
-		drop(contact);
+		outbox_scan_range(scan, seqs[i], seqs[i]);
+		if (outbox_scan_next(scan, &row) && row.status == OUTBOX_PENDING)
+			contact->checked_at = clock_us();
+		else
+		{
+			if (contact->look_again)
+				queue_look(contact->chatbot, contact->external_id, contact->unconfirmed);
+			drop(contact);
+		}
 	}
+	outbox_scan_end(scan);
 }
 
 /* The intent is not sent. */
