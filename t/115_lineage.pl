@@ -138,5 +138,37 @@ ok(settled($node), 'clocks: settled');
 is(status_of($node, 'clock', 'ahead'), 'present', 'clocks: who comes from the future may have been sent elsewhere');
 is(status_of($node, 'clock', 'here'), 'conflict', 'clocks: not so for a moment');
 
+# Once it was sent here without an answer, its row says so whatever the time is.
+$fake->faults({ match => { chatbot => 'lost' }, times => 1, when => 'after', action => { drop => FakeChatbase::true } },
+	{ match => { chatbot => 'lost' }, action => { status => 503 } });
+sql(<<'END');
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact, enqueued_at)
+SELECT 'lost', unnest('{u,v}'::text[]), '{}', now() + interval '1 day'
+END
+ok(wait_until(sub { keys %{ $fake->held('lost') } == 1 }), 'lost: one is created, without an answer');
+my ($lost) = keys %{ $fake->held('lost') };
+ok(wait_until(sub { count_rows($node, "external_id = '$lost' AND unconfirmed") == 1 }), 'lost: its row says that it may be there');
+sql(q{UPDATE contacts_push.outbox SET enqueued_at = now() WHERE chatbot_id = 'lost'; SELECT pg_terminate_backend(pid) FROM contacts_push.worker});
+$fake->faults;
+ok(settled($node), 'lost: settled');
+is(status_of($node, 'lost', $lost), 'present', 'lost: as present');
+
+# Refused here after the doubt, it may still be there: a newer intent finds it.
+sql(q{SELECT contacts_push.pause('over')});
+hold('over', 'refused');
+append('over', 'refused');
+$node->restart;
+sql('UPDATE contacts_push_internal.lineage SET system_identifier = 1');
+append('other', 'x');
+ok(is_here(), 'refused: the worker has noticed');
+$fake->faults({ match => { chatbot => 'over' }, action => { status => 400, message => 'No' } });
+sql(q{SELECT contacts_push.resume('over')});
+ok(settled($node), 'refused: settled');
+is(status_of($node, 'over', 'refused'), 'rejected', 'refused: as rejected');
+$fake->faults;
+append('over', 'refused', contact => '{"name": "fixed"}');
+ok(settled($node), 'refused: a newer intent is settled');
+is(status_of($node, 'over', 'refused'), 'superseded present', 'refused: as present, as the older one may have been sent');
+
 $node->stop;
 done_testing();

@@ -122,9 +122,9 @@ doubt_rest(Request *request, int http_status, const char *why)
 		if (contact->state == CONTACT_WRITING)
 			continue;
 		wait_again(contact);
-		if (!contact->unconfirmed)
+		if (!contact->says_so)
 			writes_unconfirmed(contact->chatbot, contact->seq, request, http_status, why);
-		contact->unconfirmed = true;
+		contact->unconfirmed = contact->says_so = true;
 	}
 }
 

@@ -57,6 +57,7 @@ static void
 load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *external_id)
 {
 	NewContact	new = {0};
+	bool		says_so;
 	const char *why;
 	Contact    *contact;
 	MemoryContext old;
@@ -68,9 +69,9 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 	new.tid = row->tid;
 	new.chatbot = chatbot;
 	new.external_id = external_id;
+	says_so = row->unconfirmed || writes_have_doubt(row->seq);
 	/* A row with a number of its own may be a dump's, whose lineage comes later. */
-	new.unconfirmed = row->unconfirmed || writes_have_doubt(row->seq) ||
-		row->is_ahead || lineage_is_in_doubt(row->enqueued_at);
+	new.unconfirmed = says_so || row->is_ahead || lineage_is_in_doubt(row->enqueued_at);
 	new.attempts = Min(Max(row->attempts, 0), MAX_ATTEMPTS);
 	why = load_contact(row->contact, &new);
 	contact = window_add(&new);
@@ -80,6 +81,7 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 		return;
 	}
 	contact->checked_at = clock_us();
+	contact->says_so = says_so;
 	if (contact->unconfirmed)
 	{
 		contact->look_again = outbox_scan_has_others(scan, row);

@@ -131,6 +131,7 @@ typedef struct Contact
 	int			length;
 	bool		illegible;		/* an answer that repeats it can't be read */
 	bool		unconfirmed;
+	bool		says_so;		/* its row, or what is to be written into it */
 	bool		look_again;		/* it has got further intents meanwhile */
 	uint64		attributes;		/* that it is sent with; see attributes.h */
 	int			attempts;
