@@ -254,7 +254,7 @@ SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.enqueue_failu
 SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.tally', '');
 
 --
--- One call
+-- Calls
 --
 
 CREATE FUNCTION @extschema@.chatbase_create_contacts(chatbot_id text, users jsonb)
@@ -262,6 +262,30 @@ RETURNS SETOF contacts_push.contact
 AS 'MODULE_PATHNAME', 'contacts_push_create_contacts'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000;
 COMMENT ON FUNCTION @extschema@.chatbase_create_contacts(text, jsonb) IS 'creates 1 to 1000 contacts in a chatbot with one request, and returns them in the order given';
+
+CREATE FUNCTION @extschema@.chatbase_list_contacts(chatbot_id text)
+RETURNS SETOF contacts_push.contact
+AS 'MODULE_PATHNAME', 'contacts_push_list_contacts'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1000;
+COMMENT ON FUNCTION @extschema@.chatbase_list_contacts(text) IS 'returns all contacts of a chatbot, with a request for each 1000 of them';
+
+CREATE FUNCTION @extschema@.chatbase_get_contact(chatbot_id text, external_id text)
+RETURNS SETOF contacts_push.contact
+AS 'MODULE_PATHNAME', 'contacts_push_get_contact'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000 ROWS 1;
+COMMENT ON FUNCTION @extschema@.chatbase_get_contact(text, text) IS 'returns a contact of a chatbot; no row if there is no such contact';
+
+CREATE FUNCTION @extschema@.chatbase_update_contact(chatbot_id text, external_id text, contact jsonb)
+RETURNS contacts_push.contact
+AS 'MODULE_PATHNAME', 'contacts_push_update_contact'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.chatbase_update_contact(text, text, jsonb) IS 'changes the given members of a contact of a chatbot, and returns it as it is then';
+
+CREATE FUNCTION @extschema@.chatbase_delete_contact(chatbot_id text, external_id text)
+RETURNS boolean
+AS 'MODULE_PATHNAME', 'contacts_push_delete_contact'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION @extschema@.chatbase_delete_contact(text, text) IS 'deletes a contact of a chatbot for good; false if there is no such contact';
 
 --
 -- Ways into the outbox

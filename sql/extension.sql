@@ -64,9 +64,9 @@ ORDER BY 1, 2, 3;
 SELECT DISTINCT type FROM objects
 WHERE classid NOT IN ('pg_proc'::regclass, 'pg_class'::regclass, 'pg_type'::regclass, 'pg_namespace'::regclass, 'pg_cast'::regclass);
 
--- Where they are: one function follows the extension's schema, the others don't.
+-- Where they are: the calls follow the extension's schema, the others don't.
 SELECT DISTINCT schema FROM objects WHERE schema <> 'contacts_push' ORDER BY schema;
-SELECT identity FROM objects WHERE schema = 'public';
+SELECT identity FROM objects WHERE schema = 'public' ORDER BY identity COLLATE "C";
 SELECT extrelocatable FROM pg_extension WHERE extname = 'contacts_push';
 -- Functions in SQL that look something up do so along a path of their own.
 SELECT p.oid::regprocedure::text AS function

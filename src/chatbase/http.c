@@ -1,6 +1,6 @@
 /*
  * http.c
- *		HTTP POSTs over kept-alive connections, driven from somebody else's loop.
+ *		HTTP requests over kept-alive connections, driven from somebody else's loop.
  *
  * A thin layer over libcurl's multi interface.  What it adds is certainty about
  * what may have reached the server: a POST leaves at most once, and a request
@@ -151,7 +151,7 @@ on_timer(CURLM *multi, long timeout_ms, void *arg)
 /*
  * Called when the connection is up and the request is about to leave.  libcurl sends a request
  * again by itself when a connection that it has kept breaks before an answer; the server may
- * have acted on the first one, so a POST must not leave again.
+ * have acted on the first one, so no request leaves again.
  */
 static int
 on_departure(void *arg, char *remote_ip, char *local_ip, int remote_port, int local_port)
@@ -275,9 +275,14 @@ set_message(HttpRequest *request, const HttpParams *params)
 	free(authorization);
 	SETOPT(rc, easy, CURLOPT_HTTPHEADER, request->headers);
 	SETOPT(rc, easy, CURLOPT_USERAGENT, "contacts_push/" CONTACTS_PUSH_VERSION);
-	SETOPT(rc, easy, CURLOPT_POST, 1L);
-	SETOPT(rc, easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) params->body_len);
-	SETOPT(rc, easy, CURLOPT_POSTFIELDS, params->body);
+	if (params->body != NULL)
+	{
+		SETOPT(rc, easy, CURLOPT_POST, 1L);
+		SETOPT(rc, easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) params->body_len);
+		SETOPT(rc, easy, CURLOPT_POSTFIELDS, params->body);
+	}
+	if (params->method != NULL)
+		SETOPT(rc, easy, CURLOPT_CUSTOMREQUEST, params->method);
 	SETOPT(rc, easy, CURLOPT_PRIVATE, request);
 	SETOPT(rc, easy, CURLOPT_ERRORBUFFER, request->error);
 	SETOPT(rc, easy, CURLOPT_PREREQFUNCTION, on_departure);
@@ -572,21 +577,4 @@ http_end(HttpRequest *request)
 	restore_signals(&saved);
 	free(request->answer.body);
 	free(request);
-}
-
-/* curl_easy_escape() leaves RFC 3986's unreserved characters alone, "." and ".." with them. */
-char *
-http_contacts_url(const char *base, const char *chatbot_id)
-{
-	size_t		length = strlen(base);
-	char	   *segment = curl_easy_escape(NULL, chatbot_id, 0);
-	char	   *url = NULL;
-
-	if (length > 0 && base[length - 1] == '/')
-		length--;
-	if (segment == NULL || length > INT_MAX ||
-		asprintf(&url, "%.*s/chatbots/%s/contacts", (int) length, base, segment) < 0)
-		url = NULL;
-	curl_free(segment);
-	return url;
 }

@@ -1,6 +1,6 @@
 /*
  * http.h
- *		HTTP POSTs over kept-alive connections, driven from somebody else's loop.
+ *		HTTP requests over kept-alive connections, driven from somebody else's loop.
  *
  * The only place that knows libcurl.  Nothing of PostgreSQL may enter
  * here: no function waits, throws, allocates with palloc or is interrupted.
@@ -29,10 +29,11 @@ typedef struct HttpRequest HttpRequest;
 /* What is to be sent.  All strings are copied by http_begin() except body. */
 typedef struct HttpParams
 {
+	const char *method;			/* a constant; NULL: POST */
 	const char *url;			/* absolute, http or https, escaped */
 	const char *bearer;			/* the key; never logged, never sent elsewhere */
 	const char *ca_file;		/* PEM bundle; NULL or "": the system's */
-	const char *body;			/* JSON; must outlive the request */
+	const char *body;			/* JSON; must outlive the request; NULL: none */
 	size_t		body_len;		/* bytes */
 	long		connect_timeout_ms; /* > 0 */
 	long		request_timeout_ms; /* > 0, connecting included */
@@ -87,7 +88,7 @@ extern HttpPool *http_pool_create(int max_connections);
 extern void http_pool_free(HttpPool *pool);
 
 /*
- * Starts a POST, and sends what an open connection takes at once.  Never blocks.
+ * Starts a request, and sends what an open connection takes at once.  Never blocks.
  * A failure to start (an URL that cannot be parsed, a key with a line break) is
  * reported like any other: as a request that is done at once, as HTTP_NOT_SENT.
  * NULL only when out of memory.
@@ -134,5 +135,9 @@ extern void http_end(HttpRequest *request);
  * escaped): the caller must refuse them, and "".
  */
 extern char *http_contacts_url(const char *base, const char *chatbot_id);
+
+/* The same with "/" + external_id, escaped as chatbot_id is; and with a query for a page. */
+extern char *http_contact_url(const char *base, const char *chatbot_id, const char *external_id);
+extern char *http_page_url(const char *base, const char *chatbot_id, int page, int per_page);
 
 #endif							/* CONTACTS_PUSH_HTTP_H */

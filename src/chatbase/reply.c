@@ -75,6 +75,7 @@ typedef struct Member
 } Member;
 
 static bool scan_value(Scan *scan);
+static bool scan_contacts(Scan *scan);
 
 static void
 skip_space(Scan *scan)
@@ -330,20 +331,23 @@ add_contact(Document *document)
 	return memset(&reply->contacts[reply->ncontacts++], 0, sizeof(ReplyContact));
 }
 
-/* An element of the contacts, which is one if it is an object. */
+/* An object that is a contact, or one that has all of them as "created" if it is the data. */
 static bool
-scan_contact(Scan *scan)
+scan_contact_object(Scan *scan, bool is_data)
 {
 	Member		members[] = {
 		{.name = "id"}, {.name = "external_id"}, {.name = "name"}, {.name = "email"}, {.name = "phonenumber"}, {.name = "stripe_accounts"},
-		{.name = "custom_attributes"}, {.name = "created_at"}, {.name = "updated_at"}
+		{.name = "custom_attributes"}, {.name = "created_at"}, {.name = "updated_at"},
+		{.name = "created",.scan = scan_contacts}
 	};
 	ReplyContact *contact;
 
-	if (*scan->at != '{')
-		return scan_value(scan);
-	if (!scan_object(scan, members, LENGTH(members)) ||
-		(contact = add_contact(scan->document)) == NULL)
+	if (!scan_object(scan, members, LENGTH(members) - !is_data))
+		return false;
+	if (is_data && (members[9].value.text || !members[0].value.text))
+		return true;
+	contact = add_contact(scan->document);
+	if (contact == NULL)
 		return false;
 	contact->id = get_text(members[0].value, '\0');
 	contact->external_id = get_text(members[1].value, '\0');
@@ -357,23 +361,46 @@ scan_contact(Scan *scan)
 	return true;
 }
 
+/* An element of the contacts, which is one if it is an object. */
+static bool
+scan_contact(Scan *scan)
+{
+	return *scan->at == '{' ? scan_contact_object(scan, false) : scan_value(scan);
+}
+
 static bool
 scan_contacts(Scan *scan)
 {
 	scan->document->reply.ncontacts = 0;
+	scan->document->reply.has_list = *scan->at == '[';
 	return *scan->at == '[' ? scan_array(scan, scan_contact) : scan_value(scan);
 }
 
-/* data is the array of contacts, or an object that has it. */
+/* data is the array of contacts, an object that has it, or a contact. */
 static bool
 scan_data(Scan *scan)
 {
-	Member		created = {.name = "created",.scan = scan_contacts};
-
 	if (*scan->at != '{')
 		return scan_contacts(scan);
 	scan->document->reply.ncontacts = 0;
-	return scan_object(scan, &created, 1);
+	scan->document->reply.has_list = false;
+	return scan_contact_object(scan, true);
+}
+
+static bool
+scan_pages(Scan *scan)
+{
+	Member		total = {.name = "total_pages"};
+	double		number = -1;
+
+	if (*scan->at != '{')
+		return scan_value(scan);
+	if (!scan_object(scan, &total, 1))
+		return false;
+	if (total.value.text && *total.value.text >= '0' && *total.value.text <= '9')
+		number = strtod(total.value.text, NULL);
+	scan->document->reply.total_pages = number < INT_MAX ? (int) number : INT_MAX;
+	return true;
 }
 
 /* The index in "users[i]..." or "users.i..."; -1: names no user. */
@@ -448,7 +475,8 @@ static bool
 scan_body(Scan *scan)
 {
 	Member		members[] = {
-		{.name = "message"}, {.name = "error"}, {.name = "data",.scan = scan_data}, {.name = "issues",.scan = scan_issues}
+		{.name = "message"}, {.name = "error"}, {.name = "data",.scan = scan_data}, {.name = "issues",.scan = scan_issues},
+		{.name = "pages",.scan = scan_pages}
 	};
 	Reply	   *reply = &scan->document->reply;
 
@@ -473,7 +501,7 @@ reply_parse(const char *body, size_t len)
 	if (document == NULL)
 		return NULL;
 	reply->private = document;
-	reply->culprit = -1;
+	reply->culprit = reply->total_pages = -1;
 	document->text = scan.at = malloc(len + 1);
 	if (document->text == NULL)
 	{
@@ -492,8 +520,9 @@ reply_parse(const char *body, size_t len)
 	if (!reply->is_json)
 	{
 		reply->message = NULL;
+		reply->has_list = false;
 		reply->ncontacts = 0;
-		reply->culprit = -1;
+		reply->culprit = reply->total_pages = -1;
 	}
 	return reply;
 }

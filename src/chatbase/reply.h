@@ -6,9 +6,9 @@
  * here.  The bytes are foreign: whatever they are, nothing here crashes, reads
  * outside of them or recurses without a limit.
  *
- * The shapes accepted are those of the API's OpenAPI page, POST
- * /chatbots/{chatbotId}/contacts: {"message", "data": [Contact...]}, and the
- * shape seen beside it, {"data": {"created": [Contact...]}}.
+ * The shapes accepted are those of the API's reference: {"message", "data":
+ * [Contact...]}, with "pages" where it is a list, and {"data": Contact}; and one
+ * seen beside them, {"data": {"created": [Contact...]}}.
  */
 #ifndef CONTACTS_PUSH_REPLY_H
 #define CONTACTS_PUSH_REPLY_H
@@ -46,11 +46,13 @@ typedef struct Reply
 	const char *message;		/* "message", or "error" (or its "message") where
 								 * there is none, NULs in it replaced by
 								 * spaces; NULL if absent */
-	int			ncontacts;		/* in data, or in data.created */
+	bool		has_list;		/* there is an array of contacts */
+	int			ncontacts;		/* in it, or 1: data is one, which has an id */
 	ReplyContact *contacts;		/* elements that are not objects are left out */
 	int			culprit;		/* the lowest index into the request's users that
 								 * issues[].field names as users[i] or users.i;
 								 * -1: none */
+	int			total_pages;	/* in pages; -1: not said */
 	void	   *private;
 } Reply;
 

@@ -85,6 +85,7 @@ looks_like_email(const JsonbValue *value)
 /* What check_string() asks of a member beside being a string. */
 #define REQUIRED 1				/* it is there, and not empty */
 #define EMAIL 2					/* its format is e-mail */
+#define OR_NULL 4				/* null will do */
 
 static char *
 check_string(JsonbContainer *object, const char *path, const char *name, int asked)
@@ -93,8 +94,11 @@ check_string(JsonbContainer *object, const char *path, const char *name, int ask
 
 	if (!get_member(object, name, &value))
 		return asked & REQUIRED ? psprintf("%s is missing", join_path(path, name)) : NULL;
+	if (value.type == jbvNull && (asked & OR_NULL))
+		return NULL;
 	if (value.type != jbvString)
 		return psprintf("%s must be a string%s", join_path(path, name),
+						asked & OR_NULL ? ", or null" :
 						asked & REQUIRED ? "" : "; leave it out where there is none");
 	if ((asked & REQUIRED) && value.val.string.len == 0)
 		return psprintf("%s must not be empty", join_path(path, name));
@@ -105,13 +109,14 @@ check_string(JsonbContainer *object, const char *path, const char *name, int ask
 }
 
 static char *
-check_stripe_accounts(JsonbContainer *contact, const char *path)
+check_stripe_accounts(JsonbContainer *contact, const char *path, int asked)
 {
 	JsonbValue	accounts;
 	char	   *here = join_path(path, "stripe_accounts");
 	char	   *why = NULL;
 
-	if (!get_member(contact, "stripe_accounts", &accounts))
+	if (!get_member(contact, "stripe_accounts", &accounts) ||
+		(accounts.type == jbvNull && (asked & OR_NULL)))
 		return NULL;
 	if (accounts.type != jbvBinary || !JsonContainerIsArray(accounts.val.binary.data))
 		return psprintf("%s must be an array", here);
@@ -131,6 +136,42 @@ check_stripe_accounts(JsonbContainer *contact, const char *path)
 	return why;
 }
 
+/* What is asked of all members but external_id; asked: OR_NULL, or 0. */
+static char *
+check_members(JsonbContainer *contact, const char *path, int asked)
+{
+	JsonbValue	value;
+	char	   *why = check_string(contact, path, "name", asked);
+
+	if (why == NULL)
+		why = check_string(contact, path, "phonenumber", asked);
+	if (why == NULL)
+		why = check_string(contact, path, "email", EMAIL | asked);
+	if (why == NULL)
+		why = check_stripe_accounts(contact, path, asked);
+	if (why == NULL && get_member(contact, "custom_attributes", &value) &&
+		!(value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data)) &&
+		!(value.type == jbvNull && (asked & OR_NULL)))
+		why = psprintf("%s must be an object%s", join_path(path, "custom_attributes"),
+					   asked & OR_NULL ? ", or null" : "");
+	return why;
+}
+
+char *
+contact_check_changes(JsonbContainer *changes, const char *path)
+{
+	JsonbValue	value;
+	char	   *why = NULL;
+
+	if (!JsonContainerIsObject(changes))
+		return psprintf("%s must be an object", path);
+	if (JsonContainerSize(changes) == 0)
+		return psprintf("%s has no member that could be changed", path);
+	if (get_member(changes, "external_id", &value))
+		why = check_string(changes, path, "external_id", REQUIRED);
+	return why ? why : check_members(changes, path, OR_NULL);
+}
+
 char *
 contact_check(JsonbContainer *contact, const char *path, const char *external_id)
 {
@@ -147,18 +188,7 @@ contact_check(JsonbContainer *contact, const char *path, const char *external_id
 		(value.val.string.len != strlen(external_id) ||
 		 memcmp(value.val.string.val, external_id, value.val.string.len) != 0))
 		why = psprintf("%s differs from the external_id of its row", join_path(path, "external_id"));
-	if (why == NULL)
-		why = check_string(contact, path, "name", 0);
-	if (why == NULL)
-		why = check_string(contact, path, "phonenumber", 0);
-	if (why == NULL)
-		why = check_string(contact, path, "email", EMAIL);
-	if (why == NULL)
-		why = check_stripe_accounts(contact, path);
-	if (why == NULL && get_member(contact, "custom_attributes", &value) &&
-		!(value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data)))
-		why = psprintf("%s must be an object", join_path(path, "custom_attributes"));
-	return why;
+	return why ? why : check_members(contact, path, 0);
 }
 
 /*

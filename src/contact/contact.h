@@ -33,6 +33,9 @@ extern void contact_check_chatbot_id(const char *chatbot_id);
 extern char *contact_check(JsonbContainer *contact, const char *path,
 						   const char *external_id);
 
+/* The same for what is to be changed of a contact: any member may be left out, or null. */
+extern char *contact_check_changes(JsonbContainer *changes, const char *path);
+
 /* Returns a member as a palloc'd string of the database's encoding; NULL: it is none. */
 extern char *contact_member(JsonbContainer *contact, const char *name);
 

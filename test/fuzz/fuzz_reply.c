@@ -75,11 +75,13 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (!reply->is_json)
 		require(reply->message == NULL && reply->ncontacts == 0 &&
-				reply->culprit == -1, "what is not JSON has nothing in it");
+				!reply->has_list && reply->culprit == -1 && reply->total_pages == -1, "what is not JSON has nothing in it");
 	check_text(reply->message);
 	for (int i = 0; i < reply->ncontacts; i++)
 		check_contact(reply, i);
 	require(reply->culprit >= -1 && reply->culprit < 1000, "a culprit is an index of a request");
+	require(reply->total_pages >= -1, "pages are counted, or not");
+	require(reply->has_list || reply->ncontacts <= 1, "several contacts are a list");
 	if (reply->ncontacts > 0)
 		check_again(reply);
 	reply_free(reply);

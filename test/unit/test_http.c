@@ -83,6 +83,39 @@ test_plain(void)
 	server_stop(&server);
 }
 
+/* Other methods, with a body and without. */
+static void
+test_methods(void)
+{
+	static const Step steps[] = {STEP(OK_ANSWER, KEEP), STEP(OK_ANSWER, KEEP),
+	STEP("HTTP/1.1 204 No Content\r\n\r\n", KEEP), STEP(OK_ANSWER, KEEP)};
+	static const char *const methods[] = {"GET", "PATCH", "DELETE", NULL};
+	static const char *const lines[] = {"GET /api/", "PATCH /api/", "DELETE /api/", "POST /api/"};
+	Server		server;
+	HttpPool   *pool = http_pool_create(4);
+
+	server_start(&server, steps, 4);
+	for (int i = 0; i < 4; i++)
+	{
+		HttpParams	params = params_for(server_url(server.port, "http"));
+		HttpRequest *request;
+		bool		has_body = i % 2 == 1;
+
+		params.method = methods[i];
+		if (!has_body)
+			params.body = NULL;
+		request = perform(pool, &params);
+		is_outcome(request, HTTP_ANSWERED, i == 2 ? 204 : 200, lines[i]);
+		ok(strncmp(server.requests[i], lines[i], strlen(lines[i])) == 0, "request line");
+		ok((strstr(server.requests[i], "\r\n\r\n{\"users\":[]}") != NULL) == has_body &&
+		   (strstr(server.requests[i], "\r\nContent-Length: 12\r\n") != NULL) == has_body, "a body, or none");
+		http_end(request);
+	}
+	is_int(server_count(&server, &server.accepts), 1, "over one connection");
+	http_pool_free(pool);
+	server_stop(&server);
+}
+
 static void
 test_reuse(void)
 {
@@ -570,6 +603,16 @@ test_urls(void)
 		is_str(url, cases[i].url, cases[i].base);
 		free(url);
 	}
+	for (int i = 0; i < 2; i++)
+	{
+		char	   *url = i == 0 ? http_contact_url("https://x.test/", "a/b", "ä?/") :
+			http_page_url("https://x.test/v1", "a b", 2147483647, 1000);
+
+		is_str(url, i == 0 ? "https://x.test/chatbots/a%2Fb/contacts/%C3%A4%3F%2F" :
+			   "https://x.test/v1/chatbots/a%20b/contacts?page=2147483647&per_page=1000",
+			   i == 0 ? "of a contact" : "of a page");
+		free(url);
+	}
 }
 
 /*
@@ -604,6 +647,7 @@ main(void)
 	unsetenv("all_proxy");
 	unsetenv("ALL_PROXY");
 	test_plain();
+	test_methods();
 	test_reuse();
 	test_large_body();
 	test_cuts();

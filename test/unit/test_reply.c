@@ -49,7 +49,7 @@ is_refused(const char *body, size_t len)
 {
 	Reply	   *reply = parse_bytes(body, len);
 	bool		refused = !reply->is_json && reply->message == NULL &&
-		reply->ncontacts == 0 && reply->culprit == -1;
+		reply->ncontacts == 0 && !reply->has_list && reply->culprit == -1 && reply->total_pages == -1;
 
 	reply_free(reply);
 	return refused;
@@ -451,6 +451,43 @@ test_depth(void)
 	ok(is_refused(deep, 100000), "20,000 objects");
 }
 
+/* A contact alone, and a list of them with its pages. */
+static void
+test_other_calls(void)
+{
+	static const struct
+	{
+		const char *body;
+		int			ncontacts;
+		bool		has_list;
+		int			total_pages;
+	}			cases[] = {
+		{"{\"data\":{\"id\":\"a\",\"external_id\":\"u\"}}", 1, false, -1},
+		{"{\"data\":{\"external_id\":\"u\"}}", 0, false, -1},
+		{"{\"data\":{\"id\":\"a\",\"created\":[]}}", 0, true, -1},
+		{"{\"data\":{\"id\":\"a\",\"created\":null}}", 0, false, -1},
+		{"{\"data\":[],\"data\":{\"id\":\"a\"}}", 1, false, -1},
+		{"{\"data\":{\"id\":\"a\"},\"data\":[]}", 0, true, -1},
+		{"{\"data\":{\"id\":\"a\"},\"data\":null}", 0, false, -1},
+		{"{\"data\":[{\"id\":\"a\"}],\"total\":1,\"pages\":{\"page\":1,\"per_page\":1000,\"total_pages\":1}}", 1, true, 1},
+		{"{\"pages\":{\"total_pages\":0},\"data\":[]}", 0, true, 0},
+		{"{\"pages\":{\"total_pages\":12345678901234567890}}", 0, false, 2147483647},
+		{"{\"pages\":{\"total_pages\":-1}}", 0, false, -1},
+		{"{\"pages\":{\"total_pages\":\"3\"}}", 0, false, -1},
+		{"{\"pages\":{\"total_pages\":3},\"pages\":{}}", 0, false, -1},
+		{"{\"pages\":[3]}", 0, false, -1},
+	};
+
+	for (size_t i = 0; i < LENGTH(cases); i++)
+	{
+		Reply	   *reply = parse(cases[i].body);
+
+		ok(reply->is_json && reply->ncontacts == cases[i].ncontacts && reply->has_list == cases[i].has_list &&
+		   reply->total_pages == cases[i].total_pages, cases[i].body);
+		reply_free(reply);
+	}
+}
+
 /* What can be repeated is legible in either shape of an answer. */
 static void
 test_can_repeat(void)
@@ -589,6 +626,7 @@ main(void)
 	test_messages();
 	test_culprits();
 	test_depth();
+	test_other_calls();
 	test_can_repeat();
 	test_escapes();
 	test_integers();
