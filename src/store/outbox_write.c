@@ -3,7 +3,7 @@
  *		The one way in which the worker writes rows of contacts_push.outbox.
  *
  * A row whose tid is known is updated there, through the table access method, as the
- * executor would: with an UPDATE's planned statement a contact costs four times as much.
+ * executor would, which costs a fraction of a planned UPDATE over arrays.
  * That is for the good path alone.  Wherever anything is unusual about the row or the table,
  * or something raises, one SQL statement writes what is left, and whatever is wrong with a
  * row is found out and raised by that.  What a row becomes is not decided in here.
@@ -170,6 +170,7 @@ add_index_entries(Writer *writer, CompatUpdateIndexes indexes)
 		ExecOpenIndices(writer->relinfo, false);
 		MemoryContextSwitchTo(old);
 	}
+	/* What a deferred constraint would have checked again is for triggers, which don't fire. */
 	(void) compat_update_index_tuples(writer->relinfo, writer->new, writer->estate, indexes);
 }
 
@@ -194,9 +195,10 @@ write_row(Writer *writer, RowChange *change)
 }
 
 /*
- * Writes those that can be written by tid.  Whoever comes between the look at a row and
- * its update is waited for a moment; then all of it is rolled back, for it would be
- * another session's lock that the worker waits for with others' rows locked.
+ * Writes those that can be written by tid, in a subtransaction.  There is no lock of a row
+ * before its update, which would be another WAL record.  So whoever locks it between the
+ * look at it and the update is waited for, a moment; then all of it is rolled back: the
+ * worker does not wait for other sessions while it holds locks on rows itself.
  */
 static void
 write_by_tid(void *arg)
