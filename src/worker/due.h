@@ -1,6 +1,6 @@
 /*
  * due.h
- *		Rows that wait for another attempt, and when they are due.
+ *		When rows that wait for another attempt are due.
  */
 #ifndef CONTACTS_PUSH_DUE_H
 #define CONTACTS_PUSH_DUE_H
@@ -15,12 +15,6 @@ extern void due_take(Chatbot *chatbot, bool is_due, int64 next_at);
 
 /* A row of the chatbot that waits so long for another attempt has been read or written. */
 extern void due_note(Chatbot *chatbot, int64 delay_ms);
-
-/*
- * Takes up rows that are due; true if there are more for somebody who has room.  Called
- * in a pass's transaction.
- */
-extern bool due_read(void);
 
 /* clock_us() when others become due; INT64_MAX: none do. */
 extern int64 due_next_at(void);

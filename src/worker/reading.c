@@ -34,6 +34,7 @@
 #define ROWS_TAKEN 8000
 #define ROWS_LOOKED_AT 40000
 #define ROWS_OF_A_LAP 10000
+#define ROWS_THAT_ARE_DUE 1000	/* of each chatbot */
 
 /* To ask this many chatbots whether they have room costs as much as to pass a row over. */
 #define CHATBOTS_A_ROW 16
@@ -311,6 +312,56 @@ reading_flush(void)
 	lap.for_flush = true;
 }
 
+/*
+ * ---- rows that wait for another attempt ----
+ *
+ * A small index has them, by chatbot and time; so what is paused costs nothing, and
+ * those of one chatbot are not read for another.
+ */
+
+/* Reads a chatbot's next rows that are due; after the last it begins anew some day. */
+static void
+read_due_of(Chatbot *chatbot)
+{
+	Datum		values[4] = {
+		CStringGetTextDatum(chatbot->id), TimestampTzGetDatum(chatbot->due_after),
+		Int64GetDatum(chatbot->due_after_seq), Int64GetDatum(ROWS_THAT_ARE_DUE)
+	};
+	uint64		n = outbox_run(OUTBOX_FIND_DUE, values, NULL);
+	int64	   *seqs = palloc(Max(n, 1) * sizeof(int64));
+
+	for (uint64 i = 0; i < n; i++)
+		seqs[i] = outbox_get_int64(i, 1);
+	chatbot->due = n == ROWS_THAT_ARE_DUE;
+	chatbot->due_after = DT_NOBEGIN;
+	chatbot->due_after_seq = 0;
+	if (chatbot->due)
+	{
+		chatbot->due_after = outbox_get_timestamp(n - 1, 2);
+		chatbot->due_after_seq = seqs[n - 1];
+	}
+	claim_by_seq(seqs, n, false);
+}
+
+/* Takes up rows that are due; true if there are more for somebody who has room. */
+static bool
+read_due(void)
+{
+	bool		more = false;
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		if (!chatbot->due || !claim_has_room(chatbot))
+			continue;
+		read_due_of(chatbot);
+		more |= chatbot->due && claim_has_room(chatbot);
+	}
+	return more;
+}
+
 /* ---- all of it ---- */
 
 bool
@@ -319,7 +370,7 @@ reading_claim(void)
 	OutboxScan *scan;
 	bool		more;
 
-	more = due_read();
+	more = read_due();
 	scan = outbox_scan_begin();
 	more |= read_waiting(scan);
 	more |= read_tail(scan);

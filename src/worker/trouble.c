@@ -18,7 +18,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "worker/pause.h"
 #include "worker/trouble.h"
 
 /*
@@ -136,7 +135,8 @@ trouble_forget(void)
 		const Chatbot *chatbot = lfirst(cell);
 
 		if (chatbot->backoff.failures > 0 ||
-			(pause_is_on(chatbot) && chatbot->paused_until != PG_INT64_MAX))
+			(chatbot->pause != PAUSE_NONE && chatbot->paused_until != PG_INT64_MAX &&
+			 chatbot->paused_until > clock_us()))
 			return;
 	}
 	shared_report_error(NULL, NULL);
