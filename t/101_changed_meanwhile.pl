@@ -70,6 +70,24 @@ END
 	return;
 }
 
+# A worker that is told to end tries once more what it has found locked.
+sub ended
+{
+	my $operator;
+	meanwhile('ended', 5, sub { $operator = lock_row($node, q{chatbot_id = 'ended' AND external_id = 'u1'}) });
+	ok(wait_until(sub { count_rows($node, q{chatbot_id = 'ended' AND status = 'pending'}) == 1 }),
+		'ended: all but one are settled');
+	my $worker = worker_pid($node);
+	$operator->query_safe('COMMIT');
+	$node->safe_psql('postgres', "SELECT pg_terminate_backend($worker)");
+	$operator->quit;
+	ok(wait_until(sub { my $pid = worker_pid($node); $pid ne '' && $pid ne $worker }), 'ended: another worker');
+	ok(chatbot_settled($node, 'ended'), 'ended: all are settled');
+	is(row('ended', 'u1'), 'created|-|t|t', 'ended: with what was answered');
+	is(requests_for($fake, 'ended'), 1, 'ended: to one request');
+	return;
+}
+
 sub changed
 {
 	meanwhile('changed', 10, sub {
@@ -149,6 +167,7 @@ sub truncated
 }
 
 ok(worker_passes($node), 'a worker runs');
+ended();
 my $pid = worker_pid($node);
 locked();
 changed();

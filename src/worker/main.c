@@ -108,7 +108,7 @@ shut_down(void)
 		(void) wait_for_http(worker.pool, (left + 999) / 1000);
 		interrupts_serve();
 	}
-	if (pass_has_answer() && interrupts_grace_left_us() > 0)
+	if (interrupts_grace_left_us() > 0)
 		pass_run_last();
 	proc_exit(1);
 }

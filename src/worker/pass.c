@@ -197,6 +197,8 @@ pass_run_first(void)
 void
 pass_run_last(void)
 {
+	if (!pass_has_answer() && !writes_are_behind())
+		return;
 	interrupts_begin_pass(true);
 	answers_take();
 	writes_flush();

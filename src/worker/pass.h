@@ -16,7 +16,7 @@ extern void pass_run_first(void);
 
 /*
  * The last pass of a process that is told to end: records the answers that have come, and
- * claims and sends nothing.  Outside of transactions.
+ * what was found locked if it no longer is; claims and sends nothing.  Outside of transactions.
  */
 extern void pass_run_last(void);
 

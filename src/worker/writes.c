@@ -9,6 +9,7 @@
 
 #include "common/hashfn.h"
 #include "compat.h"
+#include "postmaster/interrupt.h"
 #include "util/clock.h"
 #include "utils/memutils.h"
 #include "worker/due.h"
@@ -337,7 +338,8 @@ let_go(int place)
 void
 writes_flush(void)
 {
-	int			kept = retry_at <= clock_us() ? 0 : nlocked;
+	/* Who is about to end has no later try. */
+	int			kept = retry_at <= clock_us() || ShutdownRequestPending ? 0 : nlocked;
 	int			from = kept;
 
 	if (from == nchanges)
