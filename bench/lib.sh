@@ -109,22 +109,23 @@ worker_runs()
 }
 
 # fill N [KIND [AFTER]]: N contacts into the outbox, of users whose numbers begin after
-# AFTER; KIND as in sql/contact.sql.
+# AFTER; KIND as in sql/contact.sql.  Sets CPU_BEFORE, for drain: a worker that may not send
+# reads all the same.
 fill()
 {
+	CPU_BEFORE=$(cpu_ns "$(worker_pid)")
 	cluster_psql -v rows="$1" -v kind="${2:-usual}" -v after="${3:-0}" -v chatbot="$chatbot" \
 		-f - <"$CLONE/bench/sql/fill.sql"
 }
 
 # drain N: has the worker send what is pending.  Sets DRAIN_SINCE, when it was
 # switched on, DRAIN_SECONDS, from then until the last outcome was recorded, and DRAIN_CPU, what
-# the worker had meanwhile, in microseconds a contact.  Fails unless N rows become created.
+# the worker has had since the last fill began, in microseconds a contact.  Fails unless N rows become created.
 drain()
 {
-	local created before pid result
+	local created pid result
 
 	pid=$(worker_pid)
-	before=$(cpu_ns "$pid")
 	result=$(cluster_psql -At -F '|' -v limit="$drain_limit" <<'SQL'
 ALTER SYSTEM SET contacts_push.enabled = on;
 SELECT clock_timestamp() AS start, pg_reload_conf() \gset
@@ -134,7 +135,7 @@ FROM contacts_push.outbox WHERE settled_at > :'start' AND status = 'created';
 SQL
 	) || return
 	set_up contacts_push.enabled off
-	DRAIN_CPU=$(calculate "($(cpu_ns "$pid") - $before) / 1000 / $1")
+	DRAIN_CPU=$(calculate "($(cpu_ns "$pid") - $CPU_BEFORE) / 1000 / $1")
 	IFS='|' read -r DRAIN_SECONDS created DRAIN_SINCE <<<"$result"
 	if [ "$created" != "$1" ]; then
 		say "$created of $1 contacts were created" >&2
