@@ -28,6 +28,11 @@
 #include "varatt.h"
 #endif
 
+/* It stands before a declaration since 18, when it got this name. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* Everything else is hidden (Makefile); until 15 this meant something on Windows only. */
 #if PG_VERSION_NUM < 160000
 #undef PGDLLEXPORT

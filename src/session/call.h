@@ -8,6 +8,7 @@
 #define CONTACTS_PUSH_CALL_H
 
 #include "chatbase/http.h"
+#include "compat.h"
 #include "contact/answer.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -44,7 +45,7 @@ typedef struct Call
 	MemoryContextCallback cleanup;
 } Call;
 
-extern void call_bad_argument(const char *what) pg_attribute_noreturn();
+pg_noreturn extern void call_bad_argument(const char *what);
 
 /*
  * Makes a call of what it is, with the chatbot_id that is the SQL function's first argument.
@@ -65,10 +66,10 @@ extern char *call_contact_json(JsonbContainer *contact, const char *path, int *l
 extern void call_exchange(Call *call);
 
 /* Throws what there is to say of an answer that is not what was asked for. */
-extern void call_fail(Call *call) pg_attribute_noreturn();
+pg_noreturn extern void call_fail(Call *call);
 
 /* The same for an answer that has the right status and nothing else. */
-extern void call_fail_broken(Call *call) pg_attribute_noreturn();
+pg_noreturn extern void call_fail_broken(Call *call);
 
 /* Throws unless contacts_push.contact is as call_contact() fills it. */
 extern void call_check_type(TupleDesc desc);
