@@ -8,11 +8,6 @@
 #include "utils/memutils.h"
 #include "worker/queues.h"
 
-static List *to_look = NIL;		/* of Look * */
-static int64 *to_load = NULL;
-static int	nto_load = 0;
-static int	max_to_load = 0;
-
 void
 queue_look(Chatbot *chatbot, const char *external_id, bool sent)
 {
@@ -22,14 +17,14 @@ queue_look(Chatbot *chatbot, const char *external_id, bool sent)
 	look->chatbot = chatbot;
 	look->external_id = pstrdup(external_id);
 	look->sent = sent;
-	to_look = lappend(to_look, look);
+	worker.to_look = lappend(worker.to_look, look);
 	MemoryContextSwitchTo(old);
 }
 
 bool
 queue_has_looks(void)
 {
-	return to_look != NIL;
+	return worker.to_look != NIL;
 }
 
 static int
@@ -54,11 +49,11 @@ free_look(Look *look)
 List *
 queue_take_looks(void)
 {
-	List	   *looks = to_look;
+	List	   *looks = worker.to_look;
 	int			n = 0;
 	ListCell   *cell;
 
-	to_look = NIL;
+	worker.to_look = NIL;
 	list_sort(looks, compare_looks);
 	foreach(cell, looks)
 	{
@@ -86,23 +81,23 @@ queue_free_looks(List *looks)
 void
 queue_load(int64 seq)
 {
-	if (nto_load == max_to_load)
+	if (worker.nto_load == worker.max_to_load)
 	{
-		max_to_load = Max(2 * max_to_load, 64);
-		to_load = to_load ? repalloc(to_load, max_to_load * sizeof(int64)) :
-			MemoryContextAlloc(worker.context, max_to_load * sizeof(int64));
+		worker.max_to_load = Max(2 * worker.max_to_load, 64);
+		worker.to_load = worker.to_load ? repalloc(worker.to_load, worker.max_to_load * sizeof(int64)) :
+			MemoryContextAlloc(worker.context, worker.max_to_load * sizeof(int64));
 	}
-	to_load[nto_load++] = seq;
+	worker.to_load[worker.nto_load++] = seq;
 }
 
 int
 queue_take_loads(int64 **seqs)
 {
-	int			n = nto_load;
+	int			n = worker.nto_load;
 
 	*seqs = palloc(Max(n, 1) * sizeof(int64));
 	if (n > 0)
-		memcpy(*seqs, to_load, n * sizeof(int64));
-	nto_load = 0;
+		memcpy(*seqs, worker.to_load, n * sizeof(int64));
+	worker.nto_load = 0;
 	return n;
 }

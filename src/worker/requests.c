@@ -13,8 +13,6 @@
 #include "utils/memutils.h"
 #include "worker/requests.h"
 
-/* Answered, and not over by what stands in their rows. */
-static List *answered = NIL;	/* of Request *, in worker.context */
 static bool behind = false;
 
 bool
@@ -28,7 +26,7 @@ add_answered(Request *request)
 {
 	MemoryContext old = MemoryContextSwitchTo(worker.context);
 
-	answered = lappend(answered, request);
+	worker.answered = lappend(worker.answered, request);
 	MemoryContextSwitchTo(old);
 }
 
@@ -116,7 +114,7 @@ choose_answered(List **others)
 	ListCell   *cell;
 
 	*others = NIL;
-	foreach(cell, answered)
+	foreach(cell, worker.answered)
 	{
 		Request    *request = lfirst(cell);
 
@@ -153,8 +151,8 @@ write_answered(void)
 	/* Rows that were deleted by hand are nobody's any more. */
 	nlocked = outbox_run(OUTBOX_REQUEST_FINISH, values, NULL);
 	behind = nlocked > 0;
-	list_free(answered);
-	answered = NIL;
+	list_free(worker.answered);
+	worker.answered = NIL;
 	foreach(cell, others)
 		add_answered(lfirst(cell));
 	foreach(cell, chosen)

@@ -39,13 +39,29 @@ typedef struct Request
 	bool		answer_written;
 } Request;
 
+struct RowChange;
+struct Subject;
+
 typedef struct Worker
 {
 	Oid			outbox;			/* the relation that is worked off */
 	HttpPool   *pool;
 	MemoryContext context;		/* for what outlives a pass */
-	Request    *requests[MAX_REQUESTS];
+
+	/* What a stage leaves to a later one, in this context; README.md says which. */
+	struct RowChange *changes;	/* of writes.c, each with its subject */
+	struct Subject *subjects;
+	int			nchanges;
+	int			max_changes;
+	int			nlocked;		/* the first of them were found locked, and come again */
+	List	   *to_look;		/* of Look *, of queues.c, like the next */
+	int64	   *to_load;		/* seqs */
+	int			nto_load;
+	int			max_to_load;
+	Request    *requests[MAX_REQUESTS]; /* planned, under way, or answered and not taken */
 	int			nrequests;
+	List	   *answered;		/* of Request *: taken, and not over by what stands in their rows */
+
 	bool		reloaded;		/* the configuration, since the last pass */
 	int64		finished_requests;
 	int64		settled_contacts;

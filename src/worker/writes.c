@@ -32,15 +32,8 @@ typedef struct Subject
 	List	   *older;			/* of Request *, for whose changes of the row this one stands */
 } Subject;
 
-/* The list: element i of both is one change.  In worker.context, as all that they point to. */
-static RowChange *changes = NULL;
-static Subject *subjects = NULL;
-static int	nchanges = 0;
-static int	max_changes = 0;
-
-/* The first of them were found locked, and are tried again at this time. */
-static int	nlocked = 0;
-static int64 retry_at = 0;		/* clock_us() */
+/* When those of the list are tried again that were found locked, clock_us(). */
+static int64 retry_at = 0;
 
 /* Where the changes are that have no contact, by seq. */
 typedef struct PlaceEntry
@@ -81,7 +74,7 @@ find_change(int64 seq)
 {
 	PlaceEntry *entry = find_place(seq);
 
-	return entry ? &changes[entry->place] : NULL;
+	return entry ? &worker.changes[entry->place] : NULL;
 }
 
 bool
@@ -103,25 +96,25 @@ writes_have_outcome(int64 seq)
 bool
 writes_are_behind(void)
 {
-	return nlocked > 0;
+	return worker.nlocked > 0;
 }
 
 static void
 make_room(void)
 {
-	if (nchanges < max_changes)
+	if (worker.nchanges < worker.max_changes)
 		return;
-	if (max_changes == 0)
+	if (worker.max_changes == 0)
 	{
-		max_changes = INITIAL_CHANGES;
-		changes = MemoryContextAlloc(worker.context, max_changes * sizeof(RowChange));
-		subjects = MemoryContextAlloc(worker.context, max_changes * sizeof(Subject));
+		worker.max_changes = INITIAL_CHANGES;
+		worker.changes = MemoryContextAlloc(worker.context, worker.max_changes * sizeof(RowChange));
+		worker.subjects = MemoryContextAlloc(worker.context, worker.max_changes * sizeof(Subject));
 		places = places_create(worker.context, INITIAL_CHANGES, NULL);
 		return;
 	}
-	max_changes *= 2;
-	changes = repalloc_huge(changes, max_changes * sizeof(RowChange));
-	subjects = repalloc_huge(subjects, max_changes * sizeof(Subject));
+	worker.max_changes *= 2;
+	worker.changes = repalloc_huge(worker.changes, worker.max_changes * sizeof(RowChange));
+	worker.subjects = repalloc_huge(worker.subjects, worker.max_changes * sizeof(Subject));
 }
 
 static char *
@@ -152,9 +145,9 @@ add(int64 seq, Chatbot *chatbot, Contact *contact, Request *request)
 
 	if (entry)
 	{
-		Subject	   *subject = &subjects[place = entry->place];
+		Subject	   *subject = &worker.subjects[place = entry->place];
 
-		free_texts(&changes[place]);
+		free_texts(&worker.changes[place]);
 		if (subject->request)
 		{
 			MemoryContext old = MemoryContextSwitchTo(worker.context);
@@ -166,12 +159,12 @@ add(int64 seq, Chatbot *chatbot, Contact *contact, Request *request)
 	else
 	{
 		make_room();
-		place = nchanges++;
-		subjects[place].older = NIL;
+		place = worker.nchanges++;
+		worker.subjects[place].older = NIL;
 	}
-	subjects[place].chatbot = chatbot;
-	subjects[place].contact = contact;
-	subjects[place].request = request;
+	worker.subjects[place].chatbot = chatbot;
+	worker.subjects[place].contact = contact;
+	worker.subjects[place].request = request;
 	if (request)
 		request->unwritten++;
 	if (contact == NULL)
@@ -181,8 +174,8 @@ add(int64 seq, Chatbot *chatbot, Contact *contact, Request *request)
 	}
 	else if (entry)
 		forget_place(chatbot, seq);
-	changes[place] = (RowChange) {.seq = seq, .attempts = -1, .delay_ms = -1};
-	return &changes[place];
+	worker.changes[place] = (RowChange) {.seq = seq, .attempts = -1, .delay_ms = -1};
+	return &worker.changes[place];
 }
 
 /* Adds a change of a contact in the window, which is WRITING from now on. */
@@ -305,8 +298,8 @@ let_contact_go(const RowChange *change, const Subject *subject)
 static void
 let_go(int place)
 {
-	RowChange  *change = &changes[place];
-	Subject	   *subject = &subjects[place];
+	RowChange  *change = &worker.changes[place];
+	Subject	   *subject = &worker.subjects[place];
 	ListCell   *cell;
 
 	if (change->result == ROW_WRITTEN)
@@ -339,26 +332,26 @@ void
 writes_flush(void)
 {
 	/* Who is about to end has no later try. */
-	int			kept = retry_at <= clock_us() || ShutdownRequestPending ? 0 : nlocked;
+	int			kept = retry_at <= clock_us() || ShutdownRequestPending ? 0 : worker.nlocked;
 	int			from = kept;
 
-	if (from == nchanges)
+	if (from == worker.nchanges)
 		return;
-	outbox_write(&changes[from], nchanges - from);
-	for (int i = from; i < nchanges; i++)
+	outbox_write(&worker.changes[from], worker.nchanges - from);
+	for (int i = from; i < worker.nchanges; i++)
 	{
-		if (changes[i].result != ROW_LOCKED)
+		if (worker.changes[i].result != ROW_LOCKED)
 		{
 			let_go(i);
 			continue;
 		}
-		changes[kept] = changes[i];
-		subjects[kept] = subjects[i];
-		if (subjects[kept].contact == NULL)
-			places_lookup(places, changes[kept].seq)->place = kept;
+		worker.changes[kept] = worker.changes[i];
+		worker.subjects[kept] = worker.subjects[i];
+		if (worker.subjects[kept].contact == NULL)
+			places_lookup(places, worker.changes[kept].seq)->place = kept;
 		kept++;
 	}
-	if (kept > nlocked || from == 0)
+	if (kept > worker.nlocked || from == 0)
 		retry_at = clock_us() + LOCKED_RETRY_US;
-	nlocked = nchanges = kept;
+	worker.nlocked = worker.nchanges = kept;
 }
