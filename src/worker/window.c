@@ -340,10 +340,24 @@ window_take_turn(Contact *contact)
 	return true;
 }
 
+/*
+ * Those that came meanwhile and were enqueued before it go before it from now on.  Were it
+ * to keep its place, one that it waits for elsewhere could be waiting for it.
+ */
 void
 window_end_turn(Contact *contact)
 {
 	contact->has_turn = false;
+	for (int kind = 0; kind < ADDRESSES; kind++)
+	{
+		const Address *address = &contact->address[kind];
+
+		if (address->is_queued && address->behind && address->behind->seq < contact->seq)
+		{
+			leave_queue(contact, kind);
+			join_queue(contact, kind);
+		}
+	}
 }
 
 /* ---- contacts ---- */
