@@ -69,6 +69,7 @@ Oid
 transaction_begin(void)
 {
 	Oid			outbox;
+	Oid			chatbot;
 
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
@@ -80,7 +81,15 @@ transaction_begin(void)
 	/* DROP locks the extension before its tables: the other way round could deadlock. */
 	if (!lock_extension() || !OidIsValid(outbox = outbox_relation()))
 		return InvalidOid;
-	LockRelationOid(outbox, AccessShareLock);
+	/*
+	 * What is read first and written later is locked for that at once.  Whoever locks a
+	 * table against writers and then its indexes, as REINDEX does, would be in a deadlock
+	 * with a worker that has read along these and has come to write.
+	 */
+	LockRelationOid(outbox, RowExclusiveLock);
+	chatbot = get_relname_relid("chatbot", get_rel_namespace(outbox));
+	if (OidIsValid(chatbot))
+		LockRelationOid(chatbot, RowExclusiveLock);
 	owner = owner_of(outbox);
 	if (!OidIsValid(owner))
 		return InvalidOid;
