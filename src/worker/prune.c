@@ -2,8 +2,7 @@
  * prune.c
  *		Deleting what is over its retention, and folding what was appended.
  *
- * A little at a time, once a minute.  Rows of the outbox itself are deleted where they are
- * looked at, in reading.c.
+ * A little at a time, once a minute.  Which rows of the outbox itself are due reading.c finds.
  */
 #include "postgres.h"
 
@@ -34,26 +33,41 @@ run(void *arg)
 	outbox_run(tidying->statement, tidying->values, NULL);
 }
 
-/* What somebody's constraint keeps from being tidied up keeps nothing else. */
+/* What somebody's trigger or constraint keeps from being tidied up keeps nothing else. */
+static void
+tidy(OutboxStatement statement, const Datum *values)
+{
+	Tidying		tidying = {statement, values};
+	char	   *reason;
+
+	if (!try_run(run, &tidying, &reason))
+		ereport(WARNING,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("contacts_push: could not tidy up the tables of database \"%s\": %s",
+						get_database_name(MyDatabaseId), reason)));
+}
+
 void
 prune(void)
 {
-	Datum		requests[2] = {
+	Datum		values[2] = {
 		Float8GetDatum((double) settings_request_retention),
 		Int64GetDatum(PRUNE_SPAN)
 	};
-	Tidying		all[] = {
-		{OUTBOX_REQUEST_PRUNE, requests},
-		{OUTBOX_FAILURE_PRUNE, requests},
-		{OUTBOX_FOLD_FAILURES, NULL},
-		{OUTBOX_FOLD_TALLY, NULL}
-	};
-	char	   *reason;
 
-	for (int i = 0; i < lengthof(all); i++)
-		if (!try_run(run, &all[i], &reason))
-			ereport(WARNING,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("contacts_push: could not tidy up the tables of database \"%s\": %s",
-							get_database_name(MyDatabaseId), reason)));
+	tidy(OUTBOX_REQUEST_PRUNE, values);
+	tidy(OUTBOX_FAILURE_PRUNE, values);
+	tidy(OUTBOX_FOLD_FAILURES, NULL);
+	tidy(OUTBOX_FOLD_TALLY, NULL);
+}
+
+void
+prune_unsent(int64 low, int64 high)
+{
+	Datum		values[3] = {
+		Float8GetDatum((double) settings_request_retention),
+		Int64GetDatum(low), Int64GetDatum(high)
+	};
+
+	tidy(OUTBOX_UNSENT_PRUNE, values);
 }

@@ -13,4 +13,10 @@
 /* Deletes a little of what is over its retention, and folds what was appended. */
 extern void prune(void);
 
+/*
+ * Deletes those among these rows of the outbox that were not sent, and that longer ago than
+ * they are kept.
+ */
+extern void prune_unsent(int64 low, int64 high);
+
 #endif							/* CONTACTS_PUSH_PRUNE_H */

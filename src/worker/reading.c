@@ -24,6 +24,7 @@
 #include "worker/due.h"
 #include "worker/gaps.h"
 #include "worker/pause.h"
+#include "worker/prune.h"
 #include "worker/queues.h"
 #include "worker/reading.h"
 
@@ -217,18 +218,6 @@ read_again(OutboxScan *scan)
 }
 
 /* ---- the lap ---- */
-
-/* Deletes those among these rows that were not sent, and that longer ago than they are kept. */
-static void
-prune_unsent(int64 low, int64 high)
-{
-	Datum		values[3] = {
-		Float8GetDatum((double) settings_request_retention),
-		Int64GetDatum(low), Int64GetDatum(high)
-	};
-
-	outbox_run(OUTBOX_UNSENT_PRUNE, values, NULL);
-}
 
 /* Rows ahead of the sequence may have come among those that are known. */
 static void
