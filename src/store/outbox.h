@@ -83,7 +83,7 @@ typedef struct OutboxSql
 {
 	const char *sql;
 	int			nargs;
-	Oid			types[11];
+	Oid			types[13];
 	struct _SPI_plan *plan;		/* once it has been prepared */
 } OutboxSql;
 

@@ -87,6 +87,16 @@ is_refused(OutboxStatus status)
 	return status == OUTBOX_CONFLICT || status == OUTBOX_REJECTED || status == OUTBOX_FAILED;
 }
 
+/* True if that text stands in the row as it is. */
+static bool
+is_text(const Writer *writer, OutboxField field, const char *expected)
+{
+	text	   *value = DatumGetTextPP(get(writer, field));
+	Size		length = VARSIZE_ANY_EXHDR(value);
+
+	return strlen(expected) == length && memcmp(VARDATA_ANY(value), expected, length) == 0;
+}
+
 /*
  * Reads the row where it was last seen.  False: it is not there, or not as expected, or
  * some session has or had it locked.  One that is visible to our snapshot can't be pruned.
@@ -104,7 +114,9 @@ find_row(Writer *writer, RowChange *change)
 	if (!(tuple->t_data->t_infomask & HEAP_XMAX_INVALID))
 		return false;
 	slot_getallattrs(writer->old);
-	if (DatumGetInt64(get(writer, FIELD_SEQ)) != change->seq)
+	if (DatumGetInt64(get(writer, FIELD_SEQ)) != change->seq ||
+		!is_text(writer, FIELD_CHATBOT_ID, change->chatbot_id) ||
+		(change->external_id && !is_text(writer, FIELD_EXTERNAL_ID, change->external_id)))
 		return false;
 	change->was = outbox_status_of(writer->layout, DatumGetObjectId(get(writer, FIELD_STATUS)));
 	return change->expects_refused ? is_refused(change->was) : change->was == OUTBOX_PENDING;
@@ -255,7 +267,17 @@ write_by_tid(void *arg)
  * and the ctid leave the planner no choice, see outbox_sql.h.
  */
 
-/* What becomes of rows $1[i] at the time $11; of those written: i, former status, ctid. */
+/*
+ * The row p of a change v, if it is that contact's and has the status for it.  In a CASE, as
+ * the index of contacts must not serve it.
+ */
+#define TO_BE_WRITTEN \
+	"p.seq = v.seq AND CASE" \
+	" WHEN p.chatbot_id <> v.chatbot_id OR p.external_id <> v.external_id THEN false" \
+	" WHEN v.expects_refused THEN p.status = ANY ('{conflict,rejected,failed}')" \
+	" ELSE p.status = 'pending' END"
+
+/* What becomes of rows $1[i] at the time $13; of those written: i, former status, ctid. */
 static OutboxSql write_rows = {
 	"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
 	" contact = CASE WHEN v.keeps_contact THEN o.contact END,"
@@ -263,29 +285,27 @@ static OutboxSql write_rows = {
 	" error = CASE WHEN v.expects_refused THEN o.error ELSE v.error END,"
 	" contact_id = CASE WHEN v.expects_refused THEN o.contact_id ELSE v.contact_id END,"
 	" attempts = CASE WHEN v.attempts < 0 THEN o.attempts ELSE v.attempts END,"
-	" next_attempt_at = CASE WHEN v.delay_ms >= 0 THEN $11 + v.delay_ms * interval '1 ms' END,"
+	" next_attempt_at = CASE WHEN v.delay_ms >= 0 THEN $13 + v.delay_ms * interval '1 ms' END,"
 	" unconfirmed = v.unconfirmed,"
-	" settled_at = CASE WHEN v.status = 'pending' THEN o.settled_at ELSE $11 END"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) WITH ORDINALITY"
-	" AS v(seq, expects_refused, status, keeps_contact, http_status, error, contact_id,"
-	" attempts, delay_ms, unconfirmed, place)"
+	" settled_at = CASE WHEN v.status = 'pending' THEN o.settled_at ELSE $13 END"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) WITH ORDINALITY"
+	" AS v(seq, chatbot_id, external_id, expects_refused, status, keeps_contact, http_status,"
+	" error, contact_id, attempts, delay_ms, unconfirmed, place)"
 	" CROSS JOIN LATERAL (SELECT p.ctid, p.status FROM contacts_push.outbox p"
-	" WHERE p.seq = v.seq AND CASE WHEN v.expects_refused"
-	" THEN p.status = ANY ('{conflict,rejected,failed}') ELSE p.status = 'pending' END"
-	" FOR NO KEY UPDATE SKIP LOCKED) AS l"
+	" WHERE " TO_BE_WRITTEN " FOR NO KEY UPDATE SKIP LOCKED) AS l"
 	" WHERE o.ctid = l.ctid RETURNING v.place, l.status::text, o.ctid",
-	11, {INT8ARRAYOID, BOOLARRAYOID, TEXTARRAYOID, BOOLARRAYOID, INT4ARRAYOID, TEXTARRAYOID,
-	TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID, BOOLARRAYOID, TIMESTAMPTZOID}
+	13, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID, BOOLARRAYOID,
+	INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID, BOOLARRAYOID,
+	TIMESTAMPTZOID}
 };
 
-/* Those i whose rows $1[i] are still as $2[i] expects. */
+/* Those i whose rows $1[i] are still as $2[i], $3[i] and $4[i] expect. */
 static OutboxSql find_unwritten = {
-	"SELECT v.place FROM unnest($1, $2) WITH ORDINALITY AS v(seq, expects_refused, place)"
+	"SELECT v.place FROM unnest($1, $2, $3, $4) WITH ORDINALITY"
+	" AS v(seq, chatbot_id, external_id, expects_refused, place)"
 	" CROSS JOIN LATERAL (SELECT FROM contacts_push.outbox p"
-	" WHERE p.seq = v.seq AND CASE WHEN v.expects_refused"
-	" THEN p.status = ANY ('{conflict,rejected,failed}') ELSE p.status = 'pending' END"
-	" OFFSET 0) AS o",
-	2, {INT8ARRAYOID, BOOLARRAYOID}
+	" WHERE " TO_BE_WRITTEN " OFFSET 0) AS o",
+	4, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID}
 };
 
 static void
@@ -309,6 +329,8 @@ write_by_sql(void *arg)
 	Batch	   *batch = arg;
 	int			n = batch->n;
 	int64	   *seqs = palloc(n * sizeof(int64));
+	const char **chatbot_ids = palloc(n * sizeof(char *));
+	const char **external_ids = palloc(n * sizeof(char *));
 	bool	   *expects_refused = palloc(n * sizeof(bool));
 	const char **statuses = palloc(n * sizeof(char *));
 	bool	   *keeps_contact = palloc(n * sizeof(bool));
@@ -318,7 +340,7 @@ write_by_sql(void *arg)
 	int		   *attempts = palloc(n * sizeof(int));
 	int64	   *delays_ms = palloc(n * sizeof(int64));
 	bool	   *unconfirmed = palloc(n * sizeof(bool));
-	Datum		values[11];
+	Datum		values[13];
 	uint64		written;
 
 	for (int i = 0; i < n; i++)
@@ -326,6 +348,8 @@ write_by_sql(void *arg)
 		RowChange  *change = batch->changes[i];
 
 		seqs[i] = change->seq;
+		chatbot_ids[i] = change->chatbot_id;
+		external_ids[i] = change->external_id;
 		expects_refused[i] = change->expects_refused;
 		statuses[i] = outbox_status_name(change->status);
 		keeps_contact[i] = change->keeps_contact;
@@ -338,16 +362,18 @@ write_by_sql(void *arg)
 		change->result = ROW_CHANGED;
 	}
 	values[0] = outbox_int8_array(seqs, n);
-	values[1] = outbox_bool_array(expects_refused, n);
-	values[2] = outbox_text_array(unconstify(char **, statuses), n);
-	values[3] = outbox_bool_array(keeps_contact, n);
-	values[4] = outbox_int4_array(http_statuses, n);
-	values[5] = outbox_text_array(unconstify(char **, errors), n);
-	values[6] = outbox_text_array(unconstify(char **, contact_ids), n);
-	values[7] = outbox_int4_array(attempts, n);
-	values[8] = outbox_int8_array(delays_ms, n);
-	values[9] = outbox_bool_array(unconfirmed, n);
-	values[10] = TimestampTzGetDatum(batch->now);
+	values[1] = outbox_text_array(unconstify(char **, chatbot_ids), n);
+	values[2] = outbox_text_array(unconstify(char **, external_ids), n);
+	values[3] = outbox_bool_array(expects_refused, n);
+	values[4] = outbox_text_array(unconstify(char **, statuses), n);
+	values[5] = outbox_bool_array(keeps_contact, n);
+	values[6] = outbox_int4_array(http_statuses, n);
+	values[7] = outbox_text_array(unconstify(char **, errors), n);
+	values[8] = outbox_text_array(unconstify(char **, contact_ids), n);
+	values[9] = outbox_int4_array(attempts, n);
+	values[10] = outbox_int8_array(delays_ms, n);
+	values[11] = outbox_bool_array(unconfirmed, n);
+	values[12] = TimestampTzGetDatum(batch->now);
 	written = outbox_run_sql(&write_rows, values, NULL);
 	for (uint64 i = 0; i < written; i++)
 	{

@@ -24,6 +24,13 @@ typedef struct RowChange
 	ItemPointerData tid;		/* where the row was last seen; invalid: not known */
 
 	/*
+	 * Whose row it is: one with this number may be another contact's since the outbox was
+	 * emptied and its numbers began anew, or was changed by hand.
+	 */
+	const char *chatbot_id;
+	const char *external_id;	/* NULL: anybody's of the chatbot */
+
+	/*
 	 * It is not pending but conflict, rejected or failed.  Its http_status, error and
 	 * contact_id stay as they are.
 	 */

@@ -90,13 +90,14 @@ intents_drop_gone(void)
 
 /* The intent is not sent. */
 static void
-leave_unsent(Chatbot *chatbot, const Intent *intent, OutboxStatus status, const char *why)
+leave_unsent(const Look *look, const Intent *intent, OutboxStatus status, const char *why)
 {
-	Contact    *contact = window_find(intent->seq);
+	Contact    *contact = window_find_contact(look->chatbot, look->external_id);
 
-	if (contact)
+	/* What is there under the number may be another contact, which the row was before. */
+	if (contact && contact->seq == intent->seq)
 		drop(contact);
-	writes_unsent(chatbot, intent->seq, status, why);
+	writes_unsent(look->chatbot, look->external_id, intent->seq, status, why);
 }
 
 /* The name of a source while it is a table that is watched for the chatbot; else NULL. */
@@ -138,7 +139,7 @@ owner_of(const Intent *intents, int n)
  * stays: that is found out first.
  */
 static int
-leave_out_foreign(Source *last, Chatbot *chatbot, Intent *intents, int n)
+leave_out_foreign(Source *last, const Look *look, Intent *intents, int n)
 {
 	Oid			owner = owner_of(intents, n);
 	int			left = 0;
@@ -150,10 +151,10 @@ leave_out_foreign(Source *last, Chatbot *chatbot, Intent *intents, int n)
 
 		if (OidIsValid(owner) && intent->source != owner && !intent->unconfirmed &&
 			(intent->is_pending || intent->is_refused) &&
-			(name = source_name(last, chatbot, owner)) != NULL)
+			(name = source_name(last, look->chatbot, owner)) != NULL)
 		{
 			if (intent->is_pending)
-				leave_unsent(chatbot, intent, OUTBOX_CONFLICT,
+				leave_unsent(look, intent, OUTBOX_CONFLICT,
 							 psprintf("it belongs to \"%s\"", name));
 		}
 		else
@@ -167,7 +168,7 @@ leave_out_foreign(Source *last, Chatbot *chatbot, Intent *intents, int n)
  * settled by hand goes: nobody else looks at that.
  */
 static Contact *
-find_contact(const Look *look, const Intent *intents, int n)
+find_contact(Look *look, const Intent *intents, int n)
 {
 	Contact    *contact = window_find_contact(look->chatbot, look->external_id);
 
@@ -176,6 +177,7 @@ find_contact(const Look *look, const Intent *intents, int n)
 	for (int i = 0; i < n; i++)
 		if (intents[i].seq == contact->seq && intents[i].is_pending)
 			return contact;
+	look->sent |= contact->unconfirmed;
 	drop(contact);
 	return NULL;
 }
@@ -187,7 +189,7 @@ find_contact(const Look *look, const Intent *intents, int n)
  * comes first, unless the newest is a withdrawal: nobody is sent who is gone.
  */
 static void
-decide(Source *last, const Look *look, Intent *intents, int n)
+decide(Source *last, Look *look, Intent *intents, int n)
 {
 	Chatbot    *chatbot = look->chatbot;
 	Contact    *contact = find_contact(look, intents, n);
@@ -205,7 +207,7 @@ decide(Source *last, const Look *look, Intent *intents, int n)
 	for (int i = 0; i < n; i++)
 		intents[i].unconfirmed |= writes_have_doubt(intents[i].seq) ||
 			(contact && contact->unconfirmed && contact->seq == intents[i].seq);
-	n = leave_out_foreign(last, chatbot, intents, n);
+	n = leave_out_foreign(last, look, intents, n);
 	for (int i = 0; i < n; i++)
 	{
 		if (intents[i].is_pending)
@@ -243,18 +245,18 @@ decide(Source *last, const Look *look, Intent *intents, int n)
 	for (int i = 0; i < n; i++)
 	{
 		if (intents[i].is_refused && intents[i].seq < newest->seq)
-			writes_supersede(chatbot, intents[i].seq);
+			writes_supersede(chatbot, look->external_id, intents[i].seq);
 		if (!intents[i].is_pending)
 			continue;
 		if (exists)
-			leave_unsent(chatbot, &intents[i],
+			leave_unsent(look, &intents[i],
 						 intents[i].withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SKIPPED, NULL);
 		else if (newest->withdrawal || intents[i].withdrawal)
-			leave_unsent(chatbot, &intents[i], OUTBOX_WITHDRAWN,
+			leave_unsent(look, &intents[i], OUTBOX_WITHDRAWN,
 						 intents[i].unconfirmed || (&intents[i] == newest && (open || doubtful)) ?
 						 MAYBE_THERE : NULL);
 		else if (&intents[i] != newest || newest_refused > newest->seq)
-			leave_unsent(chatbot, &intents[i], OUTBOX_SUPERSEDED, NULL);
+			leave_unsent(look, &intents[i], OUTBOX_SUPERSEDED, NULL);
 		else
 		{
 			if (window_find(newest->seq) == NULL)

@@ -126,6 +126,8 @@ copy(const char *text)
 static void
 free_texts(RowChange *change)
 {
+	if (change->external_id)
+		pfree(unconstify(char *, change->external_id));
 	if (change->error)
 		pfree(unconstify(char *, change->error));
 	if (change->contact_id)
@@ -137,7 +139,7 @@ free_texts(RowChange *change)
  * unanswered before is over when this one is written.
  */
 static RowChange *
-add(int64 seq, Chatbot *chatbot, Contact *contact, Request *request)
+add(int64 seq, Chatbot *chatbot, const char *external_id, Contact *contact, Request *request)
 {
 	PlaceEntry *entry = find_place(seq);
 	int			place;
@@ -174,7 +176,10 @@ add(int64 seq, Chatbot *chatbot, Contact *contact, Request *request)
 	}
 	else if (entry)
 		forget_place(chatbot, seq);
-	worker.changes[place] = (RowChange) {.seq = seq, .attempts = -1, .delay_ms = -1};
+	worker.changes[place] = (RowChange) {
+		.seq = seq, .chatbot_id = chatbot->id, .external_id = copy(external_id),
+		.attempts = -1, .delay_ms = -1
+	};
 	return &worker.changes[place];
 }
 
@@ -186,7 +191,7 @@ add_contact(Contact *contact)
 	RowChange  *change;
 
 	window_move(contact, CONTACT_WRITING);
-	change = add(contact->seq, contact->chatbot, contact, request);
+	change = add(contact->seq, contact->chatbot, contact->external_id, contact, request);
 	change->tid = contact->tid;
 	return change;
 }
@@ -232,7 +237,7 @@ writes_unconfirmed(Chatbot *chatbot, int64 seq, Request *request, int http_statu
 				   const char *why)
 {
 	Contact    *contact = window_find(seq);
-	RowChange  *change = add(seq, chatbot, NULL, request);
+	RowChange  *change = add(seq, chatbot, contact ? contact->external_id : NULL, NULL, request);
 
 	if (contact)
 		change->tid = contact->tid;
@@ -244,9 +249,10 @@ writes_unconfirmed(Chatbot *chatbot, int64 seq, Request *request, int http_statu
 }
 
 void
-writes_unsent(Chatbot *chatbot, int64 seq, OutboxStatus status, const char *why)
+writes_unsent(Chatbot *chatbot, const char *external_id, int64 seq, OutboxStatus status,
+			  const char *why)
 {
-	RowChange  *change = add(seq, chatbot, NULL, NULL);
+	RowChange  *change = add(seq, chatbot, external_id, NULL, NULL);
 
 	change->status = status;
 	change->keeps_contact = status == OUTBOX_CONFLICT;
@@ -254,9 +260,9 @@ writes_unsent(Chatbot *chatbot, int64 seq, OutboxStatus status, const char *why)
 }
 
 void
-writes_supersede(Chatbot *chatbot, int64 seq)
+writes_supersede(Chatbot *chatbot, const char *external_id, int64 seq)
 {
-	RowChange  *change = add(seq, chatbot, NULL, NULL);
+	RowChange  *change = add(seq, chatbot, external_id, NULL, NULL);
 
 	change->expects_refused = true;
 	change->status = OUTBOX_SUPERSEDED;

@@ -33,10 +33,11 @@ extern void writes_unconfirmed(Chatbot *chatbot, int64 seq, Request *request, in
 							   const char *why);
 
 /* A row that is pending and not in the window is not sent; why may be NULL. */
-extern void writes_unsent(Chatbot *chatbot, int64 seq, OutboxStatus status, const char *why);
+extern void writes_unsent(Chatbot *chatbot, const char *external_id, int64 seq,
+						  OutboxStatus status, const char *why);
 
 /* A refused row makes way for a newer intent. */
-extern void writes_supersede(Chatbot *chatbot, int64 seq);
+extern void writes_supersede(Chatbot *chatbot, const char *external_id, int64 seq);
 
 /* What the list has for a row that is not WRITING: that it may have been sent, or its outcome. */
 extern bool writes_have_doubt(int64 seq);
