@@ -19,10 +19,11 @@ my $node = new_cluster('turns', $fake, extra => "contacts_push.request_timeout =
 # Appends a contact in a session of its own, which is to commit it later.
 sub append_open
 {
-	my ($external_id, $contact) = @_;
+	my ($external_id, $contact, $chatbot) = @_;
 	my $session = open_session($node);
+	$chatbot //= 'bot';
 	$session->query_safe(<<"SQL");
-BEGIN; INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', '$external_id', '$contact')
+BEGIN; INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('$chatbot', '$external_id', '$contact')
 SQL
 	return $session;
 }
@@ -57,6 +58,22 @@ commit($second);
 $node->safe_psql('postgres', q{SELECT contacts_push.resume('bot')});
 ok(chatbot_settled($node, 'bot'), 'each of them has its turn');
 is(status_of($node, 'bot', 'first'), 'created', 'and the one that was enqueued first has the e-mail');
+
+# Very many have one phone number, and one that was enqueued before all of them comes late:
+# it stands behind those that wait for it.
+use constant MANY => 400;
+set_conf($node, 'contacts_push.batch_size' => 64);
+$first = append_open('late', '{"phonenumber": "666"}', 'many');
+$fake->faults({ match => { chatbot => 'many' }, times => 1, action => { delay_ms => FakeChatbase::HELD } });
+$node->safe_psql('postgres', <<"SQL");
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)
+SELECT 'many', 'u' || i, '{"phonenumber": "666"}' FROM generate_series(1, @{[MANY]}) i
+SQL
+ok(wait_until(sub { $fake->in_flight == 1 }), 'one of many is under way');
+commit($first);
+$fake->release;
+ok(chatbot_settled($node, 'many'), 'one that comes late holds up none of those that wait for it');
+is(outcomes($node, 'many'), 'created ' . (MANY + 1), 'and all are created');
 
 $node->stop;
 done_testing();

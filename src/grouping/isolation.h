@@ -80,7 +80,7 @@ extern int	isolation_waiting(const Isolation *isolation);
  * Puts the next request together: at most max contacts (1 to 1000) into
  * nodes[], and *request for its answer.  Returns how many; 0 when nothing can
  * go now (nothing waits, what waits depends on an answer, or admit refused all of
- * it or so much that the search was given up); -1 out of memory, nothing changed.
+ * it); -1 out of memory, nothing changed.
  * A turn of unconfirmed contacts, every fourth at least, is every other if max is
  * 1.  admit NULL: all may go.
  */

@@ -26,14 +26,6 @@
 #define UNCONFIRMED_TURN		4
 #define UNCONFIRMED_TURN_ALONE	2
 
-/*
- * The search for contacts that are admitted gives up after so many refusals for
- * each contact that fits in, so that its cost is of the order of a request's; and
- * not before the second, so that a small request gets past a duplicate or two.
- */
-#define REFUSALS			4
-#define LEAST_REFUSALS		256
-
 /* A request that is being put together. */
 typedef struct Draft
 {
@@ -41,7 +33,6 @@ typedef struct Draft
 	int			max;
 	IsolationAdmit admit;
 	void	   *arg;
-	int			refusals;		/* that may still happen */
 	bool		stopped;
 } Draft;
 
@@ -86,10 +77,7 @@ admitted(Draft *draft, IsolationNode *node)
 	bool		admit = !draft->admit ||
 		draft->admit(draft->arg, node, &stop);
 
-	if (stop)
-		draft->stopped = true;
-	else if (!admit)
-		draft->refusals--;
+	draft->stopped |= stop;
 	return admit && !stop;
 }
 
@@ -103,7 +91,10 @@ take_along(Draft *draft, IsolationNode *node)
 	group_append(draft->request, node);
 }
 
-/* Moves up to want contacts of a group into the request.  True: there are some. */
+/*
+ * Moves up to want contacts of a group into the request.  True: there are some.  All of the
+ * group are asked for: the one that others wait for may be the last.
+ */
 static bool
 gather(Draft *draft, Group *group, int want)
 {
@@ -111,8 +102,7 @@ gather(Draft *draft, Group *group, int want)
 
 	if (want > draft->max)
 		want = draft->max;
-	while (at != &group->nodes && draft->request->count < want && !draft->stopped &&
-		   draft->refusals > 0)
+	while (at != &group->nodes && draft->request->count < want && !draft->stopped)
 	{
 		IsolationNode *node = node_of(at);
 
@@ -121,14 +111,6 @@ gather(Draft *draft, Group *group, int want)
 			take_along(draft, node);
 	}
 	return draft->request->count > 0;
-}
-
-static void
-allow_refusals(Draft *draft)
-{
-	draft->refusals = REFUSALS * draft->max;
-	if (draft->refusals < LEAST_REFUSALS)
-		draft->refusals = LEAST_REFUSALS;
 }
 
 /* Of a dirty set one part is under way at most, of an unconfirmed group one scout. */
@@ -145,7 +127,6 @@ take_unconfirmed(Isolation *isolation, Draft *draft)
 {
 	IsolationLink *queue = &isolation->unconfirmed;
 
-	allow_refusals(draft);
 	for (IsolationLink *at = queue->next; at != queue; at = at->next)
 	{
 		Group	   *group = group_of(at);
@@ -154,7 +135,7 @@ take_unconfirmed(Isolation *isolation, Draft *draft)
 			continue;
 		if (gather(draft, group, group->kind == GROUP_TOGETHER ? draft->max : 1))
 			return group;
-		if (draft->stopped || draft->refusals == 0)
+		if (draft->stopped)
 			break;
 	}
 	return NULL;
@@ -165,7 +146,6 @@ take_dirty(Isolation *isolation, Draft *draft)
 {
 	IsolationLink *queue = &isolation->dirty;
 
-	allow_refusals(draft);
 	for (IsolationLink *at = queue->next; at != queue; at = at->next)
 	{
 		Group	   *group = group_of(at);
@@ -179,7 +159,7 @@ take_dirty(Isolation *isolation, Draft *draft)
 		}
 		if (gather(draft, group, part_size(isolation, draft, group)))
 			return group;
-		if (draft->stopped || draft->refusals == 0)
+		if (draft->stopped)
 			break;
 	}
 	return NULL;
@@ -190,7 +170,6 @@ take_fresh(Isolation *isolation, Draft *draft)
 {
 	Group	   *fresh = &isolation->fresh;
 
-	allow_refusals(draft);
 	return gather(draft, fresh, group_size(isolation, draft)) ? fresh : NULL;
 }
 
