@@ -52,6 +52,10 @@ SELECT stats -> 'requests' AS requests FROM test.ask('stats') AS stats;
 -- 22023: 400
 CALL test.fault('{"status": 400, "message": "Invalid\nrequest"}');
 CALL fail();
+-- With what it says of fields.
+CALL test.fault(jsonb_build_object('status', 400, 'body', '{"message": "Invalid request data", "issues": [
+	{"field": "custom_attributes.age", "message": "must be\na number"}, 7, {"field": "name"}, {"message": "key test-key"}]}'));
+CALL fail(calls => 'update');
 CALL test.no_fault();
 CALL test.tell('contacts?chatbot=bot', '{"users": [{"external_id": "a"}, {"external_id": "b", "email": "b@example.com"}]}');
 CALL test.tell('config', '{"nulls": "refused"}');

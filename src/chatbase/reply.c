@@ -435,16 +435,19 @@ static bool
 scan_issue(Scan *scan)
 {
 	Reply	   *reply = &scan->document->reply;
-	Member		field = {.name = "field"};
-	const char *text;
+	Member		members[] = {{.name = "field"}, {.name = "message"}};
+	ReplyIssue	issue;
 	int			index;
 
 	if (*scan->at != '{')
 		return scan_value(scan);
-	if (!scan_object(scan, &field, 1))
+	if (!scan_object(scan, members, LENGTH(members)))
 		return false;
-	text = get_text(field.value, '\0');
-	index = text ? culprit_index(text) : -1;
+	issue.field = get_text(members[0].value, '\0');
+	issue.message = get_text(members[1].value, ' ');
+	if ((issue.field || issue.message) && reply->nissues < REPLY_MAX_ISSUES)
+		reply->issues[reply->nissues++] = issue;
+	index = issue.field ? culprit_index(issue.field) : -1;
 	if (index >= 0 && (reply->culprit < 0 || index < reply->culprit))
 		reply->culprit = index;
 	return true;
@@ -454,6 +457,7 @@ static bool
 scan_issues(Scan *scan)
 {
 	scan->document->reply.culprit = -1;
+	scan->document->reply.nissues = 0;
 	return *scan->at == '[' ? scan_array(scan, scan_issue) : scan_value(scan);
 }
 
@@ -521,7 +525,7 @@ reply_parse(const char *body, size_t len)
 	{
 		reply->message = NULL;
 		reply->has_list = false;
-		reply->ncontacts = 0;
+		reply->ncontacts = reply->nissues = 0;
 		reply->culprit = reply->total_pages = -1;
 	}
 	return reply;

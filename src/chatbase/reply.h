@@ -39,6 +39,16 @@ typedef struct ReplyContact
 	double		updated_at;		/* the same */
 } ReplyContact;
 
+/* What the API finds wrong with a field; either may be NULL. */
+typedef struct ReplyIssue
+{
+	const char *field;			/* "custom_attributes.age" */
+	const char *message;
+} ReplyIssue;
+
+/* Of the issues only the first are kept: they are for people. */
+#define REPLY_MAX_ISSUES 8
+
 /* All memory is the reply's own, valid until reply_free(). */
 typedef struct Reply
 {
@@ -52,6 +62,8 @@ typedef struct Reply
 	int			culprit;		/* the lowest index into the request's users that
 								 * issues[].field names as users[i] or users.i;
 								 * -1: none */
+	int			nissues;
+	ReplyIssue	issues[REPLY_MAX_ISSUES];
 	int			total_pages;	/* in pages; -1: not said */
 	void	   *private;
 } Reply;

@@ -214,6 +214,25 @@ clean_message(const char *message, const char *key)
 	return clean(copy);
 }
 
+/* The issues in a line; NULL: there are none. */
+static char *
+list_issues(const Reply *reply, const char *key)
+{
+	StringInfoData text;
+
+	if (reply->nissues == 0)
+		return NULL;
+	initStringInfo(&text);
+	for (int i = 0; i < reply->nissues; i++)
+	{
+		const ReplyIssue *issue = &reply->issues[i];
+
+		appendStringInfo(&text, "%s%s%s%s", i > 0 ? "; " : "", issue->field ? issue->field : "",
+						 issue->field && issue->message ? ": " : "", issue->message ? issue->message : "");
+	}
+	return clean_message(text.data, key);
+}
+
 void
 answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
 			const char *sent, const char *const *external_ids, int n)
@@ -239,6 +258,7 @@ answer_read(ReadAnswer *answer, const HttpResult *result, const char *key,
 	facts.now = (int64_t) time(NULL);
 	answer->judgement = verdict_judge(&facts);
 
+	answer->issues = list_issues(answer->reply, key);
 	answer->from_api = answer->reply->message != NULL;
 	if (answer->from_api || *result->error)
 		answer->message = clean_message(answer->from_api ? answer->reply->message : result->error, key);

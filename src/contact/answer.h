@@ -23,6 +23,8 @@ typedef struct ReadAnswer
 	char	   *message;		/* palloc'd, cleaned, in the database's encoding: the
 								 * API's message, else what failed; never NULL */
 	bool		from_api;		/* message is the API's own */
+	char	   *issues;			/* what it says of fields, made as message is; NULL:
+								 * nothing */
 } ReadAnswer;
 
 /*

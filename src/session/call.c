@@ -306,6 +306,7 @@ call_fail(Call *call)
 
 	ereport(ERROR,
 			(errmsg("%s: %s", failed_call(call), failure_of(call)),
+			 answer->issues ? errdetail_internal("%s (%s)", answer->message, answer->issues) :
 			 answer->from_api ? errdetail_internal("%s", answer->message) :
 			 *call->result->error ? errdetail_internal("%s", sentence(answer->message)) : 0,
 			 explain_failure(call)));

@@ -80,6 +80,12 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (int i = 0; i < reply->ncontacts; i++)
 		check_contact(reply, i);
 	require(reply->culprit >= -1 && reply->culprit < 1000, "a culprit is an index of a request");
+	require(reply->nissues >= 0 && reply->nissues <= REPLY_MAX_ISSUES, "so many issues are kept");
+	for (int i = 0; i < reply->nissues; i++)
+	{
+		check_text(reply->issues[i].field);
+		check_text(reply->issues[i].message);
+	}
 	require(reply->total_pages >= -1, "pages are counted, or not");
 	require(reply->has_list || reply->ncontacts <= 1, "several contacts are a list");
 	if (reply->ncontacts > 0)

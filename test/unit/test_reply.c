@@ -49,7 +49,8 @@ is_refused(const char *body, size_t len)
 {
 	Reply	   *reply = parse_bytes(body, len);
 	bool		refused = !reply->is_json && reply->message == NULL &&
-		reply->ncontacts == 0 && !reply->has_list && reply->culprit == -1 && reply->total_pages == -1;
+		reply->ncontacts == 0 && !reply->has_list && reply->culprit == -1 &&
+		reply->nissues == 0 && reply->total_pages == -1;
 
 	reply_free(reply);
 	return refused;
@@ -451,6 +452,29 @@ test_depth(void)
 	ok(is_refused(deep, 100000), "20,000 objects");
 }
 
+/* What is said of fields, as far as it is text. */
+static void
+test_issues(void)
+{
+	Reply	   *reply = parse("{\"issues\":[{\"field\":\"a\",\"message\":\"b\\n\"},7,{},{\"field\":1,\"message\":\"c\"}]}");
+	char		many[1024] = "{\"issues\":[";
+
+	is_int(reply->nissues, 2, "issues");
+	is_str(reply->issues[0].field, "a", "field");
+	is_str(reply->issues[0].message, "b\n", "message");
+	ok(reply->issues[1].field == NULL, "no field");
+	is_str(reply->issues[1].message, "c", "its message");
+	reply_free(reply);
+	for (int i = 0; i <= REPLY_MAX_ISSUES; i++)
+		strcat(many, i > 0 ? ",{\"field\":\"f\"}" : "{\"field\":\"f\"}");
+	reply = parse(strcat(many, "]}"));
+	ok(reply->is_json && reply->nissues == REPLY_MAX_ISSUES, "the first ones of many");
+	reply_free(reply);
+	reply = parse("{\"issues\":[{\"field\":\"f\"}],\"issues\":[]}");
+	is_int(reply->nissues, 0, "the last of a name counts");
+	reply_free(reply);
+}
+
 /* A contact alone, and a list of them with its pages. */
 static void
 test_other_calls(void)
@@ -626,6 +650,7 @@ main(void)
 	test_messages();
 	test_culprits();
 	test_depth();
+	test_issues();
 	test_other_calls();
 	test_can_repeat();
 	test_escapes();
