@@ -102,24 +102,33 @@ sub unconfirmed
 }
 
 # Contacts under way: they are created under rows that are gone, and the new rows are not
-# in conflict with anybody else's contact.
+# in conflict with anybody else's contact, whether they are read before the answer or, as
+# the worker is kept from reading, after it.
 sub under_way
 {
-	$fake->faults({ match => { chatbot => 'under_way' }, times => 1, when => 'before', action => { delay_ms => FakeChatbase::HELD } });
-	insert_users($node, 'under_way', 'u', 1, CONTACTS);
-	ok(request_arrived(), 'under way: a request is');
-	is(enqueue_again('under_way', ''), CONTACTS, 'under way: they are deleted and enqueued again');
+	my ($chatbot, $is_late) = @_;
+	$fake->faults({ match => { chatbot => $chatbot }, times => 1, when => 'before', action => { delay_ms => FakeChatbase::HELD } });
+	insert_users($node, $chatbot, 'u', 1, CONTACTS);
+	ok(request_arrived(), "$chatbot: a request is");
+	set_conf($node, 'contacts_push.enabled' => 'off') if $is_late;
+	is(enqueue_again($chatbot, ''), CONTACTS, "$chatbot: they are deleted and enqueued again");
+	ok(looked_at(), "$chatbot: which has been read") unless $is_late;
 	$fake->release;
-	ok(settled($node), 'under way: all is settled');
-	is(outcomes($node, 'under_way'), 'present ' . CONTACTS, 'under way: as present');
-	is(held_matches($node, $fake, 'under_way'), '', 'under way: as the stand-in holds it');
+	ok(wait_until(sub { $node->safe_psql('postgres', <<"END") eq '0' }), "$chatbot: the answer is recorded");
+SELECT count(*) FROM contacts_push.request WHERE chatbot_id = '$chatbot' AND outcome IS NULL
+END
+	set_conf($node, 'contacts_push.enabled' => 'on') if $is_late;
+	ok(settled($node), "$chatbot: all is settled");
+	is(outcomes($node, $chatbot), 'present ' . CONTACTS, "$chatbot: as present");
+	is(held_matches($node, $fake, $chatbot), '', "$chatbot: as the stand-in holds it");
 	return;
 }
 
 my $pid = worker_pid($node);
 waiting();
 unconfirmed();
-under_way();
+under_way('under way', 0);
+under_way('under way late', 1);
 is(worker_pid($node), $pid, 'the worker has not ended meanwhile');
 
 $node->stop;

@@ -282,10 +282,11 @@ static void
 let_contact_go(const RowChange *change, const Subject *subject)
 {
 	Contact    *contact = subject->contact;
+	bool		sent = change->result == ROW_CHANGED && may_exist(change, subject);
 
-	if (contact->look_again)
-		queue_look(contact->chatbot, contact->external_id,
-				   change->result == ROW_CHANGED && may_exist(change, subject));
+	/* It may have been enqueued again, and the new row not be read yet. */
+	if (contact->look_again || sent)
+		queue_look(contact->chatbot, contact->external_id, sent);
 	if (change->status == OUTBOX_PENDING && change->result == ROW_WRITTEN)
 	{
 		due_note(contact->chatbot, change->delay_ms);
