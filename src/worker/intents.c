@@ -20,6 +20,13 @@
 #include "worker/queues.h"
 #include "worker/writes.h"
 
+/*
+ * Intents that are read at once, about, so that memory does not depend on how many each
+ * contact has: as many contacts as would have had them the last time.
+ */
+#define INTENTS_AT_ONCE 20000
+#define FIRST_PORTION 100
+
 /* Why a withdrawal may have come too late. */
 #define MAYBE_THERE \
 	"withdrawn before it was known what became of a request with it: Chatbase may have it"
@@ -288,13 +295,14 @@ read_intent(uint64 i, Intent *intent)
 		intent->unconfirmed |= lineage_is_in_doubt(outbox_get_timestamp(i, 8));
 }
 
-/* The intents of each contact, as many statements as it takes: one. */
-static void
-decide_looks(Source *last, List *looks)
+/* Decides on these with one statement; returns how many intents they have. */
+static uint64
+decide_looks(List *looks)
 {
 	int			nlooks = list_length(looks);
 	char	  **chatbots = palloc(nlooks * sizeof(char *));
 	char	  **ids = palloc(nlooks * sizeof(char *));
+	Source		last = {0};
 	Datum		values[2];
 	Intent	   *intents;
 	uint64		n;
@@ -309,7 +317,7 @@ decide_looks(Source *last, List *looks)
 	values[0] = outbox_text_array(chatbots, nlooks);
 	values[1] = outbox_text_array(ids, nlooks);
 	n = outbox_run(OUTBOX_INTENTS, values, NULL);
-	intents = palloc(Max(n, 1) * sizeof(Intent));
+	intents = palloc_extended(Max(n, 1) * sizeof(Intent), MCXT_ALLOC_HUGE);
 	for (uint64 i = 0; i < n; i++)
 		read_intent(i, &intents[i]);
 	for (uint64 from = 0; from < n;)
@@ -319,19 +327,32 @@ decide_looks(Source *last, List *looks)
 
 		while (to < n && intents[to].place == intents[from].place)
 			to++;
-		decide(last, look, &intents[from], to - from);
+		decide(&last, look, &intents[from], to - from);
 		from = to;
 	}
+	return n;
 }
 
-void
+bool
 intents_decide(void)
 {
-	List	   *looks = queue_take_looks();
-	Source		last = {0};
+	static int	portion = FIRST_PORTION;
+	List	   *looks;
+	MemoryContext old;
+	MemoryContext context;
+	uint64		n;
 
-	if (looks == NIL)
-		return;
-	decide_looks(&last, looks);
+	if (!queue_has_looks())
+		return false;
+	looks = queue_take_looks(portion);
+	context = AllocSetContextCreate(CurrentMemoryContext, "contacts_push intents",
+									ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(context);
+	n = decide_looks(looks);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	portion = Min(2 * portion, INTENTS_AT_ONCE * (uint64) list_length(looks) / Max(n, 1));
+	portion = Max(Min(portion, INTENTS_AT_ONCE), 1);
 	queue_free_looks(looks);
+	return true;
 }

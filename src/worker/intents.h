@@ -13,7 +13,10 @@
 /* Lets go of the contacts that wait and whose rows are not pending any more. */
 extern void intents_drop_gone(void);
 
-/* Decides on all contacts of queue_look(). */
-extern void intents_decide(void);
+/*
+ * Decides on contacts of queue_look(), on some of them if they have many intents; false: there
+ * was none.  The changes that follow are to be written before it is called again.
+ */
+extern bool intents_decide(void);
 
 #endif							/* CONTACTS_PUSH_INTENTS_H */

@@ -127,7 +127,8 @@ run_stages(Pass *pass)
 	if (!ShutdownRequestPending && settings_enabled)
 	{
 		pass->has_more = reading_claim();
-		intents_decide();
+		while (intents_decide())
+			writes_flush();
 		claim_load();
 	}
 	refusals_settle_idle();

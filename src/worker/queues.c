@@ -47,13 +47,13 @@ free_look(Look *look)
 
 /* A contact may have thousands of intents, each of which has it queued. */
 List *
-queue_take_looks(void)
+queue_take_looks(int max)
 {
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
 	List	   *looks = worker.to_look;
 	int			n = 0;
 	ListCell   *cell;
 
-	worker.to_look = NIL;
 	list_sort(looks, compare_looks);
 	foreach(cell, looks)
 	{
@@ -65,7 +65,10 @@ queue_take_looks(void)
 		else
 			lfirst(list_nth_cell(looks, n++)) = lfirst(cell);
 	}
-	return list_truncate(looks, n);
+	looks = list_truncate(looks, n);
+	worker.to_look = n > max ? list_copy_tail(looks, max) : NIL;
+	MemoryContextSwitchTo(old);
+	return list_truncate(looks, max);
 }
 
 void

@@ -23,10 +23,10 @@ extern void queue_look(Chatbot *chatbot, const char *external_id, bool sent);
 extern bool queue_has_looks(void);
 
 /*
- * Takes all of them, each contact once, by chatbot and external_id; queue_free_looks()
+ * Takes as many of them, each contact once, by chatbot and external_id; queue_free_looks()
  * when they have been decided on.
  */
-extern List *queue_take_looks(void);	/* of Look * */
+extern List *queue_take_looks(int max); /* of Look * */
 extern void queue_free_looks(List *looks);
 
 /* For claim_load(): a row that has been decided on is to be taken up. */
