@@ -181,7 +181,7 @@ find_member(const Scan *scan, const char *name, Member *members, int n)
 		name++;
 	for (int i = 0; i < n && !found; i++)
 	{
-		if (*members[i].name == *name && strlen(members[i].name) == len &&
+		if ((len == 0 || *members[i].name == *name) && strlen(members[i].name) == len &&
 			memcmp(members[i].name, name, len) == 0)
 			found = &members[i];
 	}

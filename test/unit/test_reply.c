@@ -560,6 +560,10 @@ test_escapes(void)
 		   "in JSON as well, which else is as it came");
 	ok(reply_has_attribute(reply, 0, "\xc3\xa4") && reply_has_attribute(reply, 0, "e") &&
 	   !reply_has_attribute(reply, 0, "\\u00e4"), "attributes are found by their names");
+	ok(!reply_has_attribute(reply, 0, ""), "one without a name is not there");
+	reply_free(reply);
+	reply = parse("{\"data\":[{\"custom_attributes\":{\"a\":1,\"\":2}}]}");
+	ok(reply_has_attribute(reply, 0, ""), "and here it is");
 	reply_free(reply);
 }
 
