@@ -27,6 +27,8 @@ SELECT jsonb_typeof(test.ask('faults', replace('[{"action": {"status": 400, "mes
 CALL test.fails($$SELECT chatbase_create_contacts('bot', '{"external_id": "a"}')$$);
 SELECT jsonb_typeof(test.ask('faults', replace('[{"action": {"status": 200, "body": "{~"data~":[{~"id~":~"1~",~"external_id~":~"a~",~"name~":~"~u0141~"}]}"}}]', '~', '\')));
 CALL test.fails($$SELECT chatbase_create_contacts('bot', '{"external_id": "a"}')$$);
+SELECT jsonb_typeof(test.ask('faults', replace('[{"action": {"status": 200, "body": "{~"data~":[{~"id~":~"1~",~"external_id~":~"a~",~"custom_attributes~":{~"a~":~"~~u20ac~"}}]}"}}]', '~', '\')));
+CALL test.fails($$SELECT chatbase_create_contacts('bot', '{"external_id": "a"}')$$);
 CALL test.no_fault();
 -- Through the outbox, by a table and columns with such names.
 CREATE TABLE "Größen" ("schlüssel" text PRIMARY KEY, name text);

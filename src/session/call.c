@@ -347,14 +347,37 @@ has_nul_escape(const char *json)
 	return false;
 }
 
+/* Makes the answer's fault of what jsonb cannot hold: an escape that the encoding lacks, a number. */
+static void
+explain_json(void *arg)
+{
+	const Call *call = arg;
+
+	if (ERRCODE_TO_CATEGORY(geterrcode()) != ERRCODE_DATA_EXCEPTION)
+		return;
+	errcode(ERRCODE_SYSTEM_ERROR);
+	if (call->done)
+		errhint("%s", call->done);
+}
+
 static Datum
-jsonb_or_null(const char *utf8, bool *isnull)
+jsonb_or_null(const Call *call, const char *utf8, bool *isnull)
 {
 	const char *text = utf8 ? answer_to_server(utf8) : NULL;
+	ErrorContextCallback callback;
+	Datum		value;
 
 	/* jsonb has no U+0000, so no input of ours has made an answer with one */
 	*isnull = text == NULL || has_nul_escape(text);
-	return *isnull ? (Datum) 0 : DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+	if (*isnull)
+		return (Datum) 0;
+	callback.callback = explain_json;
+	callback.arg = unconstify(Call *, call);
+	callback.previous = error_context_stack;
+	error_context_stack = &callback;
+	value = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+	error_context_stack = callback.previous;
+	return value;
 }
 
 /* Returns seconds since 1970 as timestamptz; null if they are beyond its range. */
@@ -398,8 +421,8 @@ call_contact(Call *call, const ReplyContact *contact, Datum *values, bool *nulls
 	values[2] = text_or_null(call, contact->name, &nulls[2]);
 	values[3] = text_or_null(call, contact->email, &nulls[3]);
 	values[4] = text_or_null(call, contact->phonenumber, &nulls[4]);
-	values[5] = jsonb_or_null(contact->stripe_accounts, &nulls[5]);
-	values[6] = jsonb_or_null(contact->custom_attributes, &nulls[6]);
+	values[5] = jsonb_or_null(call, contact->stripe_accounts, &nulls[5]);
+	values[6] = jsonb_or_null(call, contact->custom_attributes, &nulls[6]);
 	values[7] = time_or_null(contact->has_created_at, contact->created_at, &nulls[7]);
 	values[8] = time_or_null(contact->has_updated_at, contact->updated_at, &nulls[8]);
 }
