@@ -112,7 +112,7 @@ append_intents(void *arg)
 		outbox_append_row(append, &held->intent);
 	}
 	if (append)
-		outbox_append_end(append);
+		(void) outbox_append_end(append);
 }
 
 /* Returns whether the current user may be told the words of an error about the table's rows. */

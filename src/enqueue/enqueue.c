@@ -79,7 +79,7 @@ contacts_push_enqueue(PG_FUNCTION_ARGS)
 		whole.val.binary.len = VARSIZE(PG_GETARG_JSONB_P(1)) - VARHDRSZ;
 		add_contact(append, PG_GETARG_DATUM(0), &whole, "contact");
 	}
-	outbox_append_end(append);
+	(void) outbox_append_end(append);
 	PG_RETURN_INT64(n);
 }
 

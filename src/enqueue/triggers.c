@@ -125,7 +125,7 @@ static void
 end_append(Firing *firing)
 {
 	if (firing->append)
-		outbox_append_end(firing->append);
+		(void) outbox_append_end(firing->append);
 }
 
 /*

@@ -320,7 +320,7 @@ outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool replac
 		intent.contact = outbox_get(i, 2, &isnull);
 		outbox_append_row(append, &intent);
 	}
-	outbox_append_end(append);
+	n = outbox_append_end(append);
 	outbox_disconnect();
 	return n;
 }

@@ -124,7 +124,8 @@ extern void outbox_find_missing(const char *chatbot_id, Tuplestorestate *rows,
 
 /*
  * Appends these as the current user, with the watched table that they come from, under the
- * n numbers that outbox_draw() has given; more than there are numbers are left out.
+ * n numbers that outbox_draw() has given; more than there are numbers are left out.  Returns
+ * how many are in the outbox now.
  */
 extern int64 outbox_append_missing(const char *chatbot_id, Tuplestorestate *rows, bool replace,
 								   Oid relation, const int64 *numbers, int64 n);

@@ -50,11 +50,14 @@ outbox_append_row(OutboxAppend *append, const OutboxIntent *intent)
 	table_append_row(append, values + skip, nulls + skip);
 }
 
-void
+int64
 outbox_append_end(OutboxAppend *append)
 {
-	if (table_append_end(append) > 0)
+	int64		appended = table_append_end(append);
+
+	if (appended > 0)
 		wake_for_rows_at_commit();
+	return appended;
 }
 
 void

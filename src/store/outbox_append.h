@@ -31,8 +31,11 @@ extern OutboxAppend *outbox_append_begin(bool numbered);
 /* Appends an intent; everything is copied. */
 extern void outbox_append_row(OutboxAppend *append, const OutboxIntent *intent);
 
-/* Writes what is still buffered, and has the worker woken when the transaction commits. */
-extern void outbox_append_end(OutboxAppend *append);
+/*
+ * Writes what is still buffered, and has the worker woken when the transaction commits.  Returns
+ * how many rows are in the outbox: a trigger may have kept some out.
+ */
+extern int64 outbox_append_end(OutboxAppend *append);
 
 /* Notes that rows of a watched table were left out. */
 extern void outbox_append_failure(const char *chatbot_id, const char *relation, int64 rows,
