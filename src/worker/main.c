@@ -1,9 +1,9 @@
 /*
- * worker.c
+ * main.c
  *		A database's worker: its life and its loop.
  *
- * What a pass consists of is in answers.c, claim.c and send.c.  Between
- * two passes there is no transaction, no snapshot and no lock but the fence.
+ * What a pass consists of is in pass.c.  Between two passes there is no transaction,
+ * no snapshot and no lock but the fence.
  */
 #include "postgres.h"
 
