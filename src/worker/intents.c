@@ -190,6 +190,19 @@ find_contact(Look *look, const Intent *intents, int n)
 }
 
 /*
+ * Those that were refused make way for the newer one.  keep_doubt: not those that may exist
+ * all the same, as the newer one's row does not say so yet: they do when that is settled.
+ */
+static void
+supersede_refused(const Look *look, const Intent *intents, int n, int64 newer, bool keep_doubt)
+{
+	for (int i = 0; i < n; i++)
+		if (intents[i].is_refused && intents[i].seq < newer &&
+			!(keep_doubt && intents[i].unconfirmed))
+			writes_supersede(look->chatbot, look->external_id, intents[i].seq);
+}
+
+/*
  * The rules of the contract: of several pending intents only the newest is sent;
  * one that is created or present is not sent again; a withdrawal settles what has
  * not been sent; a newer intent replaces a refusal; and one whose fate is open
@@ -200,8 +213,8 @@ decide(Source *last, Look *look, Intent *intents, int n)
 {
 	Chatbot    *chatbot = look->chatbot;
 	Contact    *contact = find_contact(look, intents, n);
-	const Intent *newest = NULL;
-	const Intent *open = NULL;
+	const Intent *newest = NULL,
+			   *open = NULL;
 	int64		newest_refused = 0;
 	bool		exists = false;
 	bool		doubtful = look->sent;	/* an earlier version may exist */
@@ -226,8 +239,7 @@ decide(Source *last, Look *look, Intent *intents, int n)
 		}
 		else
 			exists = true;
-		if (intents[i].is_pending && intents[i].unconfirmed && !intents[i].withdrawal &&
-			open == NULL)
+		if (!open && intents[i].is_pending && intents[i].unconfirmed && !intents[i].withdrawal)
 			open = &intents[i];
 	}
 	contact = window_find_contact(chatbot, look->external_id);
@@ -237,11 +249,13 @@ decide(Source *last, Look *look, Intent *intents, int n)
 		return;
 	}
 	if (newest == NULL)
+	{
+		supersede_refused(look, intents, n, n > 0 ? intents[n - 1].seq : 0, false);
 		return;
+	}
 	doubtful |= contact && contact->unconfirmed;
 	/* It waits under another row (deleted by hand if not older), or was not in doubt so far. */
-	if (contact &&
-		(contact->seq != newest->seq || open || (doubtful && !contact->unconfirmed)))
+	if (contact && (contact->seq != newest->seq || open || (doubtful && !contact->unconfirmed)))
 		drop(contact);
 	if (open && !exists && !newest->withdrawal)
 	{
@@ -249,10 +263,10 @@ decide(Source *last, Look *look, Intent *intents, int n)
 		queue_load(open->seq);
 		return;
 	}
+	supersede_refused(look, intents, n, newest->seq, !exists && !newest->withdrawal &&
+					  !newest->unconfirmed && newest_refused < newest->seq);
 	for (int i = 0; i < n; i++)
 	{
-		if (intents[i].is_refused && intents[i].seq < newest->seq)
-			writes_supersede(chatbot, look->external_id, intents[i].seq);
 		if (!intents[i].is_pending)
 			continue;
 		if (exists)
