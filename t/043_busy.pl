@@ -25,11 +25,15 @@ ok(settled($node), 'the first contacts are created');
 ok(wait_until(sub { $node->safe_psql('postgres', 'SELECT busy_with IS NULL FROM contacts_push.worker') eq 't' }),
 	'a worker that sleeps is busy with nothing');
 
-# A table that each pass begins with, and that progress does not read, is locked.
+# A table that a pass reads, once a second, and that progress does not, is locked.
 my $operator = open_session($node);
 $operator->query_safe('BEGIN; LOCK TABLE contacts_push_internal.lineage');
-insert_users($node, 'bot', 'v', 1, 3);
-ok(wait_until(sub { state_of() =~ /^worker busy for \d+ s: \w/ }), 'progress says that the worker does not come on');
+my $n = 0;
+ok(wait_until(sub {
+	$n++;
+	insert_users($node, 'bot', 'v', $n, $n);
+	return state_of() =~ /^worker busy for \d+ s: \w/;
+}), 'progress says that the worker does not come on');
 is($node->safe_psql('postgres', "SELECT eta IS NULL FROM contacts_push.progress WHERE chatbot_id = 'bot'"), 't',
 	'and expects no end of it');
 is($node->safe_psql('postgres', "SELECT now() - busy_since > interval '9 s' FROM contacts_push.worker"), 't',
