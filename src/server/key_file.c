@@ -203,7 +203,7 @@ is_kept(const char *path)
 {
 	struct stat st;
 
-	return kept.context && strcmp(kept.path, path) == 0 && stat(path, &st) == 0 &&
+	return kept.path && strcmp(kept.path, path) == 0 && stat(path, &st) == 0 &&
 		st.st_ino == kept.st.st_ino && st.st_dev == kept.st.st_dev &&
 		st.st_size == kept.st.st_size &&
 		memcmp(&st.st_mtim, &kept.st.st_mtim, sizeof(st.st_mtim)) == 0 &&

@@ -396,7 +396,7 @@ table_append_begin(const AppendTarget *target)
 {
 	MemoryContext context;
 	MemoryContext old;
-	TableAppend	   *append;
+	TableAppend *append;
 
 	PreventCommandIfReadOnly("INSERT");
 	PreventCommandIfParallelMode("INSERT");
