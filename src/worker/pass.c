@@ -168,7 +168,9 @@ pass_run(bool tidy)
 	chatbots_add_rows(position_has_no_row());
 	shared_report_activity(SHARED_IDLE);
 	trouble_forget();
-	window_rest();
+	/* A chatbot whose contacts are to be looked at has something to do. */
+	if (!queue_has_looks())
+		window_rest();
 	shared_report(worker.nrequests, worker.finished_requests, worker.settled_contacts,
 				  worker.last_key_hash);
 	if (pass.all_settled && pass.flush_ticket != flush_answered)
