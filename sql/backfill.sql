@@ -225,6 +225,13 @@ RESET statement_timeout;
 SELECT external_id FROM contacts_push.outbox ORDER BY 1;
 DROP TRIGGER keep_out ON contacts_push.outbox;
 DROP FUNCTION keep_out();
+-- and where a row has another external_id each time
+TRUNCATE contacts_push.outbox;
+SELECT contacts_push.unwatch('users'), contacts_push.watch('users', 'bot', external_id => 'gen_random_uuid()');
+SET statement_timeout = '1min';
+CALL contacts_push.backfill('users');
+RESET statement_timeout;
+SELECT count(*) FROM contacts_push.outbox;
 DROP TABLE users CASCADE;
 DROP OWNED BY regress_contacts_push_owner CASCADE;
 DROP ROLE regress_contacts_push_owner;

@@ -270,7 +270,7 @@ count_blocks(Oid part)
 
 /*
  * Goes over the table once.  An update may move a row to a block that was read before, so
- * there are passes until one finds nothing.
+ * there are passes until one finds nothing, or no fewer than the one before.
  */
 static void
 pass(Backfill *backfill)
@@ -307,7 +307,8 @@ pass(Backfill *backfill)
 static void
 backfill_chatbot(Oid table, const char *chatbot_id)
 {
-	Backfill	backfill = {table, chatbot_id, .replace = true};
+	Backfill	backfill = {table, chatbot_id, .replace = true,.enqueued = PG_INT64_MAX};
+	int64		before;			/* enqueued in the pass before */
 	MemoryContext old;
 
 	backfill.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push backfill",
@@ -315,11 +316,20 @@ backfill_chatbot(Oid table, const char *chatbot_id)
 	old = MemoryContextSwitchTo(backfill.scratch);
 	do
 	{
+		before = backfill.enqueued;
 		pass(&backfill);
 		backfill.total += backfill.enqueued;
 		/* only once: a mapping may give another result each time */
 		backfill.replace = false;
-	} while (backfill.enqueued > 0);
+		/* each finds fewer, unless rows have another external_id each time */
+	} while (backfill.enqueued > 0 && backfill.enqueued < before);
+	if (backfill.enqueued > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg("\"%s\" still had contacts to be enqueued for chatbot \"%s\" when the backfill gave up",
+						get_rel_name(table), chatbot_id),
+				 errdetail("A pass over the table found as many as the pass before."),
+				 errhint("See to it that a row has the same external_id each time it is read, then call contacts_push.backfill() again.")));
 	if (backfill.failures.rows > 0)
 		ereport(WARNING,
 				(errcode(ERRCODE_WARNING),
