@@ -566,6 +566,15 @@ contacts_push_mapping_evaluate(Mapping *mapping, TupleTableSlot *slot, bool whol
 		row->is_contact = length > 0 && length <= CONTACT_MAX_EXTERNAL_ID;
 }
 
+bool
+contacts_push_mapping_is_outdated(const Mapping *mapping)
+{
+	for (int i = 0; i < PARTS; i++)
+		if (mapping->parts[i].planned && !mapping->parts[i].planned->is_valid)
+			return true;
+	return false;
+}
+
 void
 contacts_push_mapping_reset(Mapping *mapping)
 {

@@ -69,6 +69,9 @@ extern MappingChange contacts_push_mapping_compare(const Mapping *mapping, Tuple
 extern void contacts_push_mapping_evaluate(Mapping *mapping, TupleTableSlot *slot, bool whole,
 										   MappedRow *row);
 
+/* Returns whether what it calls has been replaced since it was compiled. */
+extern bool contacts_push_mapping_is_outdated(const Mapping *mapping);
+
 /* Frees what has been evaluated. */
 extern void contacts_push_mapping_reset(Mapping *mapping);
 

@@ -252,6 +252,22 @@ enqueue_change(void *arg)
 }
 
 /*
+ * Tries a row.  A function that somebody replaces by one in another language may fail in the
+ * statements that are about to call it.  That is not the row's fault, so it is tried again.
+ */
+static bool
+try_change(Firing *firing, Change *change, int64 failures)
+{
+	if (try_in_scratch(firing, enqueue_change, change, failures))
+		return true;
+	if (!contacts_push_mapping_is_outdated(firing->mapping))
+		return false;
+	firing->failures.rows = 0;
+	firing->failures.reason = NULL;
+	return try_in_scratch(firing, enqueue_change, change, failures);
+}
+
+/*
  * Enqueues the rows that the trigger fires for.  If the view raises for the old version of a row,
  * only the new one counts.  A row whose new version cannot be mapped is left out and withdraws
  * nothing: its user is still there, and what was enqueued before is still to be sent.
@@ -280,11 +296,11 @@ fire(Firing *firing, MappingChange change)
 			row.new = updated ? trigger->tg_newslot : trigger->tg_trigslot;
 		if (updated && row.old)
 		{
-			if (try_in_scratch(firing, enqueue_change, &row, 0))
+			if (try_change(firing, &row, 0))
 				return;
 			row.old = NULL;
 		}
-		(void) try_in_scratch(firing, enqueue_change, &row, 1);
+		(void) try_change(firing, &row, 1);
 	}
 }
 
