@@ -520,13 +520,14 @@ BEGIN
 		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
 	UPDATE contacts_push.outbox o
 	SET status = 'withdrawn', contact = NULL, next_attempt_at = NULL, settled_at = clock_timestamp(),
-		error = 'discarded by ' || session_user ||
-			CASE WHEN o.unconfirmed
-				 OR o.enqueued_at < (SELECT max(l.since) FROM contacts_push_internal.lineage l)
-				 OR EXISTS (SELECT FROM contacts_push.request q
-							WHERE q.finished_at IS NULL AND q.seqs @> o.seq)
-			THEN ' after a request with it that has no usable answer: Chatbase may have it'
-			ELSE '' END
+		(unconfirmed, error) = (
+			SELECT d.doubt, 'discarded by ' || session_user || CASE WHEN d.doubt
+				THEN ' after a request with it that has no usable answer: Chatbase may have it'
+				ELSE '' END
+			FROM (SELECT o.unconfirmed
+				  OR coalesce(o.enqueued_at < (SELECT max(l.since) FROM contacts_push_internal.lineage l), false)
+				  OR EXISTS (SELECT FROM contacts_push.request q
+							 WHERE q.finished_at IS NULL AND q.seqs @> o.seq)) AS d(doubt))
 	WHERE o.chatbot_id = discard.chatbot_id AND o.status = 'pending'
 	AND (discard.external_id IS NULL OR o.external_id = discard.external_id);
 	GET DIAGNOSTICS discarded = ROW_COUNT;

@@ -123,14 +123,18 @@ static const struct
 		" WHERE o.chatbot_id = ANY ($1) OFFSET 0)",
 	1, {TEXTARRAYOID}},
 
-	/* all rows of the contacts ($1[i], $2[i]), in order */
+	/*
+	 * all rows of the contacts ($1[i], $2[i]) that count, in order; of those withdrawn the ones
+	 * that Chatbase may have
+	 */
 	[OUTBOX_INTENTS] = {
 		"SELECT k.place::int8, o.seq, o.status::text, o.contact IS NULL, o.unconfirmed,"
 		" coalesce(o.relation, 0), o.http_status IS NULL, o.enqueued_at"
 		" FROM unnest($1, $2) WITH ORDINALITY AS k(chatbot_id, external_id, place)"
 		" CROSS JOIN LATERAL (SELECT p.* FROM contacts_push.outbox p"
 		" WHERE p.chatbot_id = k.chatbot_id AND p.external_id = k.external_id"
-		" AND p.status <> ALL ('{superseded,skipped,withdrawn}') OFFSET 0) AS o"
+		" AND (p.status <> ALL ('{superseded,skipped,withdrawn}')"
+		" OR p.status = 'withdrawn' AND p.unconfirmed) OFFSET 0) AS o"
 		" ORDER BY k.place, o.seq",
 	2, {TEXTARRAYOID, TEXTARRAYOID}},
 

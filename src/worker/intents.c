@@ -39,6 +39,7 @@ typedef struct Intent
 	bool		is_pending;
 	bool		is_refused;
 	bool		is_foreign;		/* refused because it came from another source */
+	bool		is_withdrawn;
 	bool		withdrawal;
 	bool		unconfirmed;
 	Oid			source;			/* the watched table; InvalidOid: none */
@@ -95,16 +96,18 @@ intents_drop_gone(void)
 	outbox_scan_end(scan);
 }
 
-/* The intent is not sent. */
+/* The intent is not sent; unconfirmed: but may have been before. */
 static void
-leave_unsent(const Look *look, const Intent *intent, OutboxStatus status, const char *why)
+leave_unsent(const Look *look, const Intent *intent, OutboxStatus status, bool unconfirmed,
+			 const char *why)
 {
 	Contact    *contact = window_find_contact(look->chatbot, look->external_id);
 
 	/* What is there under the number may be another contact, which the row was before. */
 	if (contact && contact->seq == intent->seq)
 		drop(contact);
-	writes_unsent(look->chatbot, look->external_id, intent->seq, status, why);
+	writes_unsent(look->chatbot, look->external_id, intent->seq, status, unconfirmed,
+				  unconfirmed ? MAYBE_THERE : why);
 }
 
 /* The name of a source while it is a table that is watched for the chatbot; else NULL. */
@@ -161,9 +164,33 @@ leave_out_foreign(Source *last, const Look *look, Intent *intents, int n)
 			(name = source_name(last, look->chatbot, owner)) != NULL)
 		{
 			if (intent->is_pending)
-				leave_unsent(look, intent, OUTBOX_CONFLICT,
+				leave_unsent(look, intent, OUTBOX_CONFLICT, false,
 							 psprintf("it belongs to \"%s\"", name));
 		}
+		else
+			intents[left++] = *intent;
+	}
+	return left;
+}
+
+/*
+ * Completes who may have been sent, and takes those out that are settled unsent, or will be
+ * when their row is not locked any more; of them no more counts than that they may have
+ * created the contact.  Returns how many are left.
+ */
+static int
+leave_out_unsent(Look *look, const Contact *contact, Intent *intents, int n)
+{
+	int			left = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		Intent	   *intent = &intents[i];
+
+		intent->unconfirmed |= writes_have_doubt(intent->seq) ||
+			(contact && contact->unconfirmed && contact->seq == intent->seq);
+		if (intent->is_withdrawn || (intent->is_pending && writes_have_outcome(intent->seq)))
+			look->sent |= intent->unconfirmed;
 		else
 			intents[left++] = *intent;
 	}
@@ -217,17 +244,16 @@ decide(Source *last, Look *look, Intent *intents, int n)
 			   *open = NULL;
 	int64		newest_refused = 0;
 	bool		exists = false;
-	bool		doubtful = look->sent;	/* an earlier version may exist */
+	bool		doubtful;		/* an earlier version may exist */
 
 	if (contact && contact->state != CONTACT_QUEUED && contact->state != CONTACT_DEFERRED)
 	{
 		look_again(contact);
 		return;
 	}
-	for (int i = 0; i < n; i++)
-		intents[i].unconfirmed |= writes_have_doubt(intents[i].seq) ||
-			(contact && contact->unconfirmed && contact->seq == intents[i].seq);
+	n = leave_out_unsent(look, contact, intents, n);
 	n = leave_out_foreign(last, look, intents, n);
+	doubtful = look->sent;
 	for (int i = 0; i < n; i++)
 	{
 		if (intents[i].is_pending)
@@ -271,13 +297,12 @@ decide(Source *last, Look *look, Intent *intents, int n)
 			continue;
 		if (exists)
 			leave_unsent(look, &intents[i],
-						 intents[i].withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SKIPPED, NULL);
+						 intents[i].withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SKIPPED, false, NULL);
 		else if (newest->withdrawal || intents[i].withdrawal)
-			leave_unsent(look, &intents[i], OUTBOX_WITHDRAWN,
-						 intents[i].unconfirmed || (&intents[i] == newest && (open || doubtful)) ?
-						 MAYBE_THERE : NULL);
+			leave_unsent(look, &intents[i], OUTBOX_WITHDRAWN, intents[i].unconfirmed ||
+						 (&intents[i] == newest && (open || doubtful)), NULL);
 		else if (&intents[i] != newest || newest_refused > newest->seq)
-			leave_unsent(look, &intents[i], OUTBOX_SUPERSEDED, NULL);
+			leave_unsent(look, &intents[i], OUTBOX_SUPERSEDED, false, NULL);
 		else
 		{
 			if (window_find(newest->seq) == NULL)
@@ -299,7 +324,8 @@ read_intent(uint64 i, Intent *intent)
 	intent->place = outbox_get_int64(i, 1);
 	intent->seq = outbox_get_int64(i, 2);
 	intent->is_pending = strcmp(status, "pending") == 0;
-	intent->is_refused = !intent->is_pending &&
+	intent->is_withdrawn = strcmp(status, "withdrawn") == 0;
+	intent->is_refused = !intent->is_pending && !intent->is_withdrawn &&
 		strcmp(status, "created") != 0 && strcmp(status, "present") != 0;
 	intent->is_foreign = strcmp(status, "conflict") == 0 && outbox_get_bool(i, 7);
 	intent->withdrawal = outbox_get_bool(i, 4);

@@ -250,12 +250,13 @@ writes_unconfirmed(Chatbot *chatbot, int64 seq, Request *request, int http_statu
 
 void
 writes_unsent(Chatbot *chatbot, const char *external_id, int64 seq, OutboxStatus status,
-			  const char *why)
+			  bool unconfirmed, const char *why)
 {
 	RowChange  *change = add(seq, chatbot, external_id, NULL, NULL);
 
 	change->status = status;
 	change->keeps_contact = status == OUTBOX_CONFLICT;
+	change->unconfirmed = unconfirmed;
 	change->error = copy(why);
 }
 

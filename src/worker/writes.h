@@ -32,9 +32,12 @@ extern void writes_defer(Contact *contact, int64 delay_ms, int http_status, cons
 extern void writes_unconfirmed(Chatbot *chatbot, int64 seq, Request *request, int http_status,
 							   const char *why);
 
-/* A row that is pending and not in the window is not sent; why may be NULL. */
+/*
+ * A row that is pending and not in the window is not sent; unconfirmed: Chatbase may have the
+ * contact; why may be NULL.
+ */
 extern void writes_unsent(Chatbot *chatbot, const char *external_id, int64 seq,
-						  OutboxStatus status, const char *why);
+						  OutboxStatus status, bool unconfirmed, const char *why);
 
 /* A refused row makes way for a newer intent. */
 extern void writes_supersede(Chatbot *chatbot, const char *external_id, int64 seq);
