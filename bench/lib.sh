@@ -87,7 +87,7 @@ database_new()
 		cluster_psql -c 'CREATE EXTENSION contacts_push'
 		cluster_psql -f - <"$CLONE/bench/sql/contact.sql"
 	fi
-	until_or 60 worker_runs || {
+	until_or 180 worker_runs || {
 		say "the worker did not start" >&2
 		exit 2
 	}
