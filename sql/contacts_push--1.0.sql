@@ -527,7 +527,8 @@ BEGIN
 			FROM (SELECT o.unconfirmed
 				  OR coalesce(o.enqueued_at < (SELECT max(l.since) FROM contacts_push_internal.lineage l), false)
 				  OR EXISTS (SELECT FROM contacts_push.request q
-							 WHERE q.finished_at IS NULL AND q.seqs @> o.seq)) AS d(doubt))
+							 WHERE q.finished_at IS NULL AND q.seqs @> o.seq
+							 AND q.chatbot_id = o.chatbot_id AND q.started_at >= o.enqueued_at)) AS d(doubt))
 	WHERE o.chatbot_id = discard.chatbot_id AND o.status = 'pending'
 	AND (discard.external_id IS NULL OR o.external_id = discard.external_id);
 	GET DIAGNOSTICS discarded = ROW_COUNT;
