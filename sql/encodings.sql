@@ -28,7 +28,17 @@ CALL test.fails($$SELECT chatbase_create_contacts('bot', '{"external_id": "a"}')
 SELECT jsonb_typeof(test.ask('faults', replace('[{"action": {"status": 200, "body": "{~"data~":[{~"id~":~"1~",~"external_id~":~"a~",~"name~":~"~u0141~"}]}"}}]', '~', '\')));
 CALL test.fails($$SELECT chatbase_create_contacts('bot', '{"external_id": "a"}')$$);
 SELECT jsonb_typeof(test.ask('faults', replace('[{"action": {"status": 200, "body": "{~"data~":[{~"id~":~"1~",~"external_id~":~"a~",~"custom_attributes~":{~"a~":~"~~u20ac~"}}]}"}}]', '~', '\')));
-CALL test.fails($$SELECT chatbase_create_contacts('bot', '{"external_id": "a"}')$$);
+-- how the server words it differs between its versions
+DO $$
+DECLARE
+	hint text;
+BEGIN
+	PERFORM chatbase_create_contacts('bot', '{"external_id": "a"}');
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS hint = PG_EXCEPTION_HINT;
+	RAISE INFO '%: %', SQLSTATE, hint;
+END
+$$;
 CALL test.no_fault();
 -- Through the outbox, by a table and columns with such names.
 CREATE TABLE "Größen" ("schlüssel" text PRIMARY KEY, name text);
