@@ -336,8 +336,8 @@ static bool
 scan_contact_object(Scan *scan, bool is_data)
 {
 	Member		members[] = {
-		{.name = "id"}, {.name = "external_id"}, {.name = "name"}, {.name = "email"}, {.name = "phonenumber"}, {.name = "stripe_accounts"},
-		{.name = "custom_attributes"}, {.name = "created_at"}, {.name = "updated_at"},
+		{.name = "id"}, {.name = "external_id"}, {.name = "name"}, {.name = "email"},
+		{.name = "phonenumber"}, {.name = "stripe_accounts"}, {.name = "custom_attributes"}, {.name = "created_at"}, {.name = "updated_at"},
 		{.name = "created",.scan = scan_contacts}
 	};
 	ReplyContact *contact;

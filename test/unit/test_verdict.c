@@ -87,7 +87,9 @@ test_table(void)
 	for (size_t i = 0; i < LENGTH(rows); i++)
 	{
 		const Row  *row = &rows[i];
-		HttpResult	http = {.outcome = row->outcome, .status = row->status, .retry_after = -1, .ratelimit_reset = -1};
+		HttpResult	http = {
+			.outcome = row->outcome, .status = row->status, .retry_after = -1, .ratelimit_reset = -1
+		};
 		Answer		answer = {.http = &http, .is_json = row->is_json, .names_all = row->names_all,
 		.now = NEW_YEAR};
 		Judgement	judgement = verdict_judge(&answer);
