@@ -385,11 +385,12 @@ COMMENT ON FUNCTION contacts_push_internal.source_name(oid, text) IS 'qualified 
 CREATE FUNCTION contacts_push.watch(relation regclass, chatbot_id text,
 	external_id text DEFAULT NULL, name text DEFAULT NULL, email text DEFAULT NULL,
 	phonenumber text DEFAULT NULL, stripe_accounts text DEFAULT NULL,
-	custom_attributes text DEFAULT NULL)
+	custom_attributes text DEFAULT NULL,
+	updates boolean DEFAULT NULL, deletes boolean DEFAULT NULL, replicated boolean DEFAULT false)
 RETURNS regclass
 AS 'MODULE_PATHNAME', 'contacts_push_watch'
 LANGUAGE C VOLATILE PARALLEL UNSAFE;
-COMMENT ON FUNCTION contacts_push.watch(regclass, text, text, text, text, text, text, text) IS 'has the rows of a table, or of a view over one, pushed to a chatbot from now on; returns the view that says what their contacts are';
+COMMENT ON FUNCTION contacts_push.watch(regclass, text, text, text, text, text, text, text, boolean, boolean, boolean) IS 'has the rows of a table, or of a view over one, pushed to a chatbot from now on; returns the view that says what their contacts are';
 
 CREATE FUNCTION contacts_push.unwatch(relation regclass, chatbot_id text DEFAULT NULL)
 RETURNS void

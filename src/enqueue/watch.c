@@ -54,6 +54,19 @@ COMPAT_FUNCTION_INFO_V1(contacts_push_unwatch);
 /* Names that are tried for a view, or for triggers. */
 #define MAX_NUMBER 1000
 
+/* What the names of the triggers have after "contacts_push_" and before their suffix. */
+static const char *const trigger_labels[] = {
+	"insert", "update", "delete", "replica_insert", "replica_delete"
+};
+
+/* Arguments of watch() after the columns of the view. */
+enum
+{
+	WATCH_UPDATES = 2 + VIEW_COLUMNS,
+	WATCH_DELETES,
+	WATCH_REPLICATED
+};
+
 /* Names of columns that are taken for a member of a contact, the preferred first. */
 static const char *const known_columns[VIEW_COLUMNS][3] = {
 	[VIEW_NAME] = {"name", "full_name"},
@@ -252,6 +265,16 @@ create_view(Relation table, char *const *expressions)
 	return view;
 }
 
+/* Returns whether the table has a trigger of that name. */
+static bool
+has_trigger(Relation table, const char *name)
+{
+	for (int i = 0; table->trigdesc && i < table->trigdesc->numtriggers; i++)
+		if (strcmp(table->trigdesc->triggers[i].tgname, name) == 0)
+			return true;
+	return false;
+}
+
 /* Returns the first suffix that is free for the names of the triggers: "", _2, ... */
 static const char *
 free_suffix(Relation table)
@@ -261,15 +284,9 @@ free_suffix(Relation table)
 		const char *suffix = i == 1 ? "" : psprintf("_%d", i);
 		bool		is_free = true;
 
-		for (int j = 0; table->trigdesc && j < table->trigdesc->numtriggers; j++)
-		{
-			const char *name = table->trigdesc->triggers[j].tgname;
-
-			if (strcmp(name, psprintf("contacts_push_insert%s", suffix)) == 0 ||
-				strcmp(name, psprintf("contacts_push_update%s", suffix)) == 0 ||
-				strcmp(name, psprintf("contacts_push_delete%s", suffix)) == 0)
+		for (int j = 0; j < lengthof(trigger_labels); j++)
+			if (has_trigger(table, psprintf("contacts_push_%s%s", trigger_labels[j], suffix)))
 				is_free = false;
-		}
 		if (is_free)
 			return suffix;
 	}
@@ -279,22 +296,34 @@ free_suffix(Relation table)
 	return NULL;				/* keeps the compiler quiet */
 }
 
-/* Makes a trigger that depends on the view; transition_table: NULL for a row trigger. */
+/* What the triggers of one call of watch() have in common. */
+typedef struct TriggerSet
+{
+	Oid			table;
+	Oid			view;
+	const char *chatbot_id;
+	const char *suffix;			/* of their names */
+} TriggerSet;
+
+/*
+ * Makes a trigger that depends on the view.  transition_table: NULL for a row trigger;
+ * fires_when: a TRIGGER_FIRES_ of commands/trigger.h.
+ */
 static void
-create_trigger(Oid table, Oid view, const char *name, int16 event, const char *chatbot_id,
-			   const char *transition_table)
+create_trigger(const TriggerSet *set, const char *label, int16 event, const char *transition_table,
+			   char fires_when)
 {
 	CreateTrigStmt *statement = makeNode(CreateTrigStmt);
-	char	   *view_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(view)),
-													   get_rel_name(view));
+	char	   *view_name = quote_qualified_identifier(get_namespace_name(get_rel_namespace(set->view)),
+													   get_rel_name(set->view));
 	ObjectAddress trigger;
 	ObjectAddress depends_on;
 	Oid			user;
 	int			context;
 
-	statement->trigname = pstrdup(name);
+	statement->trigname = psprintf("contacts_push_%s%s", label, set->suffix);
 	statement->funcname = list_make2(makeString("contacts_push_internal"), makeString("enqueue_rows"));
-	statement->args = list_make2(makeString(pstrdup(chatbot_id)), makeString(view_name));
+	statement->args = list_make2(makeString(pstrdup(set->chatbot_id)), makeString(view_name));
 	statement->timing = TRIGGER_TYPE_AFTER;
 	statement->events = event;
 	statement->row = transition_table == NULL;
@@ -313,20 +342,24 @@ create_trigger(Oid table, Oid view, const char *name, int16 event, const char *c
 	 */
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(BOOTSTRAP_SUPERUSERID, context | SECURITY_LOCAL_USERID_CHANGE);
-	trigger = CreateTrigger(statement, "", table, InvalidOid, InvalidOid, InvalidOid, InvalidOid,
-							InvalidOid, NULL, false, false);
+	trigger = CreateTriggerFiringOn(statement, "", set->table, InvalidOid, InvalidOid, InvalidOid,
+									InvalidOid, InvalidOid, NULL, false, false, fires_when);
 	SetUserIdAndSecContext(user, context);
-	ObjectAddressSet(depends_on, RelationRelationId, view);
+	ObjectAddressSet(depends_on, RelationRelationId, set->view);
 	recordDependencyOn(&trigger, &depends_on, DEPENDENCY_NORMAL);
 	CommandCounterIncrement();
 }
 
-/* Makes contacts_push_insert, _update and _delete; those of a further chatbot end in _2, ... */
+/*
+ * Makes contacts_push_insert, _update and _delete; those of a further chatbot end in _2, ...
+ * replicated: they fire for what logical replication applies, too.  That fires row triggers
+ * only, so statement triggers get a row trigger beside them, which fires for nothing else.
+ */
 static void
-create_triggers(Relation table, Oid view, const char *chatbot_id)
+create_triggers(Relation table, Oid view, const char *chatbot_id, bool replicated)
 {
 	Oid			oid = RelationGetRelid(table);
-	const char *suffix = free_suffix(table);
+	TriggerSet	set = {oid, view, chatbot_id, free_suffix(table)};
 
 	/*
 	 * A statement trigger fires for the table that the statement names: not for a parent when
@@ -334,13 +367,17 @@ create_triggers(Relation table, Oid view, const char *chatbot_id)
 	 */
 	bool		by_row = table->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
 		find_inheritance_children(oid, NoLock) != NIL || has_superclass(oid);
+	char		everywhere = replicated ? TRIGGER_FIRES_ALWAYS : TRIGGER_FIRES_ON_ORIGIN;
+	char		fires_when = by_row ? everywhere : TRIGGER_FIRES_ON_ORIGIN;
 
-	create_trigger(oid, view, psprintf("contacts_push_insert%s", suffix), TRIGGER_TYPE_INSERT,
-				   chatbot_id, by_row ? NULL : "new_rows");
-	create_trigger(oid, view, psprintf("contacts_push_update%s", suffix), TRIGGER_TYPE_UPDATE,
-				   chatbot_id, NULL);
-	create_trigger(oid, view, psprintf("contacts_push_delete%s", suffix), TRIGGER_TYPE_DELETE,
-				   chatbot_id, by_row ? NULL : "old_rows");
+	create_trigger(&set, "insert", TRIGGER_TYPE_INSERT, by_row ? NULL : "new_rows", fires_when);
+	create_trigger(&set, "update", TRIGGER_TYPE_UPDATE, NULL, everywhere);
+	create_trigger(&set, "delete", TRIGGER_TYPE_DELETE, by_row ? NULL : "old_rows", fires_when);
+	if (replicated && !by_row)
+	{
+		create_trigger(&set, "replica_insert", TRIGGER_TYPE_INSERT, NULL, TRIGGER_FIRES_ON_REPLICA);
+		create_trigger(&set, "replica_delete", TRIGGER_TYPE_DELETE, NULL, TRIGGER_FIRES_ON_REPLICA);
+	}
 }
 
 /* Throws for a view that cannot be the mapping of the table. */
@@ -356,8 +393,8 @@ check_view(Oid view, Oid table)
 
 /*
  * contacts_push.watch(relation regclass, chatbot_id text, external_id text, name text,
- *		email text, phonenumber text, stripe_accounts text, custom_attributes text)
- *		RETURNS regclass
+ *		email text, phonenumber text, stripe_accounts text, custom_attributes text,
+ *		updates boolean, deletes boolean, replicated boolean) RETURNS regclass
  */
 Datum
 contacts_push_watch(PG_FUNCTION_ARGS)
@@ -381,6 +418,10 @@ contacts_push_watch(PG_FUNCTION_ARGS)
 			has_expressions = true;
 		}
 	contact_check_chatbot_id(chatbot_id);
+	if (!PG_ARGISNULL(WATCH_UPDATES) || !PG_ARGISNULL(WATCH_DELETES))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("updates and deletes cannot be chosen for a table")));
 	oid = contacts_push_watched_table(PG_GETARG_OID(0), &view);
 	if (OidIsValid(view) && has_expressions)
 		ereport(ERROR,
@@ -395,7 +436,8 @@ contacts_push_watch(PG_FUNCTION_ARGS)
 	if (!OidIsValid(view))
 		view = create_view(table, expressions);
 	check_view(view, oid);
-	create_triggers(table, view, chatbot_id);
+	create_triggers(table, view, chatbot_id,
+					!PG_ARGISNULL(WATCH_REPLICATED) && PG_GETARG_BOOL(WATCH_REPLICATED));
 	(void) OidFunctionCall0(LookupFuncName(list_make2(makeString("contacts_push_internal"),
 													  makeString("warn_of_publications")),
 										   0, NULL, false));
