@@ -16,7 +16,7 @@ COMMENT ON SCHEMA contacts_push_internal IS 'contacts_push: what is not for user
 --
 
 CREATE TYPE contacts_push.status AS ENUM (
-	'pending', 'created', 'present', 'conflict', 'rejected', 'failed',
+	'pending', 'created', 'present', 'updated', 'deleted', 'conflict', 'rejected', 'failed',
 	'superseded', 'skipped', 'withdrawn');
 COMMENT ON TYPE contacts_push.status IS 'what became of a row of contacts_push.outbox; conflict: its external_id belongs to a contact that this outbox did not create, or its e-mail to another contact, of this outbox or not';
 
@@ -82,6 +82,8 @@ CREATE TABLE contacts_push.outbox (
 	http_status integer,
 	error text,
 	contact_id text,
+	contact_hash bigint,
+	contact_members bytea,
 	enqueued_at timestamptz NOT NULL DEFAULT now()
 		CONSTRAINT outbox_enqueued_at_check CHECK (isfinite(enqueued_at)),
 	settled_at timestamptz)
@@ -104,6 +106,8 @@ COMMENT ON COLUMN contacts_push.outbox.unconfirmed IS 'an earlier request with i
 COMMENT ON COLUMN contacts_push.outbox.http_status IS 'of the answer that settled or last refused it';
 COMMENT ON COLUMN contacts_push.outbox.error IS 'why it is not created';
 COMMENT ON COLUMN contacts_push.outbox.contact_id IS 'Chatbase''s id of the contact';
+COMMENT ON COLUMN contacts_push.outbox.contact_hash IS 'hash of what was sent last, once Chatbase has it; NULL: not known';
+COMMENT ON COLUMN contacts_push.outbox.contact_members IS 'which of the chatbot''s members (contacts_push_internal.member) that had, a bit each; NULL: not known';
 COMMENT ON COLUMN contacts_push.outbox.enqueued_at IS 'start of the transaction that appended it';
 COMMENT ON COLUMN contacts_push.outbox.settled_at IS 'when it was settled';
 COMMENT ON SEQUENCE contacts_push.outbox_seq_seq IS 'numbers the rows of contacts_push.outbox';
@@ -115,6 +119,8 @@ CREATE TABLE contacts_push.chatbot (
 	chatbot_id text COLLATE "C" PRIMARY KEY
 		CONSTRAINT chatbot_chatbot_id_check
 		CHECK (octet_length(chatbot_id) BETWEEN 1 AND 1024 AND chatbot_id NOT IN ('.', '..')),
+	updates boolean NOT NULL DEFAULT false,
+	deletes boolean NOT NULL DEFAULT false,
 	paused_until timestamptz,
 	pause_reason text
 		CONSTRAINT chatbot_pause_reason_check CHECK (octet_length(pause_reason) <= 8192),
@@ -124,6 +130,8 @@ CREATE TABLE contacts_push.chatbot (
 	stripped_attributes text[] NOT NULL DEFAULT '{}',
 	created contacts_push_internal.counter NOT NULL DEFAULT 0,
 	present contacts_push_internal.counter NOT NULL DEFAULT 0,
+	updated contacts_push_internal.counter NOT NULL DEFAULT 0,
+	deleted contacts_push_internal.counter NOT NULL DEFAULT 0,
 	conflict contacts_push_internal.counter NOT NULL DEFAULT 0,
 	rejected contacts_push_internal.counter NOT NULL DEFAULT 0,
 	failed contacts_push_internal.counter NOT NULL DEFAULT 0,
@@ -134,6 +142,8 @@ COMMENT ON TABLE contacts_push.chatbot IS 'the chatbots that contacts are pushed
 COMMENT ON INDEX contacts_push.chatbot_pkey IS 'finds a chatbot';
 COMMENT ON INDEX contacts_push.chatbot_paused IS 'finds those that are paused';
 COMMENT ON COLUMN contacts_push.chatbot.chatbot_id IS 'the chatbot''s id, as in the URL of the API';
+COMMENT ON COLUMN contacts_push.chatbot.updates IS 'whether later changes of contacts are pushed';
+COMMENT ON COLUMN contacts_push.chatbot.deletes IS 'whether contacts are deleted at Chatbase when their users are';
 COMMENT ON COLUMN contacts_push.chatbot.paused_until IS 'no request is made before; infinity: until contacts_push.resume()';
 COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
 COMMENT ON COLUMN contacts_push.chatbot.pause_kind IS 'what may end the pause, for the worker: key, chatbot, quota or refusals; NULL: contacts_push.resume() only';
@@ -142,6 +152,8 @@ COMMENT ON COLUMN contacts_push.chatbot.backoff_reason IS 'what its last request
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
 COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push_internal.tally, as the other numbers';
 COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
+COMMENT ON COLUMN contacts_push.chatbot.updated IS 'rows settled as updated';
+COMMENT ON COLUMN contacts_push.chatbot.deleted IS 'rows settled as deleted';
 COMMENT ON COLUMN contacts_push.chatbot.conflict IS 'rows settled as conflict';
 COMMENT ON COLUMN contacts_push.chatbot.rejected IS 'rows settled as rejected';
 COMMENT ON COLUMN contacts_push.chatbot.failed IS 'rows settled as failed';
@@ -153,6 +165,8 @@ CREATE TABLE contacts_push_internal.tally (
 	chatbot_id text COLLATE "C" NOT NULL,
 	created contacts_push_internal.counter NOT NULL,
 	present contacts_push_internal.counter NOT NULL,
+	updated contacts_push_internal.counter NOT NULL,
+	deleted contacts_push_internal.counter NOT NULL,
 	conflict contacts_push_internal.counter NOT NULL,
 	rejected contacts_push_internal.counter NOT NULL,
 	failed contacts_push_internal.counter NOT NULL);
@@ -160,6 +174,8 @@ COMMENT ON TABLE contacts_push_internal.tally IS 'what has been settled, to be a
 COMMENT ON COLUMN contacts_push_internal.tally.chatbot_id IS 'the chatbot';
 COMMENT ON COLUMN contacts_push_internal.tally.created IS 'rows settled as created';
 COMMENT ON COLUMN contacts_push_internal.tally.present IS 'rows settled as present';
+COMMENT ON COLUMN contacts_push_internal.tally.updated IS 'rows settled as updated';
+COMMENT ON COLUMN contacts_push_internal.tally.deleted IS 'rows settled as deleted';
 COMMENT ON COLUMN contacts_push_internal.tally.conflict IS 'rows settled as conflict';
 COMMENT ON COLUMN contacts_push_internal.tally.rejected IS 'rows settled as rejected';
 COMMENT ON COLUMN contacts_push_internal.tally.failed IS 'rows settled as failed';
@@ -184,9 +200,22 @@ COMMENT ON COLUMN contacts_push_internal.enqueue_failure.failed_at IS 'start of 
 COMMENT ON COLUMN contacts_push_internal.enqueue_failure.counted IS 'contacts_push.chatbot.enqueue_failures has it';
 COMMENT ON INDEX contacts_push_internal.enqueue_failure_uncounted IS 'finds what the worker has not counted yet';
 
+-- What members contacts have been sent with, as numbers; the worker appends.
+CREATE TABLE contacts_push_internal.member (
+	chatbot_id text COLLATE "C" NOT NULL,
+	number integer NOT NULL,
+	name text COLLATE "C" NOT NULL,
+	PRIMARY KEY (chatbot_id, number));
+COMMENT ON TABLE contacts_push_internal.member IS 'members of contacts that have been sent, custom attributes among them, so that one that goes can be cleared at Chatbase';
+COMMENT ON COLUMN contacts_push_internal.member.chatbot_id IS 'the chatbot';
+COMMENT ON COLUMN contacts_push_internal.member.number IS 'its bit in contacts_push.outbox.contact_members, from 0';
+COMMENT ON COLUMN contacts_push_internal.member.name IS 'name of the member; of a custom attribute with custom_attributes. before it';
+COMMENT ON INDEX contacts_push_internal.member_pkey IS 'finds the members of a chatbot';
+
 CREATE TABLE contacts_push.request (
 	id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
 	chatbot_id text COLLATE "C" NOT NULL,
+	call text NOT NULL,
 	contacts integer NOT NULL,
 	seqs int8multirange NOT NULL,
 	started_at timestamptz NOT NULL DEFAULT clock_timestamp()
@@ -196,11 +225,13 @@ CREATE TABLE contacts_push.request (
 	http_status integer,
 	outcome text,
 	message text,
+	request_id text,
 	duration_ms bigint);
 CREATE INDEX request_unfinished ON contacts_push.request (id) WHERE finished_at IS NULL;
 COMMENT ON TABLE contacts_push.request IS 'the requests of the worker; a row is committed before its request leaves';
 COMMENT ON COLUMN contacts_push.request.id IS 'order of departure';
 COMMENT ON COLUMN contacts_push.request.chatbot_id IS 'the chatbot it went to';
+COMMENT ON COLUMN contacts_push.request.call IS 'what was asked for: create, update, delete or read';
 COMMENT ON COLUMN contacts_push.request.contacts IS 'how many contacts it carried';
 COMMENT ON COLUMN contacts_push.request.seqs IS 'which: their contacts_push.outbox.seq';
 COMMENT ON COLUMN contacts_push.request.started_at IS 'when it was decided on';
@@ -208,6 +239,7 @@ COMMENT ON COLUMN contacts_push.request.finished_at IS 'when what it came to was
 COMMENT ON COLUMN contacts_push.request.http_status IS 'status of the answer; NULL: none has arrived';
 COMMENT ON COLUMN contacts_push.request.outcome IS 'what the answer meant';
 COMMENT ON COLUMN contacts_push.request.message IS 'the API''s message, or what failed';
+COMMENT ON COLUMN contacts_push.request.request_id IS 'the API''s number of the request, x-request-id in its answer; NULL: none';
 COMMENT ON COLUMN contacts_push.request.duration_ms IS 'from departure to answer, milliseconds';
 COMMENT ON SEQUENCE contacts_push.request_id_seq IS 'numbers the rows of contacts_push.request';
 COMMENT ON INDEX contacts_push.request_pkey IS 'finds requests in the order of their departure';
@@ -252,6 +284,7 @@ SELECT pg_catalog.pg_extension_config_dump('contacts_push.request_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.lineage', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.enqueue_failure', '');
 SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.tally', '');
+SELECT pg_catalog.pg_extension_config_dump('contacts_push_internal.member', '');
 
 --
 -- Calls

@@ -193,9 +193,9 @@ BEGIN
 	RETURN id::text;
 END
 $$;
--- 40,000 rows at 50 bytes each would be two megabytes
+-- 40,000 rows at 50 bytes each would be two megabytes; a context that grows adds one at most
 CREATE VIEW memory_taken AS SELECT what, count(*),
-	CASE WHEN max(bytes) - min(bytes) < 1000000 THEN 'bounded' ELSE (max(bytes) - min(bytes))::text END AS memory FROM memory GROUP BY what;
+	CASE WHEN max(bytes) - min(bytes) < 1500000 THEN 'bounded' ELSE (max(bytes) - min(bytes))::text END AS memory FROM memory GROUP BY what;
 SELECT contacts_push.watch('users', 'bot', external_id => 'own(id, current_setting(''test.what''))');
 -- what is to be kept goes to a file beyond that
 SET work_mem = '64kB';

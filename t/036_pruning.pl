@@ -137,8 +137,8 @@ insert_users($node, 'anew', 'u', 1, 100, 'anew');
 ok(settled($node, 'anew'), 'contacts of another database are settled');
 set_conf($node, 'contacts_push.request_retention' => '1d');
 $node->safe_psql('postgres', <<'END');
-INSERT INTO contacts_push.request (chatbot_id, contacts, seqs, started_at, finished_at, outcome)
-SELECT 'bot', 1, '{[1,2)}', now() - interval '2 days', now() - interval '2 days' - n * interval '1 s', 'many' FROM generate_series(1, 25000) n;
+INSERT INTO contacts_push.request (chatbot_id, call, contacts, seqs, started_at, finished_at, outcome)
+SELECT 'bot', 'create', 1, '{[1,2)}', now() - interval '2 days', now() - interval '2 days' - n * interval '1 s', 'many' FROM generate_series(1, 25000) n;
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, status, settled_at)
 SELECT 'many', n::text, 'superseded', now() - interval '2 days' FROM generate_series(1, 25000) n;
 END

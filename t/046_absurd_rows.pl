@@ -127,9 +127,9 @@ sub requests
 SELECT contacts_push.pause('others');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)
 SELECT 'others', 'request ' || i, '{}' FROM generate_series(1, 2500) i;
-INSERT INTO contacts_push.request (chatbot_id, contacts, seqs) VALUES
-	('others', 1, '{(,)}'), ('others', -1, '{}'), ('others', 2147483647, '{[1,9223372036854775806]}'),
-	('nobody', 0, '{[-9223372036854775808,-1]}');
+INSERT INTO contacts_push.request (chatbot_id, call, contacts, seqs) VALUES
+	('others', 'create', 1, '{(,)}'), ('others', 'create', -1, '{}'),
+	('others', 'create', 2147483647, '{[1,9223372036854775806]}'), ('nobody', 'create', 0, '{[-9223372036854775808,-1]}');
 END
 	$node->restart;
 	ok(worker_runs($node), 'absurd requests: a worker runs');

@@ -357,6 +357,8 @@ finish(HttpRequest *request, CURLcode rc, const char *words)
 	result->error = request->error;
 	result->retry_after = retry_after(answer);
 	result->ratelimit_reset = http_answer_number(answer->ratelimit_reset);
+	http_answer_reason(answer->request_id, sizeof(answer->request_id), answer->request_id);
+	result->request_id = answer->request_id;
 	result->duration_ms = (long) (now_ms() - request->started_at);
 	release_handle(request);
 	request->done = true;

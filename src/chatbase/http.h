@@ -65,6 +65,7 @@ typedef struct HttpResult
 								 * words of printable ASCII; else "" */
 	int64_t		retry_after;	/* seconds that Retry-After says to wait; -1: none, or past */
 	int64_t		ratelimit_reset;	/* the number in X-RateLimit-Reset; -1: none */
+	const char *request_id;		/* x-request-id, cut, printable ASCII; "": none */
 	long		duration_ms;	/* from http_begin() to the end */
 } HttpResult;
 

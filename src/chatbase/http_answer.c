@@ -58,6 +58,7 @@ http_answer_header(HttpAnswer *answer, const char *line, size_t len)
 		answer->headers_complete = false;
 		answer->retry_after[0] = '\0';
 		answer->ratelimit_reset[0] = '\0';
+		answer->request_id[0] = '\0';
 	}
 	else if (answer->headers_complete)
 		return true;
@@ -67,6 +68,7 @@ http_answer_header(HttpAnswer *answer, const char *line, size_t len)
 	{
 		keep_header(line, len, "Retry-After", answer->retry_after);
 		keep_header(line, len, "X-RateLimit-Reset", answer->ratelimit_reset);
+		keep_header(line, len, "X-Request-Id", answer->request_id);
 	}
 	return true;
 }

@@ -13,7 +13,7 @@
 
 #include "chatbase/http.h"
 
-/* Room for a header's value: dates and numbers have at most 30 characters. */
+/* Room for a header's value: dates, numbers and UUIDs have at most 36 characters. */
 #define HTTP_ANSWER_VALUE_SIZE 256
 
 /* All zero is an empty answer; max_body_bytes is the caller's to set. */
@@ -30,6 +30,7 @@ typedef struct HttpAnswer
 	size_t		body_allocated;
 	char		retry_after[HTTP_ANSWER_VALUE_SIZE];	/* "": absent */
 	char		ratelimit_reset[HTTP_ANSWER_VALUE_SIZE];
+	char		request_id[HTTP_ANSWER_VALUE_SIZE];
 } HttpAnswer;
 
 /*

@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "catalog/namespace.h"
+#include "common/hashfn.h"
 #include "common/string.h"
 #include "compat.h"
 #include "contact/contact.h"
@@ -297,4 +298,12 @@ void
 contact_body_end(StringInfo body)
 {
 	appendStringInfoString(body, "]}");
+}
+
+int64
+contact_hash(const char *json, int length)
+{
+	int64		hash = DatumGetInt64(hash_any_extended((const unsigned char *) json, length, 0));
+
+	return hash ? hash : 1;
 }

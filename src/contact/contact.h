@@ -60,6 +60,9 @@ extern bool contact_fits(JsonbContainer *contact, int64 max);
 extern char *contact_to_json(JsonbContainer *contact, const char *external_id,
 							 int *length);
 
+/* Returns the hash of such a text that tells whether a contact is as it was sent; never 0. */
+extern int64 contact_hash(const char *json, int length);
+
 /* These write {"users":[...]} piece by piece.  What stands around the contacts has so many bytes. */
 #define CONTACT_BODY_BYTES 12
 extern void contact_body_begin(StringInfo body);

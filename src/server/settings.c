@@ -32,6 +32,8 @@ int			settings_max_attempts;
 int			settings_max_backoff;
 int			settings_request_retention;
 bool		settings_enabled;
+bool		settings_reading;
+int			settings_max_pending_deletes;
 
 /*
  * The variable behind contacts_push.api_key stays the empty string for ever; the
@@ -261,6 +263,15 @@ define_worker_settings(void)
 							"Longest back-off between two tries.",
 							NULL, &settings_max_backoff, 5 * 60 * 1000, 1, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomIntVariable("contacts_push.max_pending_deletes",
+							"Deletions that may wait for one chatbot; with more of them none is sent.",
+							"-1: any number. contacts_push.resume() lets those through that are there.",
+							&settings_max_pending_deletes, 1000, -1, INT_MAX,
+							PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("contacts_push.reading",
+							 "Whether contacts are looked up at Chatbase when an answer was lost.",
+							 NULL, &settings_reading, true, PGC_SIGHUP, 0,
+							 NULL, NULL, NULL);
 	DefineCustomIntVariable("contacts_push.request_retention",
 							"How long finished requests and rows that were not sent are kept.",
 							NULL, &settings_request_retention, 24 * 60 * 60, 0, INT_MAX,

@@ -24,6 +24,8 @@ extern int	settings_max_attempts;
 extern int	settings_max_backoff;	/* ms */
 extern int	settings_request_retention; /* s */
 extern bool settings_enabled;
+extern bool settings_reading;
+extern int	settings_max_pending_deletes;	/* -1: no brake */
 
 /* Defines the settings; called once, from _PG_init(). */
 extern void settings_define(void);

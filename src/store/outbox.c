@@ -196,6 +196,22 @@ outbox_text_array(char *const *elements, int n)
 											  -1, false, TYPALIGN_INT));
 }
 
+Datum
+outbox_bytea_array(bytea *const *elements, int n)
+{
+	Datum	   *datums = palloc0(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+	int			lower = 1;
+
+	for (int i = 0; i < n; i++)
+	{
+		nulls[i] = elements[i] == NULL;
+		datums[i] = PointerGetDatum(elements[i]);
+	}
+	return PointerGetDatum(construct_md_array(datums, nulls, 1, &n, &lower, BYTEAOID,
+											  -1, false, TYPALIGN_INT));
+}
+
 /* ---- what enqueuers need ---- */
 
 static TupleDesc

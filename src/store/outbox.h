@@ -83,7 +83,7 @@ typedef struct OutboxSql
 {
 	const char *sql;
 	int			nargs;
-	Oid			types[13];
+	Oid			types[15];
 	struct _SPI_plan *plan;		/* once it has been prepared */
 } OutboxSql;
 
@@ -101,9 +101,10 @@ extern bool outbox_get_bool(uint64 row, int column);	/* NULL: false */
 extern TimestampTz outbox_get_timestamp(uint64 row, int column);	/* must not be NULL */
 extern char *outbox_get_text(uint64 row, int column);	/* palloc'd; NULL: NULL */
 
-/* Arrays as arguments, palloc'd.  A NULL element of texts is a NULL. */
+/* Arrays as arguments, palloc'd.  A NULL element of texts or byteas is a NULL. */
 extern Datum outbox_int8_array(const int64 *elements, int n);
 extern Datum outbox_text_array(char *const *elements, int n);
+extern Datum outbox_bytea_array(bytea *const *elements, int n);
 extern Datum outbox_int4_array(const int *elements, int n);
 extern Datum outbox_bool_array(const bool *elements, int n);
 

@@ -41,6 +41,8 @@ static const struct
 	[FIELD_HTTP_STATUS] = {"http_status", INT4OID},
 	[FIELD_ERROR] = {"error", TEXTOID},
 	[FIELD_CONTACT_ID] = {"contact_id", TEXTOID},
+	[FIELD_CONTACT_HASH] = {"contact_hash", INT8OID},
+	[FIELD_CONTACT_MEMBERS] = {"contact_members", BYTEAOID},
 	[FIELD_ENQUEUED_AT] = {"enqueued_at", TIMESTAMPTZOID},
 	[FIELD_SETTLED_AT] = {"settled_at", TIMESTAMPTZOID},
 };
@@ -48,12 +50,15 @@ static const struct
 /* Those that an UPDATE of the worker's may set to NULL. */
 #define EMPTIED \
 	(FIELD_BIT(FIELD_CONTACT) | FIELD_BIT(FIELD_NEXT_ATTEMPT_AT) | \
-	 FIELD_BIT(FIELD_HTTP_STATUS) | FIELD_BIT(FIELD_ERROR) | FIELD_BIT(FIELD_CONTACT_ID))
+	 FIELD_BIT(FIELD_HTTP_STATUS) | FIELD_BIT(FIELD_ERROR) | FIELD_BIT(FIELD_CONTACT_ID) | \
+	 FIELD_BIT(FIELD_CONTACT_HASH) | FIELD_BIT(FIELD_CONTACT_MEMBERS))
 
 static const char *const status_names[OUTBOX_STATUSES] = {
 	[OUTBOX_PENDING] = "pending",
 	[OUTBOX_CREATED] = "created",
 	[OUTBOX_PRESENT] = "present",
+	[OUTBOX_UPDATED] = "updated",
+	[OUTBOX_DELETED] = "deleted",
 	[OUTBOX_CONFLICT] = "conflict",
 	[OUTBOX_REJECTED] = "rejected",
 	[OUTBOX_FAILED] = "failed",

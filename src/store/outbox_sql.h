@@ -86,7 +86,7 @@ static const struct
 {
 	const char *sql;
 	int			nargs;
-	Oid			types[6];
+	Oid			types[8];
 }			statements[OUTBOX_STATEMENTS] =
 {
 	/* contacts of which the outbox has no intent for chatbot $1 that counts (see MISSING_ROWS) */
@@ -157,16 +157,16 @@ static const struct
 		" WHERE n.name IS NOT NULL",
 	2, {OIDOID, TEXTOID}},
 
-	/* requests to chatbots $1 with $2 contacts, seqs $3, are about to leave */
+	/* requests to chatbots $1 with $2 contacts, seqs $3, that ask for $4, are about to leave */
 	[OUTBOX_REQUEST_BEGIN] = {
-		"INSERT INTO contacts_push.request (chatbot_id, contacts, seqs)"
-		" SELECT v.chatbot_id, v.contacts, v.seqs::int8multirange"
-		" FROM unnest($1, $2, $3) AS v(chatbot_id, contacts, seqs) RETURNING id",
-	3, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID}},
+		"INSERT INTO contacts_push.request (chatbot_id, contacts, seqs, call)"
+		" SELECT v.chatbot_id, v.contacts, v.seqs::int8multirange, v.call"
+		" FROM unnest($1, $2, $3, $4) AS v(chatbot_id, contacts, seqs, call) RETURNING id",
+	4, {TEXTARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
 
 	/*
 	 * requests $1 are over, where $2 is true, and have been answered with status $3 (0: none)
-	 * as outcome $4 (NULL: that stands there), message $5, after $6 ms (-1: not known);
+	 * as outcome $4 (NULL: that stands there), message $5, after $6 ms (-1: not known), with the API's number $7;
 	 * returns those that are locked
 	 */
 	[OUTBOX_REQUEST_FINISH] = {
@@ -174,16 +174,17 @@ static const struct
 		" finished_at = CASE WHEN v.over THEN clock_timestamp() END,"
 		" http_status = coalesce(nullif(v.http_status, 0), q.http_status),"
 		" outcome = coalesce(v.outcome, q.outcome), message = coalesce(v.message, q.message),"
-		" duration_ms = coalesce(nullif(v.duration_ms, -1), q.duration_ms)"
-		" FROM unnest($1, $2, $3, $4, $5, $6)"
-		" AS v(id, over, http_status, outcome, message, duration_ms)"
+		" duration_ms = coalesce(nullif(v.duration_ms, -1), q.duration_ms),"
+		" request_id = coalesce(v.request_id, q.request_id)"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+		" AS v(id, over, http_status, outcome, message, duration_ms, request_id)"
 		" CROSS JOIN LATERAL (SELECT l.ctid FROM contacts_push.request l"
 		" WHERE l.id = v.id FOR NO KEY UPDATE SKIP LOCKED) AS l"
 		" WHERE q.ctid = l.ctid RETURNING q.id)"
 		" SELECT v.id FROM unnest($1) AS v(id)"
 		" WHERE v.id <> ALL (ARRAY(SELECT w.id FROM written w))"
 		" AND EXISTS (SELECT FROM contacts_push.request q WHERE q.id = v.id OFFSET 0)",
-	6, {INT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID}},
+	7, {INT8ARRAYOID, BOOLARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID}},
 
 	/*
 	 * requests that an earlier worker left, their rows that are pending and may have been
@@ -353,11 +354,12 @@ static const struct
 		" LIMIT $2 FOR UPDATE SKIP LOCKED))",
 	2, {FLOAT8OID, INT8OID}},
 
-	/* $2 more created, $3 present, $4 conflict, $5 rejected, $6 failed in chatbots $1 */
+	/* $2 more created, $3 present, $4 updated, $5 deleted, $6 conflict, $7 rejected, $8 failed in chatbots $1 */
 	[OUTBOX_TALLY] = {
-		"INSERT INTO contacts_push_internal.tally (chatbot_id, created, present, conflict, rejected, failed)"
-		" SELECT * FROM unnest($1, $2, $3, $4, $5, $6)",
-	6, {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}},
+		"INSERT INTO contacts_push_internal.tally"
+		" (chatbot_id, created, present, updated, deleted, conflict, rejected, failed)"
+		" SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8)",
+	8, {TEXTARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}},
 
 	/* adds that to the chatbots' rows that nobody holds */
 	[OUTBOX_FOLD_TALLY] = {
@@ -368,9 +370,11 @@ static const struct
 		" gone AS (DELETE FROM contacts_push_internal.tally t USING free e"
 		" WHERE t.ctid = e.ctid RETURNING t.*)"
 		" UPDATE contacts_push.chatbot c SET " ADDED("created", "g.created")
-		", " ADDED("present", "g.present") ", " ADDED("conflict", "g.conflict")
+		", " ADDED("present", "g.present")
+		", " ADDED("updated", "g.updated") ", " ADDED("deleted", "g.deleted") ", " ADDED("conflict", "g.conflict")
 		", " ADDED("rejected", "g.rejected") ", " ADDED("failed", "g.failed")
 		" FROM (SELECT chatbot_id, sum(created) AS created, sum(present) AS present,"
+		" sum(updated) AS updated, sum(deleted) AS deleted,"
 		" sum(conflict) AS conflict, sum(rejected) AS rejected, sum(failed) AS failed"
 		" FROM gone GROUP BY chatbot_id) AS g"
 		" WHERE " IS_CHATBOT("c", "g"),

@@ -128,7 +128,8 @@ is_checked(const Writer *writer, const RowChange *change)
 {
 	uint32		changed = FIELD_BIT(FIELD_STATUS) | FIELD_BIT(FIELD_CONTACT) |
 		FIELD_BIT(FIELD_UNCONFIRMED) | FIELD_BIT(FIELD_HTTP_STATUS) | FIELD_BIT(FIELD_ERROR) |
-		FIELD_BIT(FIELD_CONTACT_ID) | FIELD_BIT(FIELD_SETTLED_AT);
+		FIELD_BIT(FIELD_CONTACT_ID) | FIELD_BIT(FIELD_CONTACT_HASH) |
+		FIELD_BIT(FIELD_CONTACT_MEMBERS) | FIELD_BIT(FIELD_SETTLED_AT);
 
 	if (change->attempts >= 0)
 		changed |= FIELD_BIT(FIELD_ATTEMPTS);
@@ -159,6 +160,10 @@ make_row(Writer *writer, const RowChange *change)
 		put(writer, FIELD_HTTP_STATUS, change->http_status == 0, Int32GetDatum(change->http_status));
 		put_text(writer, FIELD_ERROR, change->error);
 		put_text(writer, FIELD_CONTACT_ID, change->contact_id);
+		put(writer, FIELD_CONTACT_HASH, change->contact_hash == 0,
+			Int64GetDatum(change->contact_hash));
+		put(writer, FIELD_CONTACT_MEMBERS, change->contact_members == NULL,
+			PointerGetDatum(change->contact_members));
 	}
 	if (change->attempts >= 0)
 		put(writer, FIELD_ATTEMPTS, false, Int32GetDatum(change->attempts));
@@ -277,26 +282,29 @@ write_by_tid(void *arg)
 	" WHEN v.expects_refused THEN p.status = ANY ('{conflict,rejected,failed}')" \
 	" ELSE p.status = 'pending' END"
 
-/* What becomes of rows $1[i] at the time $13; of those written: i, former status, ctid. */
+/* What becomes of rows $1[i] at the time $15; of those written: i, former status, ctid. */
 static OutboxSql write_rows = {
 	"UPDATE contacts_push.outbox o SET status = v.status::contacts_push.status,"
 	" contact = CASE WHEN v.keeps_contact THEN o.contact END,"
 	" http_status = CASE WHEN v.expects_refused THEN o.http_status ELSE nullif(v.http_status, 0) END,"
 	" error = CASE WHEN v.expects_refused THEN o.error ELSE v.error END,"
 	" contact_id = CASE WHEN v.expects_refused THEN o.contact_id ELSE v.contact_id END,"
+	" contact_hash = CASE WHEN v.expects_refused THEN o.contact_hash ELSE nullif(v.contact_hash, 0) END,"
+	" contact_members = CASE WHEN v.expects_refused THEN o.contact_members ELSE v.contact_members END,"
 	" attempts = CASE WHEN v.attempts < 0 THEN o.attempts ELSE v.attempts END,"
-	" next_attempt_at = CASE WHEN v.delay_ms >= 0 THEN $13 + v.delay_ms * interval '1 ms' END,"
+	" next_attempt_at = CASE WHEN v.delay_ms >= 0 THEN $15 + v.delay_ms * interval '1 ms' END,"
 	" unconfirmed = v.unconfirmed,"
-	" settled_at = CASE WHEN v.status = 'pending' THEN o.settled_at ELSE $13 END"
-	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) WITH ORDINALITY"
+	" settled_at = CASE WHEN v.status = 'pending' THEN o.settled_at ELSE $15 END"
+	" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12,"
+	" $13, $14) WITH ORDINALITY"
 	" AS v(seq, chatbot_id, external_id, expects_refused, status, keeps_contact, http_status,"
-	" error, contact_id, attempts, delay_ms, unconfirmed, place)"
+	" error, contact_id, attempts, delay_ms, unconfirmed, contact_hash, contact_members, place)"
 	" CROSS JOIN LATERAL (SELECT p.ctid, p.status FROM contacts_push.outbox p"
 	" WHERE " TO_BE_WRITTEN " FOR NO KEY UPDATE SKIP LOCKED) AS l"
 	" WHERE o.ctid = l.ctid RETURNING v.place, l.status::text, o.ctid",
-	13, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID, BOOLARRAYOID,
+	15, {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TEXTARRAYOID, BOOLARRAYOID,
 	INT4ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT8ARRAYOID, BOOLARRAYOID,
-	TIMESTAMPTZOID}
+	INT8ARRAYOID, BYTEAARRAYOID, TIMESTAMPTZOID}
 };
 
 /* Those i whose rows $1[i] are still as $2[i], $3[i] and $4[i] expect. */
@@ -340,7 +348,9 @@ write_by_sql(void *arg)
 	int		   *attempts = palloc(n * sizeof(int));
 	int64	   *delays_ms = palloc(n * sizeof(int64));
 	bool	   *unconfirmed = palloc(n * sizeof(bool));
-	Datum		values[13];
+	int64	   *hashes = palloc(n * sizeof(int64));
+	bytea	  **members = palloc(n * sizeof(bytea *));
+	Datum		values[15];
 	uint64		written;
 
 	for (int i = 0; i < n; i++)
@@ -359,6 +369,8 @@ write_by_sql(void *arg)
 		attempts[i] = change->attempts;
 		delays_ms[i] = change->delay_ms;
 		unconfirmed[i] = change->unconfirmed;
+		hashes[i] = change->contact_hash;
+		members[i] = change->contact_members;
 		change->result = ROW_CHANGED;
 	}
 	values[0] = outbox_int8_array(seqs, n);
@@ -373,7 +385,9 @@ write_by_sql(void *arg)
 	values[9] = outbox_int4_array(attempts, n);
 	values[10] = outbox_int8_array(delays_ms, n);
 	values[11] = outbox_bool_array(unconfirmed, n);
-	values[12] = TimestampTzGetDatum(batch->now);
+	values[12] = outbox_int8_array(hashes, n);
+	values[13] = outbox_bytea_array(members, n);
+	values[14] = TimestampTzGetDatum(batch->now);
 	written = outbox_run_sql(&write_rows, values, NULL);
 	for (uint64 i = 0; i < written; i++)
 	{
@@ -407,6 +421,8 @@ set_aside(RowChange *change, const char *why, TimestampTz now)
 	aside.keeps_contact = true;
 	aside.error = psprintf("it could not be settled: %s", why);
 	aside.contact_id = NULL;
+	aside.contact_hash = 0;
+	aside.contact_members = NULL;
 	aside.attempts = -1;
 	aside.delay_ms = -1;
 	aside.unconfirmed = true;

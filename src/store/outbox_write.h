@@ -32,7 +32,7 @@ typedef struct RowChange
 
 	/*
 	 * It is not pending but conflict, rejected or failed.  Its http_status, error and
-	 * contact_id stay as they are.
+	 * contact_id, contact_hash and contact_members stay as they are.
 	 */
 	bool		expects_refused;
 	OutboxStatus status;		/* pending: it is unconfirmed, or deferred; a result, see below */
@@ -40,6 +40,8 @@ typedef struct RowChange
 	int			http_status;	/* 0: NULL */
 	const char *error;			/* NULL: NULL */
 	const char *contact_id;		/* NULL: NULL */
+	int64		contact_hash;	/* 0: NULL */
+	bytea	   *contact_members;	/* NULL: NULL */
 	int			attempts;		/* -1: as it is */
 	int64		delay_ms;		/* until next_attempt_at; -1: that becomes NULL */
 	bool		unconfirmed;

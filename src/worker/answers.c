@@ -434,7 +434,7 @@ settle_request(Request *request)
 	worker.finished_requests++;
 	requests_answered(request, result->status, verdict_name(verdict),
 					  verdict == VERDICT_CREATED ? NULL : answer.message,
-					  result->duration_ms);
+					  result->duration_ms, result->request_id);
 	answer_free(&answer);
 	pfree(external_ids);
 }

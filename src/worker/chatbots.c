@@ -31,7 +31,8 @@ chatbots_are_behind(void)
 
 /* Numbers that contacts_push_internal.tally has, in the order of its columns. */
 static const OutboxStatus counted[] = {
-	OUTBOX_CREATED, OUTBOX_PRESENT, OUTBOX_CONFLICT, OUTBOX_REJECTED, OUTBOX_FAILED
+	OUTBOX_CREATED, OUTBOX_PRESENT, OUTBOX_UPDATED, OUTBOX_DELETED, OUTBOX_CONFLICT,
+	OUTBOX_REJECTED, OUTBOX_FAILED
 };
 
 static bool

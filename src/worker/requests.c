@@ -13,6 +13,14 @@
 #include "utils/memutils.h"
 #include "worker/requests.h"
 
+/* contacts_push.request.call */
+static const char *const call_names[] = {
+	[CALL_CREATE] = "create",
+	[CALL_UPDATE] = "update",
+	[CALL_DELETE] = "delete",
+	[CALL_READ] = "read",
+};
+
 static bool behind = false;
 
 bool
@@ -32,7 +40,7 @@ add_answered(Request *request)
 
 void
 requests_answered(Request *request, int http_status, const char *outcome,
-				  const char *message, int64 duration_ms)
+				  const char *message, int64 duration_ms, const char *request_id)
 {
 	for (int i = 0; i < worker.nrequests; i++)
 		if (worker.requests[i] == request)
@@ -42,6 +50,7 @@ requests_answered(Request *request, int http_status, const char *outcome,
 	request->outcome = outcome;
 	request->message = message ? MemoryContextStrdup(worker.context, message) : NULL;
 	request->duration_ms = duration_ms;
+	request->request_id = *request_id ? MemoryContextStrdup(worker.context, request_id) : NULL;
 	http_end(request->http);
 	pfree(request->key);
 	pfree(request->body.data);
@@ -72,6 +81,8 @@ free_request(Request *request)
 {
 	if (request->message)
 		pfree(request->message);
+	if (request->request_id)
+		pfree(request->request_id);
 	pfree(request);
 }
 
@@ -86,6 +97,7 @@ finish_arguments(List *requests, Datum *values)
 	char	  **outcomes = palloc(n * sizeof(char *));
 	char	  **messages = palloc(n * sizeof(char *));
 	int64	   *durations = palloc(n * sizeof(int64));
+	char	  **request_ids = palloc(n * sizeof(char *));
 
 	for (int i = 0; i < n; i++)
 	{
@@ -97,6 +109,7 @@ finish_arguments(List *requests, Datum *values)
 		outcomes[i] = unconstify(char *, request->outcome);
 		messages[i] = request->message;
 		durations[i] = request->duration_ms;
+		request_ids[i] = request->request_id;
 	}
 	values[0] = outbox_int8_array(ids, n);
 	values[1] = outbox_bool_array(over, n);
@@ -104,6 +117,7 @@ finish_arguments(List *requests, Datum *values)
 	values[3] = outbox_text_array(outcomes, n);
 	values[4] = outbox_text_array(messages, n);
 	values[5] = outbox_int8_array(durations, n);
+	values[6] = outbox_text_array(request_ids, n);
 }
 
 /* Those that have something to be written, and those that stay whatever is. */
@@ -140,7 +154,7 @@ write_answered(void)
 {
 	List	   *others;
 	List	   *chosen = choose_answered(&others);
-	Datum		values[6];
+	Datum		values[7];
 	uint64		nlocked;
 	ListCell   *cell;
 
@@ -213,8 +227,9 @@ write_planned(void)
 	char	   *chatbots[MAX_REQUESTS];
 	int			contacts[MAX_REQUESTS];
 	char	   *seqs[MAX_REQUESTS];
+	char	   *calls[MAX_REQUESTS];
 	int			n = 0;
-	Datum		values[3];
+	Datum		values[4];
 
 	for (int i = 0; i < worker.nrequests; i++)
 	{
@@ -225,6 +240,7 @@ write_planned(void)
 		chatbots[n] = request->chatbot->id;
 		contacts[n] = request->n;
 		seqs[n] = format_seqs(request);
+		calls[n] = unconstify(char *, call_names[request->call]);
 		planned[n++] = request;
 	}
 	if (n == 0)
@@ -232,6 +248,7 @@ write_planned(void)
 	values[0] = outbox_text_array(chatbots, n);
 	values[1] = outbox_int4_array(contacts, n);
 	values[2] = outbox_text_array(seqs, n);
+	values[3] = outbox_text_array(calls, n);
 	outbox_run(OUTBOX_REQUEST_BEGIN, values, NULL);
 	/* Rows are inserted, and returned, in the order of the arrays. */
 	for (int i = 0; i < n; i++)

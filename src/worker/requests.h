@@ -16,10 +16,10 @@
 
 /*
  * A request has its answer: it is not under way any more, and what was needed for that is
- * freed.  status 0: none.  outcome: a constant.
+ * freed.  status 0: none.  outcome: a constant.  request_id: the API's; "": none.
  */
 extern void requests_answered(Request *request, int http_status, const char *outcome,
-							  const char *message, int64 duration_ms);
+							  const char *message, int64 duration_ms, const char *request_id);
 
 /*
  * A request that an earlier worker has left, for the changes that follow from that; its

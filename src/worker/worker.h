@@ -13,6 +13,15 @@
 /* Most requests under way; the upper limit of the setting. */
 #define MAX_REQUESTS 64
 
+/* What a request asks for, and what contacts_push.request.call says of it. */
+typedef enum RequestCall
+{
+	CALL_CREATE,
+	CALL_UPDATE,
+	CALL_DELETE,
+	CALL_READ
+} RequestCall;
+
 /*
  * A request from when it is planned until its row says that it is over; what it takes to
  * send it goes with its answer.
@@ -20,6 +29,7 @@
 typedef struct Request
 {
 	int64		id;				/* contacts_push.request; 0: not written yet */
+	RequestCall call;
 	Chatbot    *chatbot;
 	HttpRequest *http;			/* NULL: has not left yet */
 	IsolationRequest *group;	/* in the chatbot's isolation */
@@ -35,6 +45,7 @@ typedef struct Request
 	int			http_status;	/* 0: none */
 	const char *outcome;		/* a constant; NULL: its row has it */
 	char	   *message;		/* or NULL */
+	char	   *request_id;		/* the API's; or NULL */
 	int64		duration_ms;	/* -1: not known */
 	bool		answer_written;
 } Request;

@@ -9,6 +9,7 @@
 
 #include "common/hashfn.h"
 #include "compat.h"
+#include "contact/contact.h"
 #include "postmaster/interrupt.h"
 #include "util/clock.h"
 #include "utils/memutils.h"
@@ -132,6 +133,8 @@ free_texts(RowChange *change)
 		pfree(unconstify(char *, change->error));
 	if (change->contact_id)
 		pfree(unconstify(char *, change->contact_id));
+	if (change->contact_members)
+		pfree(change->contact_members);
 }
 
 /*
@@ -207,7 +210,10 @@ writes_settle(Contact *contact, OutboxStatus status, int http_status, const char
 	change->status = status;
 	change->http_status = http_status;
 	if (status == OUTBOX_CREATED)
+	{
 		change->contact_id = copy(text);
+		change->contact_hash = contact_hash(contact->json, contact->length);
+	}
 	else
 		change->error = copy(text);
 	change->keeps_contact = status != OUTBOX_CREATED && status != OUTBOX_PRESENT;
