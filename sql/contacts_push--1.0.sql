@@ -678,7 +678,7 @@ CREATE FUNCTION contacts_push_internal.count_pending(
 	OUT chatbot_id text, OUT contacts bigint, OUT oldest timestamptz,
 	OUT deferred bigint, OUT next_attempt_at timestamptz)
 RETURNS SETOF record
-LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
+LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER ROWS 10
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 SET enable_bitmapscan = off
@@ -909,6 +909,26 @@ BEGIN
 	END LOOP;
 END
 $$;
+
+-- But for numbers, which are for whoever monitors the server: no external_id, no contact, and
+-- no words, which may quote one.  A view calls its functions as its reader: these tell nobody
+-- what an error said who may not read the outbox.
+GRANT USAGE ON SCHEMA contacts_push TO pg_monitor;
+GRANT EXECUTE ON FUNCTION contacts_push_internal.count_pending(), contacts_push_internal.key_state(text[]),
+	contacts_push_internal.worker_report(), contacts_push_internal.worker_trouble() TO pg_monitor;
+GRANT SELECT (chatbot_id, pending, created, present, conflict, rejected, failed, enqueue_failures,
+	percent, per_second, eta, oldest_pending, bar) ON contacts_push.progress TO pg_monitor;
+GRANT SELECT (pid, started_at, last_activity_at, requests_in_flight, requests, contacts,
+	last_error_chatbot_id, last_error_at, requests_per_second, held_until, busy_with, busy_since)
+	ON contacts_push.worker TO pg_monitor;
+GRANT SELECT (chatbot_id, paused_until, pause_kind, backoff_until, created, present, conflict,
+	rejected, failed, enqueue_failures) ON contacts_push.chatbot TO pg_monitor;
+GRANT SELECT (id, chatbot_id, contacts, seqs, started_at, finished_at, http_status, outcome, duration_ms)
+	ON contacts_push.request TO pg_monitor;
+GRANT SELECT (seq, chatbot_id, relation, status, attempts, next_attempt_at, unconfirmed, http_status,
+	enqueued_at, settled_at) ON contacts_push.outbox TO pg_monitor;
+GRANT SELECT (chatbot_id, status, seq, attempts, next_attempt_at, unconfirmed, http_status,
+	enqueued_at, settled_at) ON contacts_push.contact_status TO pg_monitor;
 
 SELECT contacts_push_internal.announce_installation();
 SELECT contacts_push_internal.warn_of_publications();

@@ -123,7 +123,7 @@ SELECT to_regproc('public.chatbase_create_contacts') AS public;
 DROP EXTENSION contacts_push;
 DROP SCHEMA elsewhere;
 
--- Nobody gets anything by default privileges either.
+-- Nobody gets anything by default privileges either: pg_monitor has what the extension gives it.
 CREATE ROLE regress_contacts_push_default;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO PUBLIC, regress_contacts_push_default;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON SEQUENCES TO PUBLIC, regress_contacts_push_default;
@@ -131,7 +131,7 @@ ALTER DEFAULT PRIVILEGES GRANT ALL ON ROUTINES TO regress_contacts_push_default 
 ALTER DEFAULT PRIVILEGES GRANT ALL ON TYPES TO PUBLIC, regress_contacts_push_default;
 ALTER DEFAULT PRIVILEGES GRANT ALL ON SCHEMAS TO PUBLIC, regress_contacts_push_default;
 CREATE EXTENSION contacts_push;
-SELECT kind, count(*) > 0 AS some, array_agg(DISTINCT grantee) FILTER (WHERE grantee <> owner) AS grantees
+SELECT kind, count(*) > 0 AS some, array_agg(DISTINCT pg_get_userbyid(grantee)) FILTER (WHERE grantee <> owner) AS grantees
 FROM (
 	SELECT 'relation', relowner, (aclexplode(COALESCE(relacl, acldefault('r', relowner)))).grantee
 	FROM pg_class WHERE relkind IN ('r', 'v', 'S') AND relnamespace::regnamespace::text LIKE 'contacts_push%'

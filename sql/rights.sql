@@ -302,6 +302,65 @@ SELECT contacts_push.retry();
 \set VERBOSITY default
 RESET SESSION AUTHORIZATION;
 
+-- Whoever monitors the server reads numbers: all columns but those that can hold something of a
+-- contact or an error's words.
+\set monitor regress_contacts_push_monitor
+CREATE ROLE :monitor IN ROLE pg_monitor;
+SELECT c.oid::regclass AS relation, string_agg(a.attname, ', ' ORDER BY a.attnum) AS not_for_monitoring
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'contacts_push'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p')
+AND NOT has_column_privilege(:'monitor', c.oid, a.attnum, 'SELECT')
+GROUP BY c.oid ORDER BY c.oid::regclass::text;
+-- Nothing else is theirs, and nothing can be given on.
+SELECT 'schema' AS kind, n.nspname::text AS name, has_schema_privilege(:'monitor', n.oid, 'CREATE') AS more
+FROM pg_namespace n WHERE n.nspname LIKE 'contacts\_push%' AND has_schema_privilege(:'monitor', n.oid, 'USAGE')
+UNION ALL
+SELECT 'function', p.oid::regprocedure::text, has_function_privilege(:'monitor', p.oid, 'EXECUTE WITH GRANT OPTION')
+FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'contacts_push'
+WHERE has_function_privilege(:'monitor', p.oid, 'EXECUTE')
+UNION ALL
+SELECT 'table', c.oid::regclass::text, true
+FROM pg_class c WHERE c.relnamespace IN ('contacts_push'::regnamespace, 'contacts_push_internal'::regnamespace)
+AND c.relkind IN ('r', 'v', 'm', 'p')
+AND (has_table_privilege(:'monitor', c.oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')
+	 OR has_any_column_privilege(:'monitor', c.oid, 'SELECT WITH GRANT OPTION, INSERT, UPDATE, REFERENCES'))
+UNION ALL
+SELECT 'sequence', c.oid::regclass::text, true
+FROM pg_class c WHERE c.relkind = 'S' AND c.relnamespace = 'contacts_push'::regnamespace
+AND CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(:'monitor', c.oid, 'USAGE, SELECT, UPDATE') END
+ORDER BY 1 DESC, 2;
+-- They are real numbers, of an outbox and of counters that they cannot read themselves.
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact)
+SELECT 'watched bot', i, '{}' FROM generate_series(1, 3) i;
+SET SESSION AUTHORIZATION :monitor;
+SELECT chatbot_id, pending, created, oldest_pending >= '0' AS has_age, eta, bar FROM contacts_push.progress WHERE chatbot_id = 'watched bot';
+SELECT count(*) < 2 AS workers, coalesce(sum(requests_in_flight), 0) AS requests_in_flight FROM contacts_push.worker;
+SELECT chatbot_id, status, count(*) FROM contacts_push.outbox WHERE chatbot_id = 'watched bot' GROUP BY 1, 2 ORDER BY 1, 2;
+SELECT count(*) FROM contacts_push.contact_status WHERE status = 'pending' AND chatbot_id = 'watched bot';
+SELECT max(duration_ms) FROM contacts_push.request;
+SELECT max(paused_until) FROM contacts_push.chatbot;
+\set VERBOSITY sqlstate
+SELECT * FROM contacts_push.progress;
+SELECT state FROM contacts_push.progress;
+SELECT last_error FROM contacts_push.worker;
+SELECT pause_reason FROM contacts_push.chatbot;
+SELECT message FROM contacts_push.request;
+SELECT external_id FROM contacts_push.outbox;
+SELECT contact FROM contacts_push.outbox;
+SELECT outbox FROM contacts_push.outbox;
+SELECT count(*) FROM contacts_push.outbox WHERE error LIKE 'a%';
+SELECT external_id FROM contacts_push.contact_status;
+SELECT contacts_push_internal.worker_trouble();
+SELECT contacts_push.retry();
+BEGIN;
+LOCK TABLE contacts_push.outbox IN ACCESS SHARE MODE;
+ROLLBACK;
+\set VERBOSITY default
+RESET SESSION AUTHORIZATION;
+SELECT count(*) FROM test.take_outbox();
+DROP ROLE :monitor;
+
 -- What runs as its owner has a path of its own, now and whatever is added.
 SELECT p.oid::regprocedure AS function FROM pg_proc p
 JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'

@@ -16,6 +16,8 @@
 #include "server/settings.h"
 #include "server/shared.h"
 #include "server/wake.h"
+#include "store/transaction.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -138,6 +140,13 @@ contacts_push_wake(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* An error may quote a contact: its words are for those only who may read the contacts. */
+static bool
+may_read_errors(void)
+{
+	return pg_class_aclcheck(outbox_relation(), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
+}
+
 /* contacts_push_internal.worker_report(): no row while no worker runs */
 Datum
 contacts_push_worker_report(PG_FUNCTION_ARGS)
@@ -158,7 +167,8 @@ contacts_push_worker_report(PG_FUNCTION_ARGS)
 	values[3] = Int32GetDatum(report.requests_in_flight);
 	values[4] = Int64GetDatum(report.requests);
 	values[5] = Int64GetDatum(report.contacts);
-	nulls[6] = nulls[7] = nulls[8] = report.last_error[0] == '\0';
+	nulls[7] = nulls[8] = report.last_error[0] == '\0';
+	nulls[6] = nulls[7] || !may_read_errors();
 	values[6] = CStringGetTextDatum(report.last_error);
 	values[7] = CStringGetTextDatum(report.last_error_chatbot);
 	values[8] = TimestampTzGetDatum(report.last_error_at);
@@ -234,13 +244,13 @@ contacts_push_worker_trouble(PG_FUNCTION_ARGS)
 	/* one that runs now will probably end, too */
 	else if (report.ends > 1)
 		why = psprintf("it ends again and again, %d times by now, with \"%s\"; see the server log",
-					   report.ends, report.end_error);
+					   report.ends, may_read_errors() ? report.end_error : "...");
 	else if (report.pid == 0 && report.gave_up)
 		why = "another database has its process for a while; see max_worker_processes";
 	else if (report.pid == 0)
 		why = report.ends == 0 ? "it has ended and is being started again; see the server log" :
 			psprintf("it has ended with \"%s\" and is being started again; see the server log",
-					 report.end_error);
+					 may_read_errors() ? report.end_error : "...");
 	if (why == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_TEXT_P(cstring_to_text(why));
