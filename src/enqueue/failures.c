@@ -9,6 +9,7 @@
 #include "access/xact.h"
 #include "compat.h"
 #include "enqueue/failures.h"
+#include "replication/logicalworker.h"
 #include "server/try.h"
 #include "store/outbox_append.h"
 #include "utils/builtins.h"
@@ -26,22 +27,25 @@ contacts_push_failures_add(Failures *failures, int64 rows, const char *reason)
 
 /*
  * Returns whether the statement of the client has not been warned about this table and chatbot:
- * row triggers fire for each row, and those of partitions take turns.
+ * row triggers fire for each row, and those of partitions take turns.  Logical replication
+ * applies each row by itself; there it is the transaction that is warned once.
  */
 static bool
 is_first_in_statement(Oid relation, const char *chatbot_id)
 {
 	static TimestampTz statement = 0;
 	static List *warned = NIL;	/* strings */
+	TimestampTz current = IsLogicalWorker() ? GetCurrentTransactionStartTimestamp() :
+		GetCurrentStatementStartTimestamp();
 	char	   *key = psprintf("%u %s", relation, chatbot_id);
 	MemoryContext old;
 	ListCell   *cell;
 
-	if (statement != GetCurrentStatementStartTimestamp())
+	if (statement != current)
 	{
 		list_free_deep(warned);
 		warned = NIL;
-		statement = GetCurrentStatementStartTimestamp();
+		statement = current;
 	}
 	foreach(cell, warned)
 		if (strcmp(lfirst(cell), key) == 0)
