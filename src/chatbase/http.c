@@ -213,6 +213,8 @@ set_connection(CURL *easy, const HttpParams *params)
 	SETOPT(rc, easy, CURLOPT_CONNECTTIMEOUT_MS, params->connect_timeout_ms);
 	SETOPT(rc, easy, CURLOPT_TIMEOUT_MS, params->request_timeout_ms);
 	SETOPT(rc, easy, CURLOPT_SOCKOPTFUNCTION, on_new_socket);
+	SETOPT(rc, easy, CURLOPT_FRESH_CONNECT, (long) params->anew);
+	SETOPT(rc, easy, CURLOPT_DNS_CACHE_TIMEOUT, params->anew ? 0L : MAX_IDLE_SECONDS);
 #if LIBCURL_VERSION_NUM >= 0x075700
 	/* else breaking a request off would wait for its resolver thread */
 	SETOPT(rc, easy, CURLOPT_QUICK_EXIT, 1L);
@@ -318,6 +320,22 @@ retry_after(const HttpAnswer *answer)
 	return seconds < 0 ? -1 : seconds;
 }
 
+/* Returns how far a request that is over has come, and notes the address of the other end. */
+static HttpReached
+find_reached(HttpRequest *request)
+{
+	curl_off_t	resolved = 0;
+	long		connected = 0;
+	char	   *ip = NULL;
+
+	curl_easy_getinfo(request->easy, CURLINFO_NAMELOOKUP_TIME_T, &resolved);
+	curl_easy_getinfo(request->easy, CURLINFO_NUM_CONNECTS, &connected);
+	curl_easy_getinfo(request->easy, CURLINFO_PRIMARY_IP, &ip);
+	snprintf(request->result.address, HTTP_ADDRESS_SIZE, "%s", ip != NULL ? ip : "");
+	return request->departures > 0 ? HTTP_REACHED_SERVER :
+		connected > 0 ? HTTP_REACHED_HOST : resolved > 0 ? HTTP_REACHED_ADDRESS : HTTP_REACHED_NOTHING;
+}
+
 /*
  * Puts the result of a request together that is over with rc.  words: why, NULL: libcurl knows.
  * Signals are blocked.
@@ -336,6 +354,7 @@ finish(HttpRequest *request, CURLcode rc, const char *words)
 	result->status = status >= 200 ? (int) status : 0;
 	result->outcome = http_answer_outcome(answer, request->departures, complete,
 										  rc == CURLE_OPERATION_TIMEDOUT);
+	result->reached = find_reached(request);
 	result->body = "";
 	if (result->outcome == HTTP_ANSWERED)
 	{

@@ -38,6 +38,7 @@ typedef struct HttpParams
 	long		connect_timeout_ms; /* > 0 */
 	long		request_timeout_ms; /* > 0, connecting included */
 	size_t		max_response_bytes; /* of the body; headers have a fixed cap */
+	bool		anew;			/* resolve the name and connect, whatever is open */
 } HttpParams;
 
 /*
@@ -53,10 +54,24 @@ typedef enum HttpOutcome
 	HTTP_TOO_LARGE				/* answered with more than is accepted */
 } HttpOutcome;
 
+/* How far a request has come.  After HTTP_NOT_SENT the step behind it is what failed. */
+typedef enum HttpReached
+{
+	HTTP_REACHED_NOTHING,
+	HTTP_REACHED_ADDRESS,		/* the name of the server, or of a proxy, is resolved */
+	HTTP_REACHED_HOST,			/* a connection is open */
+	HTTP_REACHED_SERVER			/* with TLS if it is to have it: the request leaves */
+} HttpReached;
+
+/* Room for an IPv6 address with the name of an interface. */
+#define HTTP_ADDRESS_SIZE 64
+
 /* Owned by the request; valid until http_end(). */
 typedef struct HttpResult
 {
 	HttpOutcome outcome;
+	HttpReached reached;
+	char		address[HTTP_ADDRESS_SIZE];	/* of the other end; "": not known */
 	int			status;			/* HTTP status where one has arrived, else 0 */
 	const char *body;			/* NUL-terminated, never NULL; may hold NULs; ""
 								 * unless HTTP_ANSWERED */
@@ -140,5 +155,8 @@ extern char *http_contacts_url(const char *base, const char *chatbot_id);
 /* The same with "/" + external_id, escaped as chatbot_id is; and with a query for a page. */
 extern char *http_contact_url(const char *base, const char *chatbot_id, const char *external_id);
 extern char *http_page_url(const char *base, const char *chatbot_id, int page, int per_page);
+
+/* The URL of a chatbot's schema of custom attributes, as that of its contacts. */
+extern char *http_attributes_url(const char *base, const char *chatbot_id);
 
 #endif							/* CONTACTS_PUSH_HTTP_H */

@@ -31,14 +31,14 @@ write_segment(char *out, const char *text)
 	return out;
 }
 
-/* external_id NULL: of all contacts. */
+/* of: what of the chatbot, "/contacts"; external_id NULL: all of them. */
 static char *
-make_url(const char *base, const char *chatbot_id, const char *external_id, const char *query)
+make_url(const char *base, const char *chatbot_id, const char *of, const char *external_id,
+		 const char *query)
 {
 	static const char chatbots[] = "/chatbots/";
-	static const char contacts[] = "/contacts";
 	size_t		length = strlen(base);
-	char	   *url = malloc(length + strlen(chatbots) + strlen(contacts) + 3 * strlen(chatbot_id) +
+	char	   *url = malloc(length + strlen(chatbots) + strlen(of) + 3 * strlen(chatbot_id) +
 							 (external_id ? 3 * strlen(external_id) + 1 : 0) + strlen(query) + 1);
 	char	   *out;
 
@@ -48,7 +48,7 @@ make_url(const char *base, const char *chatbot_id, const char *external_id, cons
 		length--;
 	memcpy(url, base, length);
 	out = stpcpy(url + length, chatbots);
-	out = stpcpy(write_segment(out, chatbot_id), contacts);
+	out = stpcpy(write_segment(out, chatbot_id), of);
 	if (external_id)
 	{
 		*out++ = '/';
@@ -61,13 +61,13 @@ make_url(const char *base, const char *chatbot_id, const char *external_id, cons
 char *
 http_contacts_url(const char *base, const char *chatbot_id)
 {
-	return make_url(base, chatbot_id, NULL, "");
+	return make_url(base, chatbot_id, "/contacts", NULL, "");
 }
 
 char *
 http_contact_url(const char *base, const char *chatbot_id, const char *external_id)
 {
-	return make_url(base, chatbot_id, external_id, "");
+	return make_url(base, chatbot_id, "/contacts", external_id, "");
 }
 
 char *
@@ -76,5 +76,11 @@ http_page_url(const char *base, const char *chatbot_id, int page, int per_page)
 	char		query[QUERY_SIZE];
 
 	snprintf(query, sizeof(query), "?page=%d&per_page=%d", page, per_page);
-	return make_url(base, chatbot_id, NULL, query);
+	return make_url(base, chatbot_id, "/contacts", NULL, query);
+}
+
+char *
+http_attributes_url(const char *base, const char *chatbot_id)
+{
+	return make_url(base, chatbot_id, "/custom-attributes", NULL, "");
 }

@@ -147,7 +147,8 @@ begin_request(Call *call, const char *key)
 
 	make_pool();
 	/* malloc'd: nothing may throw until it is freed */
-	url = call->page > 0 ? http_page_url(settings_base_url, chatbot_id, call->page, call->per_page) :
+	url = call->of_schema ? http_attributes_url(settings_base_url, chatbot_id) :
+		call->page > 0 ? http_page_url(settings_base_url, chatbot_id, call->page, call->per_page) :
 		external_id ? http_contact_url(settings_base_url, chatbot_id, external_id) :
 		http_contacts_url(settings_base_url, chatbot_id);
 	if (url && pool)
@@ -161,6 +162,7 @@ begin_request(Call *call, const char *key)
 		params.connect_timeout_ms = settings_connect_timeout;
 		params.request_timeout_ms = settings_request_timeout;
 		params.max_response_bytes = settings_max_response_bytes;
+		params.anew = call->anew;
 		call->request = http_begin(pool, &params);
 	}
 	free(url);
@@ -360,8 +362,8 @@ explain_json(void *arg)
 		errhint("%s", call->done);
 }
 
-static Datum
-jsonb_or_null(const Call *call, const char *utf8, bool *isnull)
+Datum
+call_jsonb(const Call *call, const char *utf8, bool *isnull)
 {
 	const char *text = utf8 ? answer_to_server(utf8) : NULL;
 	ErrorContextCallback callback;
@@ -421,8 +423,8 @@ call_contact(Call *call, const ReplyContact *contact, Datum *values, bool *nulls
 	values[2] = text_or_null(call, contact->name, &nulls[2]);
 	values[3] = text_or_null(call, contact->email, &nulls[3]);
 	values[4] = text_or_null(call, contact->phonenumber, &nulls[4]);
-	values[5] = jsonb_or_null(call, contact->stripe_accounts, &nulls[5]);
-	values[6] = jsonb_or_null(call, contact->custom_attributes, &nulls[6]);
+	values[5] = call_jsonb(call, contact->stripe_accounts, &nulls[5]);
+	values[6] = call_jsonb(call, contact->custom_attributes, &nulls[6]);
 	values[7] = time_or_null(contact->has_created_at, contact->created_at, &nulls[7]);
 	values[8] = time_or_null(contact->has_updated_at, contact->updated_at, &nulls[8]);
 }

@@ -33,6 +33,8 @@ typedef struct Call
 	const char *external_id;	/* in the path; NULL: none */
 	int			page;			/* in the query; 0: none */
 	int			per_page;
+	bool		of_schema;		/* about the custom attributes and not the contacts */
+	bool		anew;			/* over a connection of its own */
 	const char *body;			/* NULL: none */
 	int			body_len;
 	const char *const *expected;	/* the external_ids (UTF-8) that the answer must name */
@@ -73,6 +75,9 @@ pg_noreturn extern void call_fail_broken(Call *call);
 
 /* Throws unless contacts_push.contact is as call_contact() fills it. */
 extern void call_check_type(TupleDesc desc);
+
+/* Returns JSON of the answer as jsonb; null if it is NULL or has U+0000. */
+extern Datum call_jsonb(const Call *call, const char *utf8, bool *isnull);
 
 /* Makes a row of a contact of the answer. */
 extern void call_contact(Call *call, const ReplyContact *contact, Datum *values, bool *nulls);

@@ -38,6 +38,13 @@ check_step(const Step *step, HttpOutcome outcome, int status, const char *name)
 	server_stop(&server);
 }
 
+/* Whether a request that was not sent came as far as that. */
+static void
+is_reached(HttpRequest *request, HttpReached reached, const char *name)
+{
+	is_int(http_result(request)->reached, reached, name);
+}
+
 /* ---- the tests ---- */
 
 static void
@@ -63,6 +70,8 @@ test_plain(void)
 	request = perform(pool, &params);
 	result = http_result(request);
 	is_outcome(request, HTTP_ANSWERED, 200, "a plain answer");
+	is_reached(request, HTTP_REACHED_SERVER, "the server is reached");
+	is_str(result->address, "127.0.0.1", "at its address");
 	ok(result->body_len == 9 && memcmp(result->body, "{\"a\":\"\0\"}", 10) == 0,
 	   "the body is whole, NUL included, and terminated");
 	is_int(result->retry_after, 120, "Retry-After in any case, trimmed");
@@ -120,24 +129,27 @@ static void
 test_reuse(void)
 {
 	static const Step steps[] = {STEP(OK_ANSWER, KEEP), STEP(OK_ANSWER, KEEP),
-	STEP("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", KEEP), STEP(OK_ANSWER, KEEP)};
-	static const int statuses[] = {200, 200, 500, 200};
+	STEP("HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n", KEEP), STEP(OK_ANSWER, KEEP), STEP(OK_ANSWER, KEEP)};
+	static const int statuses[] = {200, 200, 500, 200, 200};
 	Server		server;
 	HttpPool   *pool = http_pool_create(4);
 	HttpParams	params;
 
-	server_start(&server, steps, 4);
+	server_start(&server, steps, 5);
 	params = params_for(server_url(server.port, "http"));
-	for (int i = 0; i < 4; i++)
+	for (int i = 0; i < 5; i++)
 	{
-		HttpRequest *request = perform(pool, &params);
+		HttpRequest *request;
+
+		params.anew = i == 4;
+		request = perform(pool, &params);
 
 		is_outcome(request, HTTP_ANSWERED, statuses[i], "one after the other");
 		ok(http_result(request)->retry_after == -1 && http_result(request)->ratelimit_reset == -1,
 		   "nothing is left of an earlier one");
 		http_end(request);
 	}
-	is_int(server_count(&server, &server.accepts), 1, "one connection for all of them");
+	is_int(server_count(&server, &server.accepts), 2, "one connection for all but the one that wants its own");
 	http_pool_free(pool);
 	server_stop(&server);
 }
@@ -330,6 +342,7 @@ test_not_sent(void)
 	params = params_for(server_url(port, "http"));
 	request = perform(pool, &params);
 	is_outcome(request, HTTP_NOT_SENT, 0, "nobody listens");
+	is_reached(request, HTTP_REACHED_ADDRESS, "the address is known");
 	http_end(request);
 	for (size_t i = 0; i < sizeof(urls) / sizeof(urls[0]); i++)
 	{
@@ -337,6 +350,7 @@ test_not_sent(void)
 		request = http_begin(pool, &params);
 		ok(http_is_done(request) && http_next_done(pool) == request, "done at once");
 		is_outcome(request, HTTP_NOT_SENT, 0, urls[i]);
+		is_reached(request, HTTP_REACHED_NOTHING, "nothing is known");
 		http_end(request);
 	}
 	params = params_for(server_url(port, "http"));
@@ -391,6 +405,7 @@ test_timeouts(void)
 	params.connect_timeout_ms = 100;
 	request = perform(pool, &params);
 	is_outcome(request, HTTP_NOT_SENT, 0, "no connection in time");
+	is_reached(request, HTTP_REACHED_ADDRESS, "the address is known");
 	http_end(request);
 	close(fd);
 	for (int i = 0; i < 4; i++)
@@ -405,6 +420,7 @@ test_timeouts(void)
 		request = perform(pool, &params);
 		is_outcome(request, HTTP_TIMED_OUT, i == 0 ? 0 : 200, "no answer in time");
 		ok(http_result(request)->duration_ms >= 1400, "and not before that time");
+		is_reached(request, HTTP_REACHED_SERVER, "it has left");
 		http_end(request);
 		server_stop(&server);
 	}
@@ -414,6 +430,7 @@ test_timeouts(void)
 	params.connect_timeout_ms = 500;
 	request = perform(pool, &params);
 	is_outcome(request, HTTP_NOT_SENT, 0, "no TLS in time");
+	is_reached(request, HTTP_REACHED_HOST, "the connection is open");
 	http_end(request);
 	http_pool_free(pool);
 	server_stop(&server);
@@ -565,6 +582,7 @@ test_hanging_resolver(void)
 	params.connect_timeout_ms = 100;
 	request = perform(pool, &params);
 	is_outcome(request, HTTP_NOT_SENT, 0, "a look-up that takes too long");
+	is_reached(request, HTTP_REACHED_NOTHING, "nothing is known");
 	http_end(request);
 	http_pool_free(pool);
 	ok(resolver_left == 0, "and the pool is freed meanwhile");
@@ -603,14 +621,19 @@ test_urls(void)
 		is_str(url, cases[i].url, cases[i].base);
 		free(url);
 	}
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 3; i++)
 	{
+		static const char *const urls[] = {
+			"https://x.test/chatbots/a%2Fb/contacts/%C3%A4%3F%2F",
+			"https://x.test/v1/chatbots/a%20b/contacts?page=2147483647&per_page=1000",
+			"https://x.test/v1/chatbots/a%2Fb/custom-attributes"
+		};
+		static const char *const names[] = {"of a contact", "of a page", "of the custom attributes"};
 		char	   *url = i == 0 ? http_contact_url("https://x.test/", "a/b", "ä?/") :
-			http_page_url("https://x.test/v1", "a b", 2147483647, 1000);
+			i == 1 ? http_page_url("https://x.test/v1", "a b", 2147483647, 1000) :
+			http_attributes_url("https://x.test/v1/", "a/b");
 
-		is_str(url, i == 0 ? "https://x.test/chatbots/a%2Fb/contacts/%C3%A4%3F%2F" :
-			   "https://x.test/v1/chatbots/a%20b/contacts?page=2147483647&per_page=1000",
-			   i == 0 ? "of a contact" : "of a page");
+		is_str(url, urls[i], names[i]);
 		free(url);
 	}
 }
