@@ -131,6 +131,7 @@ sub reset_fake
 	admin('config', { limit => 0, window_ms => 1000, retry_after => 'seconds', reset => 'ms',
 			shape => 'array', order => 'input', strip_attributes => [], list_order => 'arrival', attributes => 'merge',
 			nulls => 'clear', phonenumbers => 'any', delete_status => 200, other_calls => 0,
+			schema => 'ignored', attribute_names => 'any',
 			chatbot_not_found => 'Resource not found', contact_not_found => 'Contact not found' });
 	return;
 }

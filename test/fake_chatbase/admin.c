@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 
+#include "attributes.h"
 #include "request.h"
 #include "store.h"
 
@@ -92,6 +93,35 @@ post_contacts(Request *request)
 }
 
 static void
+get_attributes(Request *request)
+{
+	char	   *chatbot = take_chatbot(request);
+
+	if (chatbot == NULL)
+		return;
+	answer_init(&request->answer, 200);
+	attributes_write(&request->answer.body, chatbot);
+	free(chatbot);
+}
+
+static void
+post_attributes(Request *request)
+{
+	char	   *chatbot = take_chatbot(request);
+	Buffer		made = {NULL, 0, 0};
+
+	if (chatbot == NULL)
+		return;
+	if (attributes_add(&made, chatbot, request->body.data != NULL ? request->body.data : "",
+					   request->body.len, false) == ATTRIBUTE_DONE)
+		answer_change(request, NULL);
+	else
+		refuse(request, 400, "the chatbot has the attribute, or it is none");
+	buffer_free(&made);
+	free(chatbot);
+}
+
+static void
 post_faults(Request *request)
 {
 	answer_change(request, faults_replace(request->body.data, request->body.len));
@@ -121,6 +151,7 @@ post_reset(Request *request)
 	rate_reset();
 	journal_reset();
 	holding_release_all();
+	attributes_reset();
 	store_reset();
 	answer_change(request, NULL);
 }
@@ -135,6 +166,8 @@ static const struct
 	{"GET", "/_admin/requests", get_requests},
 	{"GET", "/_admin/contacts", get_contacts},
 	{"POST", "/_admin/contacts", post_contacts},
+	{"GET", "/_admin/attributes", get_attributes},
+	{"POST", "/_admin/attributes", post_attributes},
 	{"POST", "/_admin/faults", post_faults},
 	{"POST", "/_admin/config", post_config},
 	{"POST", "/_admin/release", post_release},

@@ -11,6 +11,7 @@
 #include <strings.h>
 #include <time.h>
 
+#include "attributes.h"
 #include "request.h"
 #include "store.h"
 
@@ -269,6 +270,44 @@ handle_contact(Request *request)
 	return outcome != STORE_FORGOTTEN;
 }
 
+/* Answers a call about the chatbot's custom attributes.  False: there was a reset meanwhile. */
+static bool
+handle_schema(Request *request)
+{
+	Answer	   *answer = &request->answer;
+	Buffer		made = {NULL, 0, 0};
+	AttributeOutcome outcome;
+
+	if (request->store_epoch != store_epoch())
+		return false;
+	if (request->call == CALL_LIST_ATTRIBUTES)
+	{
+		answer_init(answer, 200);
+		buffer_text(&answer->body, "{\"message\":\"Success\",\"data\":");
+		attributes_write(&answer->body, request->chatbot);
+		buffer_text(&answer->body, "}");
+		return true;
+	}
+	outcome = attributes_add(&made, request->chatbot, request->body.data != NULL ? request->body.data : "",
+							 request->body.len, request->config->snake_names);
+	buffer_add(&made, "", 1);
+	if (outcome == ATTRIBUTE_DONE)
+	{
+		answer_init(answer, 200);
+		buffer_printf(&answer->body, "{\"message\":\"Success\",\"data\":%s}", made.data);
+	}
+	else if (outcome == ATTRIBUTE_TAKEN)
+		answer_message(answer, 409, "Custom attribute already exists");
+	else
+	{
+		answer_message(answer, 400, "Invalid request body");
+		answer->body.len--;		/* the closing brace */
+		buffer_printf(&answer->body, ",\"issues\":[{\"field\":\"%s\",\"message\":\"Invalid or reserved\"}]}", made.data);
+	}
+	buffer_free(&made);
+	return true;
+}
+
 /* What the API does without any fault.  False: there was a reset meanwhile. */
 static bool
 process(Request *request, size_t omit)
@@ -288,7 +327,8 @@ process(Request *request, size_t omit)
 		answer_message(answer, (int) request->config->other_calls, usual_message(request->config->other_calls));
 	else if (!api_knows_chatbot(request->chatbot))
 		answer_message(answer, 404, request->config->chatbot_not_found);
-	else if ((request->call == CALL_CREATE || request->call == CALL_UPDATE) && !is_json(request))
+	else if ((request->call == CALL_CREATE || request->call == CALL_UPDATE ||
+			  request->call == CALL_CREATE_ATTRIBUTE) && !is_json(request))
 		answer_message(answer, 400, "Content-Type must be application/json");
 	else if (request->batch->problem != NULL)
 		answer_message(answer, 400, request->batch->problem);
@@ -296,6 +336,8 @@ process(Request *request, size_t omit)
 		list(request);
 	else if (request->call == CALL_CREATE)
 		return create(request, omit);
+	else if (request->call == CALL_LIST_ATTRIBUTES || request->call == CALL_CREATE_ATTRIBUTE)
+		return handle_schema(request);
 	else
 		return handle_contact(request);
 	return true;
@@ -430,11 +472,18 @@ static Batch *
 read_contacts(const Request *request)
 {
 	Buffer		body = {NULL, 0, 0};
+	StripList	schema = {false, 0, NULL};
 	Batch	   *batch;
 
 	if (request->call == CALL_CREATE)
-		return batch_read(request->body.data != NULL ? request->body.data : "", request->body.len,
-						  BATCH_MAX_CONTACTS, &request->config->strip);
+	{
+		if (request->config->by_schema)
+			schema = attributes_strip(request->chatbot);
+		batch = batch_read(request->body.data != NULL ? request->body.data : "", request->body.len,
+						   BATCH_MAX_CONTACTS, request->config->by_schema ? &schema : &request->config->strip);
+		strip_free(&schema);
+		return batch;
+	}
 	buffer_text(&body, "{\"users\":[");
 	if (request->external_id != NULL)
 	{

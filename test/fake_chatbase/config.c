@@ -14,7 +14,7 @@
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static Config *current;			/* under the lock */
 
-static void
+void
 strip_free(StripList *strip)
 {
 	size_t		i;
@@ -188,6 +188,8 @@ read_setting(Config *config, const char *name, struct json_object *value)
 	static const char *const updates[] = {"merge", "replace", NULL};
 	static const char *const nulls[] = {"clear", "ignored", "refused", NULL};
 	static const char *const phones[] = {"any", "unique", NULL};
+	static const char *const schemas[] = {"ignored", "applied", NULL};
+	static const char *const names[] = {"any", "snake", NULL};
 	static const long delete_statuses[] = {200, 204};
 	static const long other_calls[] = {0, 404, 405, 501};
 	int			choice;
@@ -224,6 +226,10 @@ read_setting(Config *config, const char *name, struct json_object *value)
 		config->nulls = (NullStyle) choice;
 	else if (strcmp(name, "phonenumbers") == 0 && (choice = one_of(value, phones)) >= 0)
 		config->unique_phones = choice == 1;
+	else if (strcmp(name, "schema") == 0 && (choice = one_of(value, schemas)) >= 0)
+		config->by_schema = choice == 1;
+	else if (strcmp(name, "attribute_names") == 0 && (choice = one_of(value, names)) >= 0)
+		config->snake_names = choice == 1;
 	else
 		return false;
 	return true;

@@ -46,6 +46,8 @@ typedef struct Config
 	bool		nested;			/* shape "created": data is {"created": [...]} */
 	bool		reversed;		/* data is in the opposite order */
 	StripList	strip;
+	bool		by_schema;		/* of custom attributes those of the schema are kept */
+	bool		snake_names;	/* of custom attributes: no capitals, no hyphens */
 	ListOrder	list_order;
 	bool		replaces;		/* an update replaces all custom attributes */
 	NullStyle	nulls;
@@ -56,6 +58,8 @@ typedef struct Config
 	char	   *chatbot_not_found;	/* the words of a 404 */
 	char	   *contact_not_found;
 } Config;
+
+extern void strip_free(StripList *strip);
 
 /* Puts the first configuration in force. */
 extern void config_start(long limit, long window_ms);

@@ -31,7 +31,9 @@ typedef enum ApiCall
 	CALL_LIST,
 	CALL_GET,
 	CALL_UPDATE,
-	CALL_DELETE
+	CALL_DELETE,
+	CALL_LIST_ATTRIBUTES,
+	CALL_CREATE_ATTRIBUTE
 } ApiCall;
 
 /* How far the API has got with a request. */

@@ -39,6 +39,7 @@
 /* The paths of the API (openapi.yaml, servers and paths) and of the admin side. */
 #define CHATBOTS "/api/v1/chatbots/"
 #define CONTACTS "/contacts"
+#define ATTRIBUTES "/custom-attributes"
 #define ADMIN "/_admin/"
 
 static struct MHD_Daemon *httpd;
@@ -84,12 +85,20 @@ percent_decode(const char *text, size_t len)
 	return decoded;
 }
 
+/* What a path of the API is about. */
+typedef enum Subject
+{
+	OF_CONTACTS,
+	OF_CONTACT,
+	OF_SCHEMA
+} Subject;
+
 /*
- * The chatbot of a path to its contacts and the external_id of one to a contact, for free().
- * False: another path.
+ * The chatbot of a path to its contacts or its custom attributes, and the external_id of one to
+ * a contact, for free().  False: another path.
  */
 static bool
-split_path(const char *path, char **chatbot, char **external_id)
+split_path(const char *path, char **chatbot, char **external_id, Subject *subject)
 {
 	const char *segment = path + strlen(CHATBOTS);
 	const char *rest;
@@ -100,10 +109,17 @@ split_path(const char *path, char **chatbot, char **external_id)
 		return false;
 	len = strcspn(segment, "/");
 	rest = segment + len + strlen(CONTACTS);
+	if (len > 0 && strcmp(segment + len, ATTRIBUTES) == 0)
+	{
+		*subject = OF_SCHEMA;
+		*chatbot = percent_decode(segment, len);
+		return *chatbot != NULL;
+	}
 	if (len == 0 || strncmp(segment + len, CONTACTS, strlen(CONTACTS)) != 0)
 		return false;
 	if (*rest == '/' && rest[1] != '\0' && strchr(rest + 1, '/') == NULL)
 		*external_id = percent_decode(rest + 1, strlen(rest + 1));
+	*subject = *external_id != NULL ? OF_CONTACT : OF_CONTACTS;
 	if (*rest == '\0' || *external_id != NULL)
 		*chatbot = percent_decode(segment, len);
 	return *chatbot != NULL;
@@ -111,25 +127,27 @@ split_path(const char *path, char **chatbot, char **external_id)
 
 /* Which call of the API the method is.  False: none. */
 static bool
-find_call(const char *method, bool of_contact, ApiCall *call)
+find_call(const char *method, Subject subject, ApiCall *call)
 {
 	static const struct
 	{
 		const char *method;
-		bool		of_contact;
+		Subject		subject;
 		ApiCall		call;
 	}			calls[] = {
-		{MHD_HTTP_METHOD_POST, false, CALL_CREATE},
-		{MHD_HTTP_METHOD_GET, false, CALL_LIST},
-		{MHD_HTTP_METHOD_GET, true, CALL_GET},
-		{MHD_HTTP_METHOD_PATCH, true, CALL_UPDATE},
-		{MHD_HTTP_METHOD_DELETE, true, CALL_DELETE},
+		{MHD_HTTP_METHOD_POST, OF_CONTACTS, CALL_CREATE},
+		{MHD_HTTP_METHOD_GET, OF_CONTACTS, CALL_LIST},
+		{MHD_HTTP_METHOD_GET, OF_CONTACT, CALL_GET},
+		{MHD_HTTP_METHOD_PATCH, OF_CONTACT, CALL_UPDATE},
+		{MHD_HTTP_METHOD_DELETE, OF_CONTACT, CALL_DELETE},
+		{MHD_HTTP_METHOD_GET, OF_SCHEMA, CALL_LIST_ATTRIBUTES},
+		{MHD_HTTP_METHOD_POST, OF_SCHEMA, CALL_CREATE_ATTRIBUTE},
 	};
 	size_t		i;
 
 	for (i = 0; i < sizeof(calls) / sizeof(calls[0]); i++)
 	{
-		if (strcmp(calls[i].method, method) == 0 && calls[i].of_contact == of_contact)
+		if (strcmp(calls[i].method, method) == 0 && calls[i].subject == subject)
 		{
 			*call = calls[i].call;
 			return true;
@@ -169,6 +187,7 @@ static Request *
 request_begin(struct MHD_Connection *connection, const char *path, const char *method)
 {
 	Request    *request = must_alloc(sizeof(*request));
+	Subject		subject = OF_CONTACTS;
 	char	   *logged;
 	bool		authorization = MHD_lookup_connection_value(connection, MHD_HEADER_KIND,
 															MHD_HTTP_HEADER_AUTHORIZATION) != NULL;
@@ -180,8 +199,8 @@ request_begin(struct MHD_Connection *connection, const char *path, const char *m
 	request->route = ROUTE_ELSEWHERE;
 	if (strncmp(path, ADMIN, strlen(ADMIN)) == 0)
 		request->route = ROUTE_ADMIN;
-	else if (split_path(path, &request->chatbot, &request->external_id) &&
-			 find_call(method, request->external_id != NULL, &request->call))
+	else if (split_path(path, &request->chatbot, &request->external_id, &subject) &&
+			 find_call(method, subject, &request->call))
 		request->route = ROUTE_CONTACTS;
 	if (request->route != ROUTE_ADMIN)
 	{

@@ -197,6 +197,47 @@ subtest 'a server without these calls' => sub {
 	  { phonenumbers => JSON::PP::true }, { contact_not_found => 4 }, { known_attributes => 'plan' };
 };
 
+subtest 'custom attributes' => sub {
+	my $path = '/api/v1/chatbots/s/custom-attributes';
+	my %json = (Authorization => 'Bearer test-key', 'Content-Type' => 'application/json');
+	my %plan = (name => 'plan', type => 'text', label => 'Plan');
+	my $create = sub { return request('POST', $path, ref $_[0] ? encode($_[0]) : $_[0], %json); };
+	my $list = sub { return request('GET', $path, undef, Authorization => 'Bearer test-key'); };
+
+	is_deeply $list->()->{data}, { message => 'Success', data => [] }, 'none';
+	my $answer = $create->({ %plan, other => 1 });
+	is_deeply $answer->{data}, { message => 'Success', data => { %plan, description => '', archived => JSON::PP::false } },
+	  'one is created';
+	is $create->({ %plan, type => 'date' })->{status}, 409, 'once';
+	is $create->({ %plan, name => 'Old-1', type => 'date', archived => JSON::PP::true })->{status}, 200, 'an archived one';
+	is_deeply [ map { "$_->{name} $_->{type} " . ($_->{archived} ? 1 : 0) } @{ $list->()->{data}{data} } ],
+	  [ 'plan text 0', 'Old-1 date 1' ], 'both are listed';
+	is_deeply admin('attributes?chatbot=s'), $list->()->{data}{data}, 'and held so';
+	for my $case ([ name => '1st' ], [ name => 'a b' ], [ name => '' ], [ name => 'email' ], [ type => 'money' ], [ label => undef ],
+		[ archived => 'no' ])
+	{
+		my $refused = $create->({ %plan, @$case });
+		is "$refused->{status} $refused->{data}{issues}[0]{field}", "400 $case->[0]", encode($case);
+	}
+	is $create->($_)->{status}, 400, "not an attribute: $_" for '[]', '', '{"name"';
+	is request('POST', $path, encode(\%plan), Authorization => 'Bearer test-key')->{status}, 400, 'not said to be JSON';
+	is request('GET', $path)->{status}, 401, 'not without a key';
+	is request('PATCH', $path, '{}', %json)->{headers}{allow}, 'GET, POST', 'says which methods there are';
+	admin('config', { attribute_names => 'snake' });
+	is $create->({ %plan, name => $_ })->{status}, 400, "another server refuses $_" for 'a-b', 'aB';
+	is $create->({ %plan, name => 'a_1' })->{status}, 200, 'and takes a_1';
+
+	admin('config', { schema => 'applied' });
+	is_deeply post('s', [ contact('c', custom_attributes => { plan => 'gold', unknown => 1 }) ])->{data}{data}[0]{custom_attributes},
+	  { plan => 'gold' }, 'others are not kept of a contact';
+	ok !exists post('t', [ contact('c', custom_attributes => { plan => 'gold' }) ])->{data}{data}[0]{custom_attributes}{plan},
+	  'each chatbot has its own';
+	admin('config', { other_calls => 404 });
+	is $list->()->{status}, 404, 'a server without the call';
+	reset_fake();
+	is_deeply $list->()->{data}{data}, [], 'all are forgotten';
+};
+
 subtest 'the same rules as for create' => sub {
 	admin('config', { limit => 2, window_ms => 600_000 });
 	is join(' ', map { call('GET', 'r', '')->{status} } 1 .. 3), '200 200 429', 'the limit of the key';
