@@ -921,10 +921,10 @@ GRANT SELECT (chatbot_id, pending, created, present, conflict, rejected, failed,
 GRANT SELECT (pid, started_at, last_activity_at, requests_in_flight, requests, contacts,
 	last_error_chatbot_id, last_error_at, requests_per_second, held_until, busy_with, busy_since)
 	ON contacts_push.worker TO pg_monitor;
-GRANT SELECT (chatbot_id, paused_until, pause_kind, backoff_until, created, present, conflict,
-	rejected, failed, enqueue_failures) ON contacts_push.chatbot TO pg_monitor;
-GRANT SELECT (id, chatbot_id, contacts, seqs, started_at, finished_at, http_status, outcome, duration_ms)
-	ON contacts_push.request TO pg_monitor;
+GRANT SELECT (chatbot_id, updates, deletes, paused_until, pause_kind, backoff_until, created, present,
+	updated, deleted, conflict, rejected, failed, enqueue_failures) ON contacts_push.chatbot TO pg_monitor;
+GRANT SELECT (id, chatbot_id, call, contacts, seqs, started_at, finished_at, http_status, outcome,
+	duration_ms) ON contacts_push.request TO pg_monitor;
 GRANT SELECT (seq, chatbot_id, relation, status, attempts, next_attempt_at, unconfirmed, http_status,
 	enqueued_at, settled_at) ON contacts_push.outbox TO pg_monitor;
 GRANT SELECT (chatbot_id, status, seq, attempts, next_attempt_at, unconfirmed, http_status,
