@@ -359,11 +359,8 @@ finish(HttpRequest *request, CURLcode rc, const char *words)
 	if (result->outcome == HTTP_ANSWERED)
 	{
 		request->error[0] = '\0';
-		if (answer->body != NULL)
-		{
-			result->body = answer->body;
-			result->body_len = answer->body_len;
-		}
+		result->body = answer->body != NULL ? answer->body : "";
+		result->body_len = answer->body_len;
 	}
 	else
 	{
