@@ -42,6 +42,31 @@ sub launcher_pid
 	return $node->safe_psql('postgres', q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'contacts_push launcher'});
 }
 
+# The name of a wait event of ours, which pg_stat_activity has from PostgreSQL 17 on.
+my $has_names = $node->safe_psql('postgres', q{SELECT current_setting('server_version_num')::int >= 170000}) eq 't';
+sub event
+{
+	my ($name) = @_;
+	return $has_names ? "ContactsPush$name" : 'Extension';
+}
+
+# Waits until pg_stat_activity says of a process of ours that it is idle, with this text
+# and this wait event.
+sub shows
+{
+	my ($type, $text, $name) = @_;
+	my $expected = join '|', 'idle', "contacts_push: $text", 'Extension', event($name);
+	my $seen = '';
+	ok(wait_until(sub {
+		$seen = $node->safe_psql('postgres', <<"END");
+SELECT state, query, wait_event_type, wait_event FROM pg_stat_activity
+WHERE backend_type = 'contacts_push $type' AND coalesce(datname, 'postgres') = 'postgres'
+END
+		return $seen eq $expected;
+	}), "pg_stat_activity: $text") or diag("it shows: $seen");
+	return;
+}
+
 # The worker that reports itself; '' if none does.
 sub reported_pid
 {
@@ -122,12 +147,42 @@ sub begin_flush
 	$session->query_until(qr/^begun$/m,
 		"\\echo begun\nINSERT INTO flushed SELECT '$what', contacts_push.flush('1 hour');\n");
 	ok($node->poll_query_until($database,
-			q{SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^INSERT INTO flushed' AND wait_event = 'Extension'}),
+			"SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() AND query ~ '^INSERT INTO flushed' AND wait_event = '@{[event('Flush')]}'"),
 		"$what: flush() waits");
 	return $session;
 }
 
+# what each waits for is told by pg_stat_activity
 ok(worker_runs($node), 'a worker runs');
+shows('launcher', 'starting workers where they are needed', 'LauncherMain');
+shows('worker', 'idle', 'WorkerMain');
+$fake->faults({ match => { chatbot => 'held' }, action => { delay_ms => FakeChatbase::HELD } });
+insert_users($node, 'held', 'h', 1, 1);
+shows('worker', 'waiting for 1 answer', 'Answer');
+$fake->faults();
+$fake->release;
+ok(settled($node), 'answered');
+set_conf($node, 'contacts_push.max_backoff' => '1h');
+for my $trouble ([ 503, 'backing off, chatbots: 1', 'Backoff' ], [ 429, q{waiting for the key's limit}, 'Budget' ])
+{
+	my ($status, $text, $name) = @$trouble;
+	$fake->faults({ match => { chatbot => "a$status" }, action => { status => $status, headers => { 'Retry-After' => '3000' } } });
+	insert_users($node, "a$status", 'a', 1, 1);
+	shows('worker', $text, $name);
+	$fake->faults();
+	$node->safe_psql('postgres', 'SELECT contacts_push.resume()');
+	ok(settled($node), "$status: over");
+}
+set_conf($node, 'contacts_push.max_backoff' => '50ms', 'contacts_push.enabled' => 'off');
+shows('worker', 'stopped, contacts_push.enabled is off', 'WorkerMain');
+set_conf($node, 'contacts_push.enabled' => 'on');
+$node->safe_psql('postgres', q{SELECT contacts_push.pause('held')});
+insert_users($node, 'held', 'p', 1, 1);
+shows('worker', 'paused, chatbots: 1', 'WorkerMain');
+$node->safe_psql('postgres', q{SELECT contacts_push.resume('held')});
+ok(settled($node), 'resumed');
+shows('worker', 'idle', 'WorkerMain');
+
 add_database($node, 'dropped');
 ok(worker_runs($node, 'dropped'), 'and one in another database');
 

@@ -44,7 +44,7 @@ sub state_like
 sub lines_like
 {
 	my ($pattern) = @_;
-	return scalar(() = slurp_file($node->logfile) =~ /LOG: +contacts_push: $pattern$/gm);
+	return scalar(() = slurp_file($node->logfile) =~ /(?:LOG|WARNING): +contacts_push: $pattern$/gm);
 }
 
 sub logged_once

@@ -17,6 +17,7 @@
 #include "server/budget.h"
 #include "server/shared.h"
 #include "server/shared_private.h"
+#include "server/wait_event.h"
 #include "storage/condition_variable.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
@@ -476,7 +477,7 @@ shared_flush(int64 timeout_ms)
 	/* a worker that comes only now answers the ticket with its first passes */
 	ConditionVariablePrepareToSleep(&shared->flushed);
 	while (!is_flushed(ticket, &settled) && (left = (until - clock_us()) / 1000) > 0)
-		ConditionVariableTimedSleep(&shared->flushed, left, PG_WAIT_EXTENSION);
+		ConditionVariableTimedSleep(&shared->flushed, left, wait_event(WAIT_FLUSH));
 	ConditionVariableCancelSleep();
 	return settled;
 }

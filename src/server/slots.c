@@ -14,6 +14,7 @@
 #include "server/shared.h"
 #include "server/shared_private.h"
 #include "server/slots.h"
+#include "server/wait_event.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "util/clock.h"
@@ -65,7 +66,7 @@ slots_stop_worker(Oid database)
 	while (shared_get_report(database, &report) && report.pid != 0 && clock_us() < until)
 	{
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 10, PG_WAIT_EXTENSION);
+						 10, wait_event(WAIT_WORKER_END));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

@@ -57,21 +57,18 @@ current_event_set(HttpPool *pool)
 }
 
 bool
-wait_for_http(HttpPool *pool, long timeout_ms)
+wait_for_http(HttpPool *pool, long timeout_ms, WaitReason reason)
 {
-	static uint32 wait_event = 0;
 	WaitEvent	events[MAX_EVENTS];
 	long		pool_timeout = pool ? http_timeout_ms(pool) : -1;
 	bool		woken = false;
 	int			n;
 
-	if (wait_event == 0)
-		wait_event = compat_wait_event_new("ContactsPushHttp");
 	if (pool_timeout >= 0 && (timeout_ms < 0 || pool_timeout < timeout_ms))
 		timeout_ms = pool_timeout;
 
 	n = WaitEventSetWait(current_event_set(pool), timeout_ms, events, MAX_EVENTS,
-						 wait_event);
+						 wait_event(reason));
 	for (int i = 0; i < n; i++)
 	{
 		if (events[i].events & WL_LATCH_SET)

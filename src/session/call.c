@@ -216,7 +216,7 @@ call_exchange(Call *call)
 		begin_request(call, key);
 		while (!http_is_done(call->request))
 		{
-			wait_for_http(pool, -1);
+			wait_for_http(pool, -1, WAIT_ANSWER);
 			CHECK_FOR_INTERRUPTS();
 		}
 		call->result = http_result(call->request);

@@ -26,6 +26,7 @@
 #include "postmaster/interrupt.h"
 #include "server/shared.h"
 #include "server/slots.h"
+#include "server/wait_event.h"
 #include "storage/ipc.h"
 #include "tcop/tcopprot.h"
 #include "util/clock.h"
@@ -436,6 +437,7 @@ contacts_push_launcher_main(Datum main_arg)
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	slots_attach_launcher();
+	pgstat_report_activity(STATE_IDLE, "contacts_push: starting workers where they are needed");
 
 	for (;;)
 	{
@@ -452,8 +454,11 @@ contacts_push_launcher_main(Datum main_arg)
 		}
 		timeout = start_workers(now);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 timeout, PG_WAIT_EXTENSION);
+						 timeout, wait_event(WAIT_LAUNCHER_MAIN));
 		ResetLatch(MyLatch);
+		/* as each shutdown does: not worth the FATAL of the interrupt */
+		if (ProcDiePending)
+			proc_exit(1);
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{

@@ -28,6 +28,7 @@
 #include "worker/send.h"
 #include "worker/session.h"
 #include "worker/trouble.h"
+#include "worker/waiting.h"
 #include "worker/worker.h"
 
 /* A pass prunes and folds that often. */
@@ -76,8 +77,9 @@ wait_for_fence(void)
 {
 	while (!take_fence())
 	{
+		pgstat_report_activity(STATE_IDLE, "contacts_push: waiting for an earlier worker to end");
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 FENCE_RETRY_MS, PG_WAIT_EXTENSION);
+						 FENCE_RETRY_MS, wait_event(WAIT_FENCE));
 		ResetLatch(MyLatch);
 		interrupts_serve();
 		if (ShutdownRequestPending)
@@ -105,7 +107,7 @@ shut_down(void)
 
 	while (waits_for_answer() && (left = interrupts_grace_left_us()) > 0)
 	{
-		(void) wait_for_http(worker.pool, (left + 999) / 1000);
+		(void) wait_for_http(worker.pool, (left + 999) / 1000, WAIT_ANSWER);
 		interrupts_serve();
 	}
 	if (interrupts_grace_left_us() > 0)
@@ -126,7 +128,7 @@ asleep_until(int64 passed_at)
 
 /* Waits for an answer or a commit; true: there may be new rows, or somebody has called. */
 static bool
-wait_for_news(int64 timeout, int64 passed_at)
+wait_for_news(int64 timeout, int64 passed_at, WaitReason reason)
 {
 	int64		until = asleep_until(passed_at);
 	bool		has_rows;
@@ -139,7 +141,7 @@ wait_for_news(int64 timeout, int64 passed_at)
 		timeout = 0;
 	else if (until != 0 && until != PG_INT64_MAX)
 		timeout = Min(timeout, (until - clock_us()) / 1000 + 1);
-	return wait_for_http(worker.pool, timeout) || has_rows;
+	return wait_for_http(worker.pool, timeout, reason) || has_rows;
 }
 
 static void
@@ -151,11 +153,12 @@ run(void)
 	int64		due = 0;
 	int64		passed_at = 0;
 	int64		tidy_at = 0;
+	WaitReason	reason = WAIT_WORKER_MAIN;
 
 	MemoryContextSwitchTo(loop_context);
 	for (;;)
 	{
-		bool		woken = wait_for_news(timeout, passed_at);
+		bool		woken = wait_for_news(timeout, passed_at, reason);
 
 		interrupts_serve();
 		if (ShutdownRequestPending)
@@ -178,6 +181,9 @@ run(void)
 				proc_exit(0);
 			passed_at = clock_us();
 			due = passed_at + timeout * 1000;
+			/* what has more to do at once is not idle */
+			if (timeout > 0)
+				reason = waiting_report();
 			MemoryContextSwitchTo(loop_context);
 			MemoryContextReset(loop_context);
 		}

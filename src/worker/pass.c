@@ -160,7 +160,6 @@ pass_run(bool tidy)
 	run_stages(&pass);
 	shared_report_activity(SHARED_COMMITTING);
 	interrupts_end_pass();
-	pgstat_report_activity(STATE_IDLE, NULL);
 
 	/* Whoever is told to end while it waits for a standby does so without that one's word. */
 	if (!ShutdownRequestPending && !ProcDiePending)

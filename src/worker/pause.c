@@ -131,11 +131,12 @@ pause_lift_all(void)
 	{
 		Chatbot    *chatbot = lfirst(cell);
 
-		if (may_be_fixed(chatbot))
-		{
-			end_pause(chatbot, "the configuration was loaded");
-			chatbot->pause_unwritten = true;
-		}
+		if (!may_be_fixed(chatbot))
+			continue;
+		/* It is over when it has answered; until then it would end in the log at each reload. */
+		chatbot->paused_until = clock_us();
+		chatbot->pauses = 0;
+		chatbot->pause_unwritten = true;
 	}
 }
 

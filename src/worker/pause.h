@@ -28,8 +28,8 @@ extern void pause_begin(Chatbot *chatbot, PauseKind kind, int64 left_at,
 					   const char *reason);
 
 /*
- * After a reload: ends the worker's pauses, those for a quota or for refusals only
- * if the key or the URL is another one.
+ * After a reload: what the worker has paused may be tried at once; for a quota or for
+ * refusals only if the key or the URL is another one.
  */
 extern void pause_lift_all(void);
 

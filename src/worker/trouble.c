@@ -4,8 +4,9 @@
  *		contacts_push.worker, and one line a change of state in the server's log.
  *
  * A line is written when a state begins or ends, never for a request or a contact: who
- * alerts on the log must not drown in it.  The API's words come here cleaned and without
- * the key (answer.c).
+ * alerts on the log must not drown in it.  Trouble is a WARNING, with the code that a call
+ * would have failed with; its end, and what an operator does, is LOG.  The API's words come here
+ * cleaned and without the key (answer.c).
  */
 #include "postgres.h"
 
@@ -26,6 +27,16 @@
  */
 #define QUIET_US (INT64CONST(300) * 1000 * 1000)
 #define LONG_HOLD_US (INT64CONST(10) * 1000 * 1000)
+
+/* By what a call fails with that is answered so; a plan's limit is told from the others. */
+static const int pause_codes[] = {
+	[PAUSE_NONE] = ERRCODE_SUCCESSFUL_COMPLETION,
+	[PAUSE_KEY] = ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION,
+	[PAUSE_CHATBOT] = ERRCODE_UNDEFINED_OBJECT,
+	[PAUSE_QUOTA] = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED,
+	[PAUSE_REFUSALS] = ERRCODE_INVALID_PARAMETER_VALUE,
+	[PAUSE_FOREIGN] = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE
+};
 
 static char *database_name = NULL;
 static bool has_error = true;	/* contacts_push.worker may show one, of an earlier worker */
@@ -55,12 +66,12 @@ trouble_pause_began(const Chatbot *chatbot)
 {
 	if (chatbot->paused_until == PG_INT64_MAX)
 		ereport(LOG,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
 				 errmsg("contacts_push: chatbot \"%s\" in database \"%s\" is paused until contacts_push.resume(): %s",
 						chatbot->id, database_name, chatbot->pause_reason)));
 	else
-		ereport(LOG,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+		ereport(WARNING,
+				(errcode(pause_codes[chatbot->pause]),
 				 errmsg("contacts_push: chatbot \"%s\" in database \"%s\" is paused, next try in %lld s: %s",
 						chatbot->id, database_name,
 						(long long) ((chatbot->paused_until - clock_us() + 999999) / 1000000),
@@ -80,7 +91,7 @@ void
 trouble_outage_began(Chatbot *chatbot, const char *what)
 {
 	chatbot->outage_since = clock_us();
-	ereport(LOG,
+	ereport(WARNING,
 			(errcode(ERRCODE_IO_ERROR),
 			 errmsg("contacts_push: chatbot \"%s\" in database \"%s\" gives no usable answer: %s",
 					chatbot->id, database_name, what)));
@@ -109,7 +120,7 @@ trouble_key_held(const Chatbot *chatbot, int64 held_us, const char *what)
 	if (!is_line_due)
 		return;
 	quiet_until = now + QUIET_US;
-	ereport(LOG,
+	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
 			 errmsg("contacts_push: no request with the API key of chatbot \"%s\" in database \"%s\" until %s: %s",
 					chatbot->id, database_name,
