@@ -14,6 +14,9 @@
 /* Most contacts in one request: maxItems of "users". */
 #define CONTACT_MAX_USERS 1000
 
+/* Contacts in a page of the list: the maximum of per_page. */
+#define CONTACT_PAGE 1000
+
 /* Longest external_id, in bytes of the database's encoding; an index holds it. */
 #define CONTACT_MAX_EXTERNAL_ID 1024
 

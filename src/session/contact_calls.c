@@ -22,8 +22,7 @@ COMPAT_FUNCTION_INFO_V1(contacts_push_get_contact);
 COMPAT_FUNCTION_INFO_V1(contacts_push_update_contact);
 COMPAT_FUNCTION_INFO_V1(contacts_push_delete_contact);
 
-/* Contacts of a page: the most and the fewest that the API gives. */
-#define PAGE_CONTACTS 1000
+/* Contacts of a page: the fewest that the API gives. */
 #define PROBE_CONTACTS 10
 
 #define NOTHING_CHANGED "The request changes nothing at Chatbase: the call can be repeated."
@@ -336,8 +335,8 @@ begin_list(FunctionCallInfo fcinfo)
 	HASHCTL		ctl = {.keysize = sizeof(SeenId),.entrysize = sizeof(SeenId),.hcxt = CurrentMemoryContext};
 
 	list->call = call_begin(&list_call, fcinfo);
-	list->call->per_page = PAGE_CONTACTS;
-	list->seen = hash_create("contacts of a list", PAGE_CONTACTS, &ctl,
+	list->call->per_page = CONTACT_PAGE;
+	list->seen = hash_create("contacts of a list", CONTACT_PAGE, &ctl,
 							 HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	return list;
 }

@@ -38,6 +38,27 @@ add_answered(Request *request)
 	MemoryContextSwitchTo(old);
 }
 
+Request *
+requests_new(Chatbot *chatbot, RequestCall call, Contact *const *contacts, int n)
+{
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	Request    *request = palloc0(sizeof(Request));
+
+	request->call = call;
+	request->chatbot = chatbot;
+	request->n = n;
+	request->contacts = palloc(Max(n, 1) * sizeof(Contact *));
+	for (int i = 0; i < n; i++)
+	{
+		window_move(contacts[i], CONTACT_IN_FLIGHT);
+		contacts[i]->request = request;
+		request->contacts[i] = contacts[i];
+	}
+	initStringInfo(&request->body);
+	MemoryContextSwitchTo(old);
+	return request;
+}
+
 void
 requests_answered(Request *request, int http_status, const char *outcome,
 				  const char *message, int64 duration_ms, const char *request_id)
@@ -54,6 +75,8 @@ requests_answered(Request *request, int http_status, const char *outcome,
 	http_end(request->http);
 	pfree(request->key);
 	pfree(request->body.data);
+	if (request->path_id)
+		pfree(request->path_id);
 	pfree(request->contacts);
 	add_answered(request);
 }

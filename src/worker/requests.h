@@ -15,6 +15,12 @@
 #include "worker/worker.h"
 
 /*
+ * Makes a request of n contacts that wait, which are under way from now on; n is 0 for a page
+ * of the list.  The caller fills in what the call needs, and plans it in send.c.
+ */
+extern Request *requests_new(Chatbot *chatbot, RequestCall call, Contact *const *contacts, int n);
+
+/*
  * A request has its answer: it is not under way any more, and what was needed for that is
  * freed.  status 0: none.  outcome: a constant.  request_id: the API's; "": none.
  */

@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
+#include "worker/requests.h"
 #include "worker/send.h"
 
 /* Rows seen pending longer ago are looked at again before they are sent. */
@@ -150,9 +151,9 @@ check_rows(Chatbot *chatbot, Contact *const *contacts, int n, IsolationRequest *
 	return false;
 }
 
-/* Has isolation.c put a request together; NULL: there is nothing for one now. */
+/* Has isolation.c put contacts together to be created; NULL: there are none for now. */
 static Request *
-next_request(Chatbot *chatbot)
+next_creation(Chatbot *chatbot)
 {
 	IsolationNode *nodes[CONTACT_MAX_USERS];
 	Contact    *contacts[CONTACT_MAX_USERS];
@@ -160,7 +161,6 @@ next_request(Chatbot *chatbot)
 	/* whether a quota has room again one contact tells, and then the others may go */
 	int			max = chatbot->pause == PAUSE_QUOTA ? 1 :
 		pacing_batch(chatbot->batch_limit, settings_batch_size);
-	MemoryContext old;
 	Request    *request;
 	IsolationRequest *group;
 	int			n;
@@ -180,22 +180,10 @@ next_request(Chatbot *chatbot)
 			contacts[i] = isolation_container(Contact, node, nodes[i]);
 	} while (!check_rows(chatbot, contacts, n, group));
 
-	old = MemoryContextSwitchTo(worker.context);
-	request = palloc0(sizeof(Request));
-	request->chatbot = chatbot;
+	request = requests_new(chatbot, CALL_CREATE, contacts, n);
 	request->group = group;
-	request->n = n;
-	request->contacts = palloc(n * sizeof(Contact *));
-	for (int i = 0; i < n; i++)
-	{
-		window_move(contacts[i], CONTACT_IN_FLIGHT);
-		contacts[i]->request = request;
-		request->contacts[i] = contacts[i];
-	}
-	initStringInfo(&request->body);
 	enlargeStringInfo(&request->body, filling.bytes + CONTACT_BODY_BYTES);
 	fill_body(request);
-	MemoryContextSwitchTo(old);
 	return request;
 }
 
@@ -265,7 +253,7 @@ plan_request(Chatbot *chatbot)
 		next_departure = Min(next_departure, next_in_budget);
 		return false;
 	}
-	request = next_request(chatbot);
+	request = next_creation(chatbot);
 	if (request == NULL)
 	{
 		budget_return(key_hash);
@@ -339,16 +327,38 @@ announce_sockets(void)
 		ReserveExternalFD();
 }
 
+/* How each call is made. */
+static const char *const methods[] = {
+	[CALL_CREATE] = "POST",
+	[CALL_UPDATE] = "PATCH",
+	[CALL_DELETE] = "DELETE",
+	[CALL_READ] = "GET",
+};
+
+/* Malloc'd; NULL: out of memory. */
+static char *
+url_of(const Request *request)
+{
+	const char *chatbot_id = request->chatbot->id_utf8;
+
+	if (request->page > 0)
+		return http_page_url(settings_base_url, chatbot_id, request->page, CONTACT_PAGE);
+	if (request->path_id)
+		return http_contact_url(settings_base_url, chatbot_id, request->path_id);
+	return http_contacts_url(settings_base_url, chatbot_id);
+}
+
 static void
 leave(Request *request)
 {
 	HttpParams	params = {0};
-	char	   *url = http_contacts_url(settings_base_url, request->chatbot->id_utf8);
+	char	   *url = url_of(request);
 
+	params.method = methods[request->call];
 	params.url = url;
 	params.bearer = request->key;
 	params.ca_file = settings_ca_file;
-	params.body = request->body.data;
+	params.body = request->body.len > 0 ? request->body.data : NULL;
 	params.body_len = request->body.len;
 	params.connect_timeout_ms = settings_connect_timeout;
 	params.request_timeout_ms = settings_request_timeout;

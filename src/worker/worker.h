@@ -32,10 +32,12 @@ typedef struct Request
 	RequestCall call;
 	Chatbot    *chatbot;
 	HttpRequest *http;			/* NULL: has not left yet */
-	IsolationRequest *group;	/* in the chatbot's isolation */
+	IsolationRequest *group;	/* in the chatbot's isolation; NULL unless CALL_CREATE */
 	int			n;
 	Contact   **contacts;
-	StringInfoData body;
+	char	   *path_id;		/* external_id in the path, UTF-8; NULL: none */
+	int			page;			/* of the list, from 1; 0: it asks for no page */
+	StringInfoData body;		/* of a GET or DELETE empty */
 	char	   *key;
 	uint64		key_hash;
 	int64		left_at;		/* clock_us() */
