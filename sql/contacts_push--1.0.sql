@@ -70,7 +70,9 @@ CREATE TABLE contacts_push.outbox (
 		CONSTRAINT outbox_external_id_check
 		CHECK (octet_length(external_id) BETWEEN 1 AND 1024),
 	relation oid,
-	previous_external_id text COLLATE "C",
+	previous_external_id text COLLATE "C"
+		CONSTRAINT outbox_previous_external_id_check
+		CHECK (octet_length(previous_external_id) BETWEEN 1 AND 1024),
 	contact jsonb,
 	status contacts_push.status NOT NULL DEFAULT 'pending',
 	attempts integer NOT NULL DEFAULT 0
@@ -91,6 +93,8 @@ WITH (fillfactor = 55);
 CREATE INDEX outbox_contact ON contacts_push.outbox (chatbot_id, external_id);
 CREATE INDEX outbox_due ON contacts_push.outbox (chatbot_id, next_attempt_at, seq)
 	WHERE next_attempt_at IS NOT NULL;
+CREATE INDEX outbox_previous ON contacts_push.outbox (chatbot_id, previous_external_id)
+	WHERE previous_external_id IS NOT NULL;
 
 COMMENT ON TABLE contacts_push.outbox IS 'contacts to be created at Chatbase, one row an intent; the application appends, the worker settles';
 COMMENT ON COLUMN contacts_push.outbox.seq IS 'order of arrival';
@@ -114,6 +118,7 @@ COMMENT ON SEQUENCE contacts_push.outbox_seq_seq IS 'numbers the rows of contact
 COMMENT ON INDEX contacts_push.outbox_pkey IS 'finds rows in their order of arrival';
 COMMENT ON INDEX contacts_push.outbox_contact IS 'finds the intents of one contact';
 COMMENT ON INDEX contacts_push.outbox_due IS 'finds the few that wait for another try';
+COMMENT ON INDEX contacts_push.outbox_previous IS 'finds what has become of a contact whose key was changed';
 
 CREATE TABLE contacts_push.chatbot (
 	chatbot_id text COLLATE "C" PRIMARY KEY
@@ -127,6 +132,7 @@ CREATE TABLE contacts_push.chatbot (
 	pause_kind text,
 	backoff_until timestamptz,
 	backoff_reason text,
+	held_deletes bigint,
 	stripped_attributes text[] NOT NULL DEFAULT '{}',
 	created contacts_push_internal.counter NOT NULL DEFAULT 0,
 	present contacts_push_internal.counter NOT NULL DEFAULT 0,
@@ -149,6 +155,7 @@ COMMENT ON COLUMN contacts_push.chatbot.pause_reason IS 'why it is paused';
 COMMENT ON COLUMN contacts_push.chatbot.pause_kind IS 'what may end the pause, for the worker: key, chatbot, quota or refusals; NULL: contacts_push.resume() only';
 COMMENT ON COLUMN contacts_push.chatbot.backoff_until IS 'when it is tried again after it has given no usable answer; NULL: it answers';
 COMMENT ON COLUMN contacts_push.chatbot.backoff_reason IS 'what its last request failed with; NULL: it answers';
+COMMENT ON COLUMN contacts_push.chatbot.held_deletes IS 'deletions that wait for contacts_push.resume(), as more were asked for than contacts_push.max_pending_deletes; NULL: none';
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
 COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push_internal.tally, as the other numbers';
 COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
@@ -487,6 +494,12 @@ AS 'MODULE_PATHNAME', 'contacts_push_check_chatbot'
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION contacts_push_internal.check_chatbot(text, text[]) IS 'raises if a chatbot is not among those that are known';
 
+CREATE FUNCTION contacts_push_internal.check_chatbot_id(chatbot_id text)
+RETURNS void
+AS 'MODULE_PATHNAME', 'contacts_push_check_chatbot_id'
+LANGUAGE C IMMUTABLE PARALLEL SAFE;
+COMMENT ON FUNCTION contacts_push_internal.check_chatbot_id(text) IS 'raises if no chatbot can have this id';
+
 CREATE FUNCTION contacts_push.retry(chatbot_id text DEFAULT NULL, external_id text DEFAULT NULL,
 	status contacts_push.status DEFAULT NULL, error text DEFAULT NULL)
 RETURNS bigint
@@ -546,10 +559,7 @@ AS $$
 DECLARE
 	discarded bigint;
 BEGIN
-	IF discard.chatbot_id IS NULL THEN
-		RAISE EXCEPTION 'chatbot_id must not be null'
-			USING ERRCODE = 'null_value_not_allowed';
-	END IF;
+	PERFORM contacts_push_internal.check_chatbot_id(discard.chatbot_id);
 	PERFORM contacts_push_internal.check_chatbot(discard.chatbot_id,
 		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
 	UPDATE contacts_push.outbox o
@@ -611,6 +621,31 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION contacts_push.resume(text) IS 'ends a pause, whoever made it, and has the chatbot tried at once';
+
+CREATE FUNCTION contacts_push.push_changes(chatbot_id text,
+	updates boolean DEFAULT NULL, deletes boolean DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	PERFORM contacts_push_internal.check_chatbot_id(push_changes.chatbot_id);
+	IF NOT EXISTS (SELECT FROM contacts_push_internal.known_chatbot k
+				   WHERE k.chatbot_id = push_changes.chatbot_id) THEN
+		RAISE NOTICE 'nobody has enqueued a contact for chatbot "%" yet, and no table is watched for it',
+			push_changes.chatbot_id;
+	END IF;
+	INSERT INTO contacts_push.chatbot AS c (chatbot_id, updates, deletes)
+	VALUES (push_changes.chatbot_id, coalesce(push_changes.updates, false),
+		coalesce(push_changes.deletes, false))
+	ON CONFLICT (chatbot_id) DO UPDATE
+	SET updates = coalesce(push_changes.updates, c.updates),
+		deletes = coalesce(push_changes.deletes, c.deletes);
+	PERFORM contacts_push_internal.wake();
+END
+$$;
+COMMENT ON FUNCTION contacts_push.push_changes(text, boolean, boolean) IS 'whether later changes of a chatbot''s contacts are pushed, and their deletions; NULL: as it was';
 
 CREATE FUNCTION contacts_push_internal.worker_report(
 	OUT pid integer, OUT started_at timestamptz, OUT last_activity_at timestamptz,
@@ -921,7 +956,7 @@ GRANT SELECT (chatbot_id, pending, created, present, conflict, rejected, failed,
 GRANT SELECT (pid, started_at, last_activity_at, requests_in_flight, requests, contacts,
 	last_error_chatbot_id, last_error_at, requests_per_second, held_until, busy_with, busy_since)
 	ON contacts_push.worker TO pg_monitor;
-GRANT SELECT (chatbot_id, updates, deletes, paused_until, pause_kind, backoff_until, created, present,
+GRANT SELECT (chatbot_id, updates, deletes, paused_until, pause_kind, backoff_until, held_deletes, created, present,
 	updated, deleted, conflict, rejected, failed, enqueue_failures) ON contacts_push.chatbot TO pg_monitor;
 GRANT SELECT (id, chatbot_id, call, contacts, seqs, started_at, finished_at, http_status, outcome,
 	duration_ms) ON contacts_push.request TO pg_monitor;

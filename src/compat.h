@@ -8,6 +8,7 @@
 #define CONTACTS_PUSH_COMPAT_H
 
 #include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_database.h"
 #include "fmgr.h"
 #include "nodes/bitmapset.h"
@@ -78,6 +79,15 @@
 	pg_database_ownercheck((database), (role))
 #define compat_owns_relation(relation, role) \
 	pg_class_ownercheck((relation), (role))
+#endif
+
+/* So are checks of rights. */
+#if PG_VERSION_NUM >= 160000
+#define compat_check_execute(function, role) \
+	object_aclcheck(ProcedureRelationId, (function), (role), ACL_EXECUTE)
+#else
+#define compat_check_execute(function, role) \
+	pg_proc_aclcheck((function), (role), ACL_EXECUTE)
 #endif
 
 /*

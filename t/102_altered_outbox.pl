@@ -121,7 +121,7 @@ END
 SELECT bt_index_check(indexrelid, true) FROM pg_index
 WHERE indrelid = 'contacts_push.outbox'::regclass
 END
-		"\n" x 6, 'indexed: each has all rows');
+		"\n" x 7, 'indexed: each has all rows');
 	is( $node->safe_psql('postgres', <<'END'),
 SET enable_seqscan = off;
 SELECT count(*) FROM contacts_push.outbox WHERE status = 'pending' AND chatbot_id = 'indexed';

@@ -106,7 +106,7 @@ sql(q{SELECT setseed(0.5); CREATE FUNCTION noise() RETURNS text LANGUAGE sql AS
 sql(<<'END');
 CREATE TABLE ids AS SELECT noise() AS chatbot_id, noise() AS external_id;
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, previous_external_id, error, contact)
-SELECT i.chatbot_id, i.external_id, noise() || noise(), noise() || noise(), jsonb_build_object('name', v || noise() || noise())
+SELECT i.chatbot_id, i.external_id, noise(), noise() || noise() || noise(), jsonb_build_object('name', v || noise() || noise())
 FROM ids i, unnest('{old,new}'::text[]) WITH ORDINALITY AS u(v, place) ORDER BY place;
 END
 ok(settled($node), 'long ids: all is settled');

@@ -391,6 +391,27 @@ check_view(Oid view, Oid table)
 	relation_close(relation, NoLock);
 }
 
+/* Calls contacts_push.push_changes() with what watch() was given of it. */
+static void
+push_changes(FunctionCallInfo watch)
+{
+	LOCAL_FCINFO(fcinfo, 3);
+	Oid			types[] = {TEXTOID, BOOLOID, BOOLOID};
+	Oid			oid = LookupFuncName(list_make2(makeString("contacts_push"), makeString("push_changes")),
+									 lengthof(types), types, false);
+	FmgrInfo	function;
+
+	/* its own statements ask for the rest of the caller's rights */
+	if (compat_check_execute(oid, GetUserId()) != ACLCHECK_OK)
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_FUNCTION, "push_changes");
+	fmgr_info(oid, &function);
+	InitFunctionCallInfoData(*fcinfo, &function, lengthof(types), InvalidOid, NULL, NULL);
+	fcinfo->args[0] = watch->args[1];
+	fcinfo->args[1] = watch->args[WATCH_UPDATES];
+	fcinfo->args[2] = watch->args[WATCH_DELETES];
+	(void) FunctionCallInvoke(fcinfo);
+}
+
 /*
  * contacts_push.watch(relation regclass, chatbot_id text, external_id text, name text,
  *		email text, phonenumber text, stripe_accounts text, custom_attributes text,
@@ -418,10 +439,6 @@ contacts_push_watch(PG_FUNCTION_ARGS)
 			has_expressions = true;
 		}
 	contact_check_chatbot_id(chatbot_id);
-	if (!PG_ARGISNULL(WATCH_UPDATES) || !PG_ARGISNULL(WATCH_DELETES))
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("updates and deletes cannot be chosen for a table")));
 	oid = contacts_push_watched_table(PG_GETARG_OID(0), &view);
 	if (OidIsValid(view) && has_expressions)
 		ereport(ERROR,
@@ -438,6 +455,8 @@ contacts_push_watch(PG_FUNCTION_ARGS)
 	check_view(view, oid);
 	create_triggers(table, view, chatbot_id,
 					!PG_ARGISNULL(WATCH_REPLICATED) && PG_GETARG_BOOL(WATCH_REPLICATED));
+	if (!PG_ARGISNULL(WATCH_UPDATES) || !PG_ARGISNULL(WATCH_DELETES))
+		push_changes(fcinfo);
 	(void) OidFunctionCall0(LookupFuncName(list_make2(makeString("contacts_push_internal"),
 													  makeString("warn_of_publications")),
 										   0, NULL, false));

@@ -26,6 +26,7 @@
 #include "utils/varlena.h"
 
 COMPAT_FUNCTION_INFO_V1(contacts_push_check_chatbot);
+COMPAT_FUNCTION_INFO_V1(contacts_push_check_chatbot_id);
 COMPAT_FUNCTION_INFO_V1(contacts_push_flush);
 COMPAT_FUNCTION_INFO_V1(contacts_push_key_state);
 COMPAT_FUNCTION_INFO_V1(contacts_push_validate);
@@ -113,6 +114,18 @@ contacts_push_check_chatbot(PG_FUNCTION_ARGS)
 			 errmsg("chatbot \"%s\" is not known", name),
 			 errdetail("Nobody has enqueued a contact for it, and no table is watched for it."),
 			 errhint("%s", hint_for_chatbot(name, known, nknown))));
+}
+
+/* contacts_push_internal.check_chatbot_id(chatbot_id text) */
+Datum
+contacts_push_check_chatbot_id(PG_FUNCTION_ARGS)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("chatbot_id must not be null")));
+	contact_check_chatbot_id(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	PG_RETURN_VOID();
 }
 
 /* contacts_push.validate(contact jsonb) RETURNS text */
