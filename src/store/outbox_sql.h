@@ -188,13 +188,13 @@ static const struct
 
 	/*
 	 * requests that an earlier worker left, their rows that are pending and may have been
-	 * applied, whether there is an answer, the chatbot, and whether the row tells that already;
+	 * applied (what only reads changes nothing), whether there is an answer, the chatbot, and whether the row tells that already;
 	 * a row that is younger than the request has a number that was another's (TRUNCATE)
 	 */
 	[OUTBOX_REQUESTS_UNFINISHED] = {
 		"SELECT q.id, c.seq, q.outcome IS NOT NULL, q.chatbot_id, c.unconfirmed FROM contacts_push.request q"
 		" LEFT JOIN LATERAL (SELECT o.seq, o.unconfirmed FROM " CARRIED
-		" WHERE o.chatbot_id = q.chatbot_id AND o.enqueued_at <= q.started_at"
+		" WHERE q.call <> 'read' AND o.chatbot_id = q.chatbot_id AND o.enqueued_at <= q.started_at"
 		" AND (q.outcome IS NULL OR " LEAVES_OPEN ") OFFSET 0) AS c ON true"
 		" WHERE q.finished_at IS NULL ORDER BY q.id, c.seq",
 	0},

@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "worker/answers.h"
+#include "worker/backoff.h"
 #include "worker/owners.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
@@ -25,9 +26,6 @@
 #include "worker/send.h"
 #include "worker/trouble.h"
 #include "worker/writes.h"
-
-/* First back-off of a chatbot or a contact in trouble; it doubles. */
-#define FIRST_BACKOFF_US (INT64CONST(1000) * 1000)
 
 /* An answer that is no good as a person wants to read it: its status, and what it says. */
 static char *
@@ -89,9 +87,7 @@ clear_trouble(Request *request)
 {
 	Chatbot    *chatbot = request->chatbot;
 
-	chatbot->backoff_unwritten |= chatbot->backoff.failures > 0;
-	pacing_succeed(&chatbot->backoff);
-	trouble_outage_ended(chatbot);
+	backoff_end(chatbot);
 	trouble_answered();
 	chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
 												  settings_batch_size);
@@ -126,34 +122,6 @@ doubt_rest(Request *request, int http_status, const char *why)
 			writes_unconfirmed(contact->chatbot, contact->seq, request, http_status, why);
 		contact->unconfirmed = contact->says_so = true;
 	}
-}
-
-/*
- * Requests that were under way together fail together: one that had left before
- * the last failure was counted is not another one.
- */
-static void
-back_off(const Request *request, int64 told_ms, const char *what)
-{
-	Chatbot    *chatbot = request->chatbot;
-	int64		told_us = told_ms < 0 ? -1 : told_ms * 1000;
-	int64		now = clock_us();
-
-	if (chatbot->backoff.failures > 0 && request->left_at <= chatbot->failed_at)
-	{
-		if (told_us >= 0)
-			chatbot->backoff.until = Max(chatbot->backoff.until, now + told_us);
-		return;
-	}
-	chatbot->failed_at = now;
-	if (chatbot->backoff_reason)
-		pfree(chatbot->backoff_reason);
-	chatbot->backoff_reason = window_strdup(what);
-	chatbot->backoff_unwritten = true;
-	if (chatbot->backoff.failures == 0)
-		trouble_outage_began(chatbot, what);
-	pacing_fail(&chatbot->backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000),
-				told_us, pg_prng_double(&pg_global_prng_state), now);
 }
 
 /* 200 for some: the others may or may not be there.  (For none: see on_unanswered().) */
@@ -261,7 +229,7 @@ defer(Contact *contact, int http_status, const char *why)
 {
 	PacingBackoff backoff = {.failures = contact->failures++};
 
-	pacing_fail(&backoff, FIRST_BACKOFF_US, settings_max_backoff * INT64CONST(1000), -1,
+	pacing_fail(&backoff, BACKOFF_FIRST_US, settings_max_backoff * INT64CONST(1000), -1,
 				pg_prng_double(&pg_global_prng_state), 0);
 	contact->tried_at = contact->chatbot->answers;
 	writes_defer(contact, backoff.until / 1000, http_status, why);
@@ -323,7 +291,7 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 		return;
 	doubt_rest(request, result->status, answer->message);
 	isolation_unanswered(chatbot->isolation, request->group);
-	back_off(request, answer->judgement.wait_ms, in_words(result, answer));
+	backoff_fail(request, answer->judgement.wait_ms, in_words(result, answer));
 	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
 											   settings_batch_size);
 }
@@ -407,7 +375,7 @@ act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
 			break;
 		case VERDICT_NETWORK:
 			give_back(request);
-			back_off(request, -1, in_words(result, answer));
+			backoff_fail(request, -1, in_words(result, answer));
 			break;
 		case VERDICT_SERVER:
 			on_unanswered(request, result, answer);
