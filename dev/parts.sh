@@ -170,6 +170,8 @@ part_tap()
 	local dir status=0 files=("$@")
 
 	dir=$(copy_folders tap t) || return
+	# a later version, for ALTER EXTENSION ... UPDATE
+	cp "$SOURCE"/test/update/*.sql "$ROOT$("$PG_CONFIG" --sharedir)/extension/" || return
 	[ $# -gt 0 ] || files=("${tap_files[@]}")
 	if [ ${#files[@]} -eq 0 ]; then
 		mapfile -t files < <(cd "$dir" && grep -l '^# Takes long' t/*.pl; grep -L '^# Takes long' t/*.pl)

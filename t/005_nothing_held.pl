@@ -66,7 +66,11 @@ END
 		'VACUUM FULL contacts_push.outbox',
 		'ALTER TABLE contacts_push.outbox ADD COLUMN note text',
 		'ALTER TABLE contacts_push.outbox DROP COLUMN note',
+		'CLUSTER contacts_push.outbox USING outbox_pkey',
 		'REINDEX TABLE contacts_push.outbox',
+		'REINDEX TABLE CONCURRENTLY contacts_push.outbox',
+		'REINDEX SCHEMA contacts_push_internal',
+		'VACUUM FULL contacts_push.request, contacts_push.chatbot',
 		'CREATE INDEX CONCURRENTLY extra ON contacts_push.outbox (settled_at)',
 		'DROP INDEX CONCURRENTLY contacts_push.extra',
 		'ALTER TABLE contacts_push.request ALTER COLUMN message SET STATISTICS 0')

@@ -69,6 +69,8 @@ typedef struct Database
 	int64		started_at;
 	int64		start_at;		/* not before, clock_us() */
 	bool		pending;		/* somebody has told of it: rows, most likely */
+	bool		has_worked;		/* a worker of its has found the extension */
+	bool		gave_up;		/* and let another database have its process until start_at */
 	int64		waiting_since;	/* that no process is left for it, clock_us(); 0: none was missing */
 	int			failures;		/* ends without a word, in a row */
 } Database;
@@ -310,7 +312,7 @@ reap_worker(Database *database)
 			break;
 		case SHARED_EXIT_NO_EXTENSION:
 			slots_release(database->oid);
-			database->wanted = false;
+			database->wanted = database->has_worked = false;
 			database->failures = 0;
 			break;
 		case SHARED_EXIT_RESTART:
@@ -319,6 +321,7 @@ reap_worker(Database *database)
 		case SHARED_EXIT_GAVE_UP:
 			database->start_at = back_at;
 			database->pending = back_at == 0;
+			database->has_worked = database->gave_up = true;
 			break;
 		case SHARED_EXIT_UNTOLD:
 			/* One that had run for long has not failed for the same reason again. */
@@ -375,14 +378,16 @@ next_in_line(int64 now)
 
 /*
  * No process was left for one of those whose turn it is.  A process of ours that becomes
- * free is noticed, another's is not.
+ * free is noticed, another's is not.  That databases without the extension wait to be looked
+ * at is no shortage.
  */
 static void
 wait_for_slots(Database *database, int64 now)
 {
 	static int64 warned_at = 0;
 
-	if (warned_at == 0 || now - warned_at > WARN_AGAIN_US)
+	if ((database->pending || database->has_worked) &&
+		(warned_at == 0 || now - warned_at > WARN_AGAIN_US))
 	{
 		warned_at = now;
 		ereport(WARNING,
@@ -400,6 +405,24 @@ wait_for_slots(Database *database, int64 now)
 	}
 }
 
+/* Where nobody waits any more, those who made room have their workers again, as far as it goes. */
+static void
+bring_back(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, databases)
+	{
+		Database   *database = lfirst(cell);
+
+		if (!database->wanted || !database->gave_up || has_worker(database))
+			continue;
+		if (!start_worker(database))
+			break;
+		database->gave_up = false;
+	}
+}
+
 /* Returns ms until there is more to do. */
 static long
 start_workers(int64 now)
@@ -411,7 +434,7 @@ start_workers(int64 now)
 
 	while ((database = next_in_line(now)) != NULL && start_worker(database))
 	{
-		database->pending = false;
+		database->pending = database->gave_up = false;
 		database->waiting_since = 0;
 	}
 	if (database)
@@ -426,6 +449,8 @@ start_workers(int64 now)
 			nwaiting++;
 	}
 	slots_want(nwaiting);
+	if (nwaiting == 0)
+		bring_back();
 	return (long) (next / 1000) + 1;
 }
 
