@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "common/pg_prng.h"
 #include "compat.h"
 #include "contact/answer.h"
 #include "server/budget.h"
@@ -23,7 +22,7 @@
 #include "worker/queues.h"
 #include "worker/refusals.h"
 #include "worker/requests.h"
-#include "worker/send.h"
+#include "worker/retries.h"
 #include "worker/trouble.h"
 #include "worker/writes.h"
 
@@ -37,24 +36,12 @@ in_words(const HttpResult *result, const ReadAnswer *answer)
 
 /* ---- what an answer means for its contacts ---- */
 
-/* It waits again.  Intents that came while it was under way waited for this. */
-static void
-wait_again(Contact *contact)
-{
-	window_move(contact, CONTACT_QUEUED);
-	if (contact->look_again)
-	{
-		contact->look_again = false;
-		queue_look(contact->chatbot, contact->external_id, false);
-	}
-}
-
 /* Back to where they came from, as if never sent. */
 static void
 return_contacts(Request *request)
 {
 	for (int i = 0; i < request->n; i++)
-		wait_again(request->contacts[i]);
+		retries_wait_again(request->contacts[i]);
 }
 
 static void
@@ -83,27 +70,13 @@ settle_named(Request *request, const ReadAnswer *answer)
 }
 
 static void
-clear_trouble(Request *request)
-{
-	Chatbot    *chatbot = request->chatbot;
-
-	backoff_end(chatbot);
-	trouble_answered();
-	chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
-												  settings_batch_size);
-	chatbot->answers++;
-	window_prove(chatbot);
-	pause_is_over(chatbot);
-}
-
-static void
 on_created(Request *request, const ReadAnswer *answer)
 {
 	settle_named(request, answer);
 	isolation_clean(request->chatbot->isolation, request->group);
 	request->chatbot->max_bytes = pacing_bytes_succeeded(request->chatbot->max_bytes,
 														 request->body.len, settings_max_request_bytes);
-	clear_trouble(request);
+	backoff_answered(request);
 	refusals_forget(request->chatbot);
 }
 
@@ -117,7 +90,7 @@ doubt_rest(Request *request, int http_status, const char *why)
 
 		if (contact->state == CONTACT_WRITING)
 			continue;
-		wait_again(contact);
+		retries_wait_again(contact);
 		if (!contact->says_so)
 			writes_unconfirmed(contact->chatbot, contact->seq, request, http_status, why);
 		contact->unconfirmed = contact->says_so = true;
@@ -135,7 +108,7 @@ on_partial(Request *request, const ReadAnswer *answer)
 	settle_named(request, answer);
 	doubt_rest(request, 200, answer->message);
 	isolation_partial(request->chatbot->isolation, request->group, created);
-	clear_trouble(request);
+	backoff_answered(request);
 	refusals_forget(request->chatbot);
 }
 
@@ -182,7 +155,7 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 			writes_settle(contact, OUTBOX_CONFLICT, 409, words_for_conflict(contact, answer));
 	}
 	isolation_dirty(chatbot->isolation, request->group, -1);
-	clear_trouble(request);
+	backoff_answered(request);
 }
 
 static void
@@ -195,7 +168,7 @@ on_refused(Request *request, const HttpResult *result, const ReadAnswer *answer)
 	}
 	return_contacts(request);
 	isolation_dirty(request->chatbot->isolation, request->group, answer->reply->culprit);
-	clear_trouble(request);
+	backoff_answered(request);
 }
 
 /* Too large: smaller requests, until a single contact is too large by itself. */
@@ -213,82 +186,19 @@ on_too_large(Request *request, const HttpResult *result, const ReadAnswer *answe
 	give_back(request);
 }
 
-/*
- * Whether a failure of a contact that was alone is its own: the chatbot has given
- * others a definite answer since the last time.
- */
-static bool
-is_its_own(const Contact *contact)
-{
-	return contact->tried_at >= 0 && contact->chatbot->answers > contact->tried_at;
-}
-
-/* Tried again later; the chatbot's others need not wait for that. */
-static void
-defer(Contact *contact, int http_status, const char *why)
-{
-	PacingBackoff backoff = {.failures = contact->failures++};
-
-	pacing_fail(&backoff, BACKOFF_FIRST_US, settings_max_backoff * INT64CONST(1000), -1,
-				pg_prng_double(&pg_global_prng_state), 0);
-	contact->tried_at = contact->chatbot->answers;
-	writes_defer(contact, backoff.until / 1000, http_status, why);
-}
-
-static void
-charge_contact(Contact *contact, int http_status, const char *why)
-{
-	contact->attempts++;
-	if (contact->attempts < settings_max_attempts)
-	{
-		defer(contact, http_status, why);
-		return;
-	}
-	writes_settle(contact, OUTBOX_FAILED, http_status, why);
-}
-
-/* True if nothing else is there to show whether the chatbot answers. */
-static bool
-is_without_company(const Chatbot *chatbot)
-{
-	return chatbot->contacts == 1 && chatbot->waiting.n == 0;
-}
-
-/*
- * A contact that was alone has failed.  With others taken in between that is charged to it.
- * If there are no others, nobody can tell; where it has failed before, it alone waits, so
- * that one that comes now finds the chatbot free and out whether that is well.  True if that
- * is all that follows.
- */
-static bool
-on_failed_alone(Request *request, const HttpResult *result, const ReadAnswer *answer)
-{
-	Contact    *contact = request->contacts[0];
-	Chatbot    *chatbot = request->chatbot;
-	bool		drop = true;
-
-	if (is_its_own(contact))
-		charge_contact(contact, result->status, answer->message);
-	else if (contact->tried_at >= 0 && answer->judgement.wait_ms < 0 &&
-			 is_without_company(chatbot))
-		defer(contact, result->status, answer->message);
-	else
-	{
-		contact->tried_at = chatbot->answers;
-		return false;
-	}
-	isolation_dropped(chatbot->isolation, request->group, &drop);
-	return true;
-}
-
 /* No usable answer: they may have been created. */
 static void
 on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answer)
 {
 	Chatbot    *chatbot = request->chatbot;
 
-	if (request->n == 1 && on_failed_alone(request, result, answer))
+	if (request->n == 1 && retries_take_alone(request, result, answer))
+	{
+		bool		drop = true;
+
+		isolation_dropped(chatbot->isolation, request->group, &drop);
 		return;
+	}
 	doubt_rest(request, result->status, answer->message);
 	isolation_unanswered(chatbot->isolation, request->group);
 	backoff_fail(request, answer->judgement.wait_ms, in_words(result, answer));

@@ -9,6 +9,7 @@
 #include "server/settings.h"
 #include "util/clock.h"
 #include "worker/backoff.h"
+#include "worker/pause.h"
 #include "worker/trouble.h"
 
 /*
@@ -45,4 +46,19 @@ backoff_end(Chatbot *chatbot)
 	chatbot->backoff_unwritten |= chatbot->backoff.failures > 0;
 	pacing_succeed(&chatbot->backoff);
 	trouble_outage_ended(chatbot);
+}
+
+void
+backoff_answered(const Request *request)
+{
+	Chatbot    *chatbot = request->chatbot;
+
+	backoff_end(chatbot);
+	trouble_answered();
+	if (request->call == CALL_CREATE)
+		chatbot->batch_limit = pacing_batch_succeeded(chatbot->batch_limit, request->n,
+													  settings_batch_size);
+	chatbot->answers++;
+	window_prove(chatbot);
+	pause_is_over(chatbot);
 }

@@ -21,4 +21,7 @@ extern void backoff_fail(const Request *request, int64 told_ms, const char *what
 /* The chatbot answers. */
 extern void backoff_end(Chatbot *chatbot);
 
+/* A request has had a definite answer to some contact: whatever the trouble was is over. */
+extern void backoff_answered(const Request *request);
+
 #endif							/* CONTACTS_PUSH_BACKOFF_H */

@@ -1,0 +1,24 @@
+/*
+ * retries.h
+ *		Contacts that are to be sent again.
+ *
+ * Called inside a pass's transaction; throws like SQL: an error ends the process, and the
+ * next one recovers.
+ */
+#ifndef CONTACTS_PUSH_RETRIES_H
+#define CONTACTS_PUSH_RETRIES_H
+
+#include "worker/worker.h"
+
+/* A contact waits again.  Intents that came while it was under way waited for this. */
+extern void retries_wait_again(Contact *contact);
+
+/*
+ * No usable answer to a request with one contact.  True: what follows is for the contact alone,
+ * is being written, and the contact is to leave its queue; false: it is the chatbot's trouble so
+ * far.
+ */
+extern bool retries_take_alone(const Request *request, const HttpResult *result,
+							   const ReadAnswer *answer);
+
+#endif							/* CONTACTS_PUSH_RETRIES_H */
