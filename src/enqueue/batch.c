@@ -1,6 +1,7 @@
 /*
  * batch.c
- *		Rows of row triggers, held back to be appended together.
+ *		Rows of row triggers, held back to be appended together; what the statement is that they
+ *		fire for.
  *
  * A statement's AFTER triggers fire in ExecutorFinish, or inside of COPY.  That stretch is a
  * frame; statements that triggers run have frames of their own.  All triggers of a frame fire
@@ -37,9 +38,19 @@ typedef struct HeldIntent
 	bool		deleted;
 } HeldIntent;
 
+/* A row that an update has taken out of a partition, see contacts_push_batch_leave(). */
+typedef struct Leaving
+{
+	Datum		chatbot;
+	Oid			table;
+	Datum		external_id;
+} Leaving;
+
 typedef struct Frame
 {
 	struct Frame *outer;
+	const PlannedStmt *statement;	/* NULL: COPY */
+	List	   *leaving;		/* one for each chatbot and table, in TopTransactionContext */
 	bool		has_fired;
 	MemoryContext context;		/* NULL: nothing was held back yet */
 	List	   *intents;
@@ -58,6 +69,59 @@ contacts_push_batch_is_open(void)
 	if (frame)
 		frame->has_fired = true;
 	return is_open;
+}
+
+bool
+contacts_push_batch_hands_on(bool by_row)
+{
+	const Plan *plan;
+
+	if (frame == NULL || frame->statement == NULL)
+		return false;
+	if (frame->statement->commandType != CMD_INSERT || frame->statement->hasModifyingCTE)
+		return true;
+	plan = frame->statement->planTree;
+	return by_row && IsA(plan, ModifyTable) &&
+		((const ModifyTable *) plan)->onConflictAction == ONCONFLICT_UPDATE;
+}
+
+void
+contacts_push_batch_leave(Datum chatbot, Oid table, Datum external_id)
+{
+	MemoryContext old;
+	Leaving    *leaving;
+
+	if (frame == NULL || frame->statement == NULL || frame->statement->commandType != CMD_UPDATE)
+		return;
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	leaving = palloc(sizeof(Leaving));
+	leaving->chatbot = datumCopy(chatbot, false, -1);
+	leaving->table = table;
+	leaving->external_id = datumCopy(external_id, false, -1);
+	frame->leaving = lappend(frame->leaving, leaving);
+	MemoryContextSwitchTo(old);
+}
+
+Datum
+contacts_push_batch_arrive(Datum chatbot, Oid table)
+{
+	ListCell   *cell;
+
+	if (frame == NULL)
+		return (Datum) 0;
+	foreach(cell, frame->leaving)
+	{
+		Leaving    *leaving = lfirst(cell);
+		Datum		external_id = leaving->external_id;
+
+		if (leaving->table != table || !datumIsEqual(leaving->chatbot, chatbot, false, -1))
+			continue;
+		frame->leaving = foreach_delete_current(frame->leaving, cell);
+		pfree(DatumGetPointer(leaving->chatbot));
+		pfree(leaving);
+		return external_id;
+	}
+	return (Datum) 0;
 }
 
 /* Copies a varlena, and adds to the bytes held; 0: there is none. */
@@ -170,10 +234,11 @@ contacts_push_batch_flush(bool all)
 }
 
 static void
-begin_frame(Frame *new)
+begin_frame(Frame *new, const PlannedStmt *statement)
 {
 	memset(new, 0, sizeof(Frame));
 	new->outer = frame;
+	new->statement = statement;
 	frame = new;
 }
 
@@ -191,7 +256,7 @@ on_executor_finish(QueryDesc *query)
 {
 	Frame		mine;
 
-	begin_frame(&mine);
+	begin_frame(&mine, query->plannedstmt);
 	PG_TRY();
 	{
 		if (prev_executor_finish_hook)
@@ -221,7 +286,7 @@ on_utility(PlannedStmt *statement, const char *source, bool read_only,
 		run(statement, source, read_only, context, params, environment, dest, completion);
 		return;
 	}
-	begin_frame(&mine);
+	begin_frame(&mine, NULL);
 	PG_TRY();
 	{
 		run(statement, source, read_only, context, params, environment, dest, completion);

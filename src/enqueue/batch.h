@@ -33,4 +33,19 @@ extern void contacts_push_batch_add(const OutboxIntent *intent, CommandId statem
  */
 extern void contacts_push_batch_flush(bool all);
 
+/*
+ * Returns whether the statement can give a new row the key that another one gives up, and fire
+ * for the new one first: not a plain INSERT or COPY, nor an ON CONFLICT DO UPDATE whose inserted
+ * rows have a statement trigger, which fires last.
+ */
+extern bool contacts_push_batch_hands_on(bool by_row);
+
+/*
+ * An update that moves a row to another partition fires for its deletion, and then for its
+ * insertion.  The first notes which contact of the chatbot left the watched table, the second
+ * gets that; 0: the row has not moved, or was no contact.
+ */
+extern void contacts_push_batch_leave(Datum chatbot, Oid table, Datum external_id);
+extern Datum contacts_push_batch_arrive(Datum chatbot, Oid table);
+
 #endif							/* CONTACTS_PUSH_BATCH_H */

@@ -170,18 +170,33 @@ enqueue_row(Firing *firing, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
 {
 	MappedRow	old = {false};
 	MappedRow	new = {false};
-	bool		moved;
+	Oid			table = contacts_push_mapping_table(firing->mapping);
+	Datum		previous = (Datum) 0;
+	bool		by_row = TRIGGER_FIRED_FOR_ROW(firing->trigger->tg_event);
+	bool		key;
 
+	/* whatever follows, what left its partition before does not arrive later */
+	if (old_slot == NULL || new_slot == NULL)
+		previous = contacts_push_batch_arrive(firing->chatbot, table);
 	if (new_slot)
 		contacts_push_mapping_evaluate(firing->mapping, new_slot, true, &new);
 	if (old_slot)
+	{
 		contacts_push_mapping_evaluate(firing->mapping, old_slot, false, &old);
-	moved = old.is_contact && (!new.is_contact || !is_equal(old.external_id, new.external_id));
-	if (moved)
+		previous = old.is_contact ? old.external_id : (Datum) 0;
+		key = !old.is_contact;
+	}
+	else
+		key = TRIGGER_FIRED_BY_INSERT(firing->trigger->tg_event) &&
+			contacts_push_batch_hands_on(by_row);
+	if (previous && new.is_contact && is_equal(previous, new.external_id))
+		previous = (Datum) 0;
+	if (old.is_contact && (previous || !new.is_contact))
 		withdraw(firing, &old);
 	if (new.is_contact)
-		enqueue(firing, &new, moved ? old.external_id : (Datum) 0,
-				old_slot && (moved || !old.is_contact));
+		enqueue(firing, &new, previous, key || previous);
+	else if (old.is_contact && new_slot == NULL && by_row)
+		contacts_push_batch_leave(firing->chatbot, table, old.external_id);
 	contacts_push_mapping_reset(firing->mapping);
 }
 
