@@ -23,11 +23,11 @@ not_to_be_had=69				# EX_UNAVAILABLE in sysexits.h
 tap_files=()
 
 # The files that depend most on what a PostgreSQL is like inside: how workers start, wait
-# and end, recovery, rows written from C, logical decoding, dumps, rights, settings.
+# and end, recovery, rows written from C, logical decoding, dumps, upgrades, rights, settings.
 # shellcheck disable=SC2034 # for dev/test
 version_files=(t/004_drain.pl t/007_life.pl t/008_standby.pl t/015_crash.pl t/022_launcher.pl
 	t/032_isolation_levels.pl t/035_dump.pl t/070_append.pl t/080_publications.pl
-	t/082_server_settings.pl)
+	t/082_server_settings.pl t/185_upgrade.pl)
 
 # How much is shown of what a failed part, or a failed file of TAP tests, has
 # printed, and of that file's log; the whole is in tmp_check/.

@@ -37,11 +37,13 @@ END
 
 # A cluster that sends to a stand-in.  Options: extra (lines of
 # postgresql.conf), preload (default 1), start (default 1), extension (default
-# 1: in database postgres), init (for the cluster's init()).
+# 1: in database postgres), init (for the cluster's init()), install_path (of another
+# PostgreSQL).
 sub new_cluster
 {
 	my ($name, $fake, %options) = @_;
-	my $node = PostgreSQL::Test::Cluster->new($name);
+	my $node = PostgreSQL::Test::Cluster->new($name,
+		defined $options{install_path} ? (install_path => $options{install_path}) : ());
 
 	init($node, %{ $options{init} // {} });
 	$node->append_conf('postgresql.conf', $quick);
@@ -71,7 +73,8 @@ sub init
 
 	no warnings 'redefine';
 	local *PostgreSQL::Test::Utils::system_or_bail = sub {
-		return $run->(@_) unless $_[0] eq 'initdb' && defined $template;
+		return $run->(@_)
+		  unless $_[0] eq 'initdb' && defined $template && !defined $node->install_path;
 		$run->('cp', '-RPp', $template, $node->data_dir);
 		undef $template;
 	};
