@@ -101,7 +101,7 @@ COMMENT ON COLUMN contacts_push.outbox.seq IS 'order of arrival';
 COMMENT ON COLUMN contacts_push.outbox.chatbot_id IS 'the chatbot it is for';
 COMMENT ON COLUMN contacts_push.outbox.external_id IS 'the contact''s identity in this database';
 COMMENT ON COLUMN contacts_push.outbox.relation IS 'OID of the watched table it came from, of partitions the root; NULL: contacts_push.enqueue() or a plain INSERT';
-COMMENT ON COLUMN contacts_push.outbox.previous_external_id IS 'the key has been changed from this one';
+COMMENT ON COLUMN contacts_push.outbox.previous_external_id IS 'the key has been changed from this one; once the row is updated, that of the contact at Chatbase, too';
 COMMENT ON COLUMN contacts_push.outbox.contact IS 'the ContactInput to send; NULL withdraws the contact, and once the row is settled and nothing is to be fixed';
 COMMENT ON COLUMN contacts_push.outbox.status IS 'what became of it';
 COMMENT ON COLUMN contacts_push.outbox.attempts IS 'failures charged to this contact alone';
@@ -133,6 +133,7 @@ CREATE TABLE contacts_push.chatbot (
 	backoff_until timestamptz,
 	backoff_reason text,
 	held_deletes bigint,
+	let_through bigint,
 	stripped_attributes text[] NOT NULL DEFAULT '{}',
 	created contacts_push_internal.counter NOT NULL DEFAULT 0,
 	present contacts_push_internal.counter NOT NULL DEFAULT 0,
@@ -156,6 +157,7 @@ COMMENT ON COLUMN contacts_push.chatbot.pause_kind IS 'what may end the pause, f
 COMMENT ON COLUMN contacts_push.chatbot.backoff_until IS 'when it is tried again after it has given no usable answer; NULL: it answers';
 COMMENT ON COLUMN contacts_push.chatbot.backoff_reason IS 'what its last request failed with; NULL: it answers';
 COMMENT ON COLUMN contacts_push.chatbot.held_deletes IS 'deletions that wait for contacts_push.resume(), as more were asked for than contacts_push.max_pending_deletes; NULL: none';
+COMMENT ON COLUMN contacts_push.chatbot.let_through IS 'deletions up to this contacts_push.outbox.seq are not held: contacts_push.resume() was called then';
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
 COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push_internal.tally, as the other numbers';
 COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
@@ -614,13 +616,15 @@ BEGIN
 	PERFORM contacts_push_internal.check_chatbot(resume.chatbot_id,
 		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
 	UPDATE contacts_push.chatbot c
-	SET paused_until = NULL, pause_reason = NULL, pause_kind = NULL
-	WHERE c.paused_until IS NOT NULL
+	SET paused_until = NULL, pause_reason = NULL, pause_kind = NULL,
+		let_through = CASE WHEN c.held_deletes IS NULL THEN c.let_through
+			ELSE (SELECT max(o.seq) FROM contacts_push.outbox o) END
+	WHERE (c.paused_until IS NOT NULL OR c.held_deletes IS NOT NULL)
 	AND (resume.chatbot_id IS NULL OR c.chatbot_id = resume.chatbot_id);
 	PERFORM contacts_push_internal.wake(resumed => true);
 END
 $$;
-COMMENT ON FUNCTION contacts_push.resume(text) IS 'ends a pause, whoever made it, and has the chatbot tried at once';
+COMMENT ON FUNCTION contacts_push.resume(text) IS 'ends a pause, whoever made it, has the chatbot tried at once, and lets deletions through that are held';
 
 CREATE FUNCTION contacts_push.push_changes(chatbot_id text,
 	updates boolean DEFAULT NULL, deletes boolean DEFAULT NULL)
@@ -678,18 +682,56 @@ COMMENT ON COLUMN contacts_push.worker.busy_with IS 'what it does at the moment;
 COMMENT ON COLUMN contacts_push.worker.busy_since IS 'since when';
 COMMENT ON COLUMN contacts_push.worker.held_until IS 'nothing leaves with that key before, because of a 429; NULL: it is not held';
 
-CREATE VIEW contacts_push.contact_status AS
-	SELECT DISTINCT ON (o.chatbot_id, o.external_id)
-		o.chatbot_id, o.external_id, o.status, o.seq, o.attempts, o.next_attempt_at,
-		o.unconfirmed, o.http_status, o.error, o.contact_id, o.enqueued_at, o.settled_at
+-- Everything that says something of a contact.  A key that was changed at Chatbase has taken the
+-- contact away from the old one.
+CREATE VIEW contacts_push_internal.contact_intent AS
+	SELECT o.chatbot_id, o.external_id, o.seq, o.relation, o.contact, o.status, o.attempts,
+		o.next_attempt_at, o.unconfirmed, o.http_status, o.error, o.contact_id, o.enqueued_at, o.settled_at
 	FROM contacts_push.outbox o
-	ORDER BY o.chatbot_id, o.external_id,
-		-- what exists stays so whatever is enqueued later; what was not sent does not count
-		CASE WHEN o.status IN ('created', 'present') THEN 0
-			WHEN o.status IN ('pending', 'conflict', 'rejected', 'failed') THEN 1
-			ELSE 2 END,
-		o.seq DESC;
-COMMENT ON VIEW contacts_push.contact_status IS 'one row a contact: the newest of its intents that counts';
+	UNION ALL
+	SELECT o.chatbot_id, o.previous_external_id, o.seq, o.relation, NULL::jsonb, 'deleted'::contacts_push.status,
+		o.attempts, NULL::timestamptz, false, o.http_status,
+		concat('its external_id is "', o.external_id, '" since'), o.contact_id, o.enqueued_at, o.settled_at
+	FROM contacts_push.outbox o
+	WHERE o.previous_external_id IS NOT NULL AND o.status = 'updated';
+COMMENT ON VIEW contacts_push_internal.contact_intent IS 'rows of contacts_push.outbox by the contact that they are about; one that changed a key at Chatbase is the old one''s deletion, too';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.chatbot_id IS 'the chatbot it is for';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.external_id IS 'the contact''s identity in this database';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.seq IS 'contacts_push.outbox.seq';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.relation IS 'OID of the watched table it came from';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.contact IS 'the ContactInput to send; NULL withdraws';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.status IS 'what became of it';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.attempts IS 'failures charged to this contact alone';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.next_attempt_at IS 'not sent again before; NULL on the good path';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.unconfirmed IS 'an earlier request with it got no usable answer';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.http_status IS 'of the answer that settled or last refused it';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.error IS 'why it is not created';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.contact_id IS 'Chatbase''s id of the contact';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.enqueued_at IS 'start of the transaction that appended it';
+COMMENT ON COLUMN contacts_push_internal.contact_intent.settled_at IS 'when it was settled';
+
+-- The newest intent counts, but for those that say nothing of what is at Chatbase: that were
+-- not sent, that came from another source than the contact, or that wait to be skipped,
+-- because the contact is there and such changes are not pushed.
+CREATE VIEW contacts_push.contact_status AS
+	SELECT DISTINCT ON (i.chatbot_id, i.external_id)
+		i.chatbot_id, i.external_id, i.status, i.seq, i.attempts, i.next_attempt_at,
+		i.unconfirmed, i.http_status, i.error, i.contact_id, i.enqueued_at, i.settled_at
+	FROM contacts_push_internal.contact_intent i
+	ORDER BY i.chatbot_id, i.external_id,
+		CASE
+			WHEN i.status IN ('superseded', 'skipped', 'withdrawn') THEN 2
+			WHEN i.status = 'conflict' AND i.http_status IS NULL THEN 1
+			WHEN i.status <> 'pending' THEN 0
+			WHEN (SELECT CASE WHEN i.contact IS NULL THEN c.deletes ELSE c.updates END
+				  FROM contacts_push.chatbot c WHERE c.chatbot_id = i.chatbot_id) THEN 0
+			WHEN (SELECT t.status FROM contacts_push_internal.contact_intent t
+				  WHERE t.chatbot_id = i.chatbot_id AND t.external_id = i.external_id
+				  AND t.status IN ('created', 'present', 'updated', 'deleted')
+				  ORDER BY t.seq DESC LIMIT 1) IN ('created', 'present', 'updated') THEN 1
+			ELSE 0 END,
+		i.seq DESC;
+COMMENT ON VIEW contacts_push.contact_status IS 'one row a contact: the newest of its intents, leaving out as far as there are others those that are not sent (superseded, skipped, withdrawn, of another source, or pending but about a contact that is there and whose changes are not pushed)';
 COMMENT ON COLUMN contacts_push.contact_status.chatbot_id IS 'the chatbot it is for';
 COMMENT ON COLUMN contacts_push.contact_status.external_id IS 'the contact''s identity in this database';
 COMMENT ON COLUMN contacts_push.contact_status.status IS 'what became of it';
@@ -698,7 +740,7 @@ COMMENT ON COLUMN contacts_push.contact_status.attempts IS 'failures charged to 
 COMMENT ON COLUMN contacts_push.contact_status.next_attempt_at IS 'not sent again before; NULL on the good path';
 COMMENT ON COLUMN contacts_push.contact_status.unconfirmed IS 'an earlier request with it got no usable answer';
 COMMENT ON COLUMN contacts_push.contact_status.http_status IS 'of the answer that settled or last refused it';
-COMMENT ON COLUMN contacts_push.contact_status.error IS 'why it is not created';
+COMMENT ON COLUMN contacts_push.contact_status.error IS 'why it is not created, updated or deleted; which key it has since, if that has changed';
 COMMENT ON COLUMN contacts_push.contact_status.contact_id IS 'Chatbase''s id of the contact';
 COMMENT ON COLUMN contacts_push.contact_status.enqueued_at IS 'start of the transaction that appended the intent';
 COMMENT ON COLUMN contacts_push.contact_status.settled_at IS 'when it was settled';
@@ -772,13 +814,14 @@ CREATE VIEW contacts_push.progress AS
 		GROUP BY f.chatbot_id
 	), settled AS (
 		SELECT s.chatbot_id, sum(s.created)::int8 AS created, sum(s.present)::int8 AS present,
+			sum(s.updated)::int8 AS updated, sum(s.deleted)::int8 AS deleted,
 			sum(s.conflict)::int8 AS conflict, sum(s.rejected)::int8 AS rejected,
 			sum(s.failed)::int8 AS failed
 		FROM (
-			SELECT c.chatbot_id, c.created, c.present, c.conflict, c.rejected, c.failed
+			SELECT c.chatbot_id, c.created, c.present, c.updated, c.deleted, c.conflict, c.rejected, c.failed
 			FROM contacts_push.chatbot c
 			UNION ALL
-			SELECT t.chatbot_id, t.created, t.present, t.conflict, t.rejected, t.failed
+			SELECT t.chatbot_id, t.created, t.present, t.updated, t.deleted, t.conflict, t.rejected, t.failed
 			FROM contacts_push_internal.tally t) AS s
 		GROUP BY s.chatbot_id
 	), known AS (
@@ -819,7 +862,9 @@ CREATE VIEW contacts_push.progress AS
 	), number AS (
 		SELECT k.chatbot_id, k.key, p.oldest,
 			coalesce(p.contacts, 0) AS pending,
+			coalesce(p.contacts, 0) - h.held AS moving,
 			coalesce(s.created, 0) AS created, coalesce(s.present, 0) AS present,
+			coalesce(s.updated, 0) AS updated, coalesce(s.deleted, 0) AS deleted,
 			coalesce(s.conflict, 0) AS conflict, coalesce(s.rejected, 0) AS rejected,
 			coalesce(s.failed, 0) AS failed,
 			coalesce(c.enqueue_failures, 0) + coalesce(f.rows, 0) AS enqueue_failures,
@@ -834,20 +879,24 @@ CREATE VIEW contacts_push.progress AS
 					concat('paused: ', c.pause_reason, ', next try in ',
 						ceil(extract(epoch FROM c.paused_until - v.now)), ' s')
 				WHEN p.contacts IS NULL THEN 'idle'
+				-- what holds these is said below
+				WHEN p.contacts = h.held THEN NULL
 				WHEN v.busy IS NOT NULL THEN v.busy
 				WHEN k.held_until > v.now THEN
 					concat('waiting for the key''s limit until ', to_char(k.held_until, 'HH24:MI:SS'))
 				WHEN c.backoff_until IS NOT NULL THEN
 					concat('backing off: ', c.backoff_reason, ', next try in ',
 						greatest(ceil(extract(epoch FROM c.backoff_until - v.now)), 0), ' s')
-				WHEN p.deferred = p.contacts THEN
+				WHEN p.deferred = p.contacts - h.held THEN
 					concat('deferred: next attempt in ',
 						ceil(extract(epoch FROM p.next_attempt_at - v.now)), ' s')
 				WHEN greatest(u.since, r.until) < v.now - '10 s'::interval AND u.since IS NOT NULL THEN
 					concat('waiting for an answer for ',
 						floor(extract(epoch FROM v.now - u.since)), ' s')
 				ELSE 'pushing'
-			END AS state
+			END AS state,
+			CASE WHEN h.held > 0 THEN
+				concat(h.held, ' deletions held: contacts_push.resume() lets them through') END AS held
 		FROM key k
 		CROSS JOIN server v
 		LEFT JOIN contacts_push.chatbot c USING (chatbot_id)
@@ -857,27 +906,28 @@ CREATE VIEW contacts_push.progress AS
 		LEFT JOIN recent r USING (chatbot_id)
 		LEFT JOIN unanswered u USING (chatbot_id)
 		LEFT JOIN rate t USING (key)
+		-- the number is that of the worker's last look
+		CROSS JOIN LATERAL (SELECT least(coalesce(c.held_deletes, 0), coalesce(p.contacts, 0))) AS h(held)
 	), share AS (
-		SELECT n.*, trunc(
-				100.0 * (n.created + n.present + n.conflict + n.rejected + n.failed)
-				/ nullif(n.created + n.present + n.conflict + n.rejected + n.failed + n.pending, 0), 1)
-				AS percent,
+		SELECT n.*, trunc(100.0 * d.done / nullif(d.done + n.pending, 0), 1) AS percent,
 			-- they take turns: until one is through, each of the others has as many sent,
 			-- or all that it has
-			sum(n.pending) OVER smaller
-				+ n.pending * (count(*) OVER (PARTITION BY n.key, n.state = 'pushing')
+			sum(n.moving) OVER smaller
+				+ n.moving * (count(*) OVER (PARTITION BY n.key, n.state = 'pushing')
 					- count(*) OVER smaller) AS turns
 		FROM number n
-		WINDOW smaller AS (PARTITION BY n.key, n.state = 'pushing' ORDER BY n.pending
+		CROSS JOIN LATERAL (SELECT n.created + n.present + n.updated + n.deleted
+			+ n.conflict + n.rejected + n.failed) AS d(done)
+		WINDOW smaller AS (PARTITION BY n.key, n.state = 'pushing' ORDER BY n.moving
 			RANGE UNBOUNDED PRECEDING)
 	)
-	SELECT s.chatbot_id, s.pending, s.created, s.present, s.conflict, s.rejected, s.failed,
+	SELECT s.chatbot_id, s.pending, s.created, s.present, s.updated, s.deleted, s.conflict, s.rejected, s.failed,
 		s.enqueue_failures, s.percent,
 		round(s.per_second::numeric, 1) AS per_second,
 		CASE WHEN s.state = 'pushing' AND s.key_per_second > 0 THEN
 			make_interval(secs => ceil(s.turns / s.key_per_second)::float8) END AS eta,
 		date_trunc('milliseconds', statement_timestamp() - s.oldest) AS oldest_pending,
-		s.state,
+		concat_ws(', ', s.state, s.held) AS state,
 		rpad(repeat('#', (s.percent / 5)::int4), 20, '.') AS bar
 	FROM share s
 	ORDER BY s.chatbot_id;
@@ -886,6 +936,8 @@ COMMENT ON COLUMN contacts_push.progress.chatbot_id IS 'the chatbot';
 COMMENT ON COLUMN contacts_push.progress.pending IS 'rows to be sent';
 COMMENT ON COLUMN contacts_push.progress.created IS 'contacts that Chatbase has created';
 COMMENT ON COLUMN contacts_push.progress.present IS 'contacts that Chatbase has, by a request whose answer was lost';
+COMMENT ON COLUMN contacts_push.progress.updated IS 'changes of contacts that Chatbase has made';
+COMMENT ON COLUMN contacts_push.progress.deleted IS 'contacts that Chatbase has deleted';
 COMMENT ON COLUMN contacts_push.progress.conflict IS 'contacts whose external_id or e-mail belongs to another';
 COMMENT ON COLUMN contacts_push.progress.rejected IS 'contacts that are not valid';
 COMMENT ON COLUMN contacts_push.progress.failed IS 'contacts that the server failed on';
@@ -951,13 +1003,13 @@ $$;
 GRANT USAGE ON SCHEMA contacts_push TO pg_monitor;
 GRANT EXECUTE ON FUNCTION contacts_push_internal.count_pending(), contacts_push_internal.key_state(text[]),
 	contacts_push_internal.worker_report(), contacts_push_internal.worker_trouble() TO pg_monitor;
-GRANT SELECT (chatbot_id, pending, created, present, conflict, rejected, failed, enqueue_failures,
-	percent, per_second, eta, oldest_pending, bar) ON contacts_push.progress TO pg_monitor;
+GRANT SELECT (chatbot_id, pending, created, present, updated, deleted, conflict, rejected, failed,
+	enqueue_failures, percent, per_second, eta, oldest_pending, bar) ON contacts_push.progress TO pg_monitor;
 GRANT SELECT (pid, started_at, last_activity_at, requests_in_flight, requests, contacts,
 	last_error_chatbot_id, last_error_at, requests_per_second, held_until, busy_with, busy_since)
 	ON contacts_push.worker TO pg_monitor;
-GRANT SELECT (chatbot_id, updates, deletes, paused_until, pause_kind, backoff_until, held_deletes, created, present,
-	updated, deleted, conflict, rejected, failed, enqueue_failures) ON contacts_push.chatbot TO pg_monitor;
+GRANT SELECT (chatbot_id, updates, deletes, paused_until, pause_kind, backoff_until, held_deletes, let_through,
+	created, present, updated, deleted, conflict, rejected, failed, enqueue_failures) ON contacts_push.chatbot TO pg_monitor;
 GRANT SELECT (id, chatbot_id, call, contacts, seqs, started_at, finished_at, http_status, outcome,
 	duration_ms) ON contacts_push.request TO pg_monitor;
 GRANT SELECT (seq, chatbot_id, relation, status, attempts, next_attempt_at, unconfirmed, http_status,

@@ -23,13 +23,13 @@ BEGIN
 END$$;
 -- progress without what depends on time, against what the table has.
 CREATE VIEW numbers AS
-	SELECT chatbot_id, pending, created, present, conflict, rejected, failed, enqueue_failures, percent, state, bar
+	SELECT chatbot_id, pending, created, present, updated, deleted, conflict, rejected, failed, enqueue_failures, percent, state, bar
 	FROM contacts_push.progress ORDER BY chatbot_id;
 CREATE VIEW disagreement AS
 	SELECT p.chatbot_id, s.status, p.n AS progress, s.n AS outbox
 	FROM (SELECT chatbot_id, u.status, u.n FROM contacts_push.progress
 		  CROSS JOIN LATERAL (VALUES ('pending', pending), ('created', created), ('present', present),
-			('conflict', conflict), ('rejected', rejected), ('failed', failed)) AS u(status, n)) p
+			('updated', updated), ('deleted', deleted), ('conflict', conflict), ('rejected', rejected), ('failed', failed)) AS u(status, n)) p
 	FULL JOIN (SELECT chatbot_id, status::text, count(*) AS n FROM contacts_push.outbox
 		  WHERE status NOT IN ('superseded', 'skipped', 'withdrawn') GROUP BY 1, 2) s USING (chatbot_id, status)
 	WHERE COALESCE(p.n, 0) <> COALESCE(s.n, 0);

@@ -64,7 +64,7 @@ sub numbers
 	return $node->safe_psql($database // 'postgres', <<"END");
 SELECT string_agg(u.status || ' ' || u.n, ', ' ORDER BY u.place) FROM contacts_push.progress
 CROSS JOIN LATERAL (VALUES (1, 'pending', pending), (2, 'created', created), (3, 'present', present),
-	(4, 'conflict', conflict), (5, 'rejected', rejected), (6, 'failed', failed)) AS u(place, status, n)
+	(4, 'updated', updated), (5, 'deleted', deleted), (6, 'conflict', conflict), (7, 'rejected', rejected), (8, 'failed', failed)) AS u(place, status, n)
 WHERE chatbot_id = '$chatbot' AND u.n <> 0
 END
 }
