@@ -64,6 +64,11 @@ CALL intents('34 there', 'updated 33_back');
 UPDATE contacts_push.outbox SET previous_external_id = '33 back' WHERE previous_external_id = '33_back';
 CALL intents('33 back', 'updated 34_there');
 UPDATE contacts_push.outbox SET previous_external_id = '34 there' WHERE previous_external_id = '34_there';
+-- swapped ones: each contact was changed where it was, as its id says
+CALL intents('37 left', 'created');
+CALL intents('38 right', 'created', 'updated 37_left');
+CALL intents('37 left', 'updated 38_right');
+UPDATE contacts_push.outbox SET previous_external_id = replace(previous_external_id, '_', ' '), contact_id = external_id WHERE external_id IN ('37 left', '38 right');
 -- one that was not: what was there under the new key is changed, and the old one deleted, or not
 CALL intents('35 taken away', 'created', 'pending');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, previous_external_id, status, error)
@@ -116,9 +121,9 @@ CALL hold(2);
 INSERT INTO contacts_push.chatbot (chatbot_id, held_deletes) VALUES ('other', 7);
 INSERT INTO contacts_push.chatbot (chatbot_id) VALUES ('third');
 SELECT contacts_push.resume('bot');
-SELECT chatbot_id, let_through = (SELECT max(seq) FROM contacts_push.outbox) AS all_through FROM contacts_push.chatbot ORDER BY 1;
+SELECT chatbot_id, released_deletes = (SELECT max(seq) FROM contacts_push.outbox) AS all_through FROM contacts_push.chatbot ORDER BY 1;
 SELECT contacts_push.resume();
-SELECT chatbot_id, let_through = (SELECT max(seq) FROM contacts_push.outbox) AS all_through FROM contacts_push.chatbot ORDER BY 1;
+SELECT chatbot_id, released_deletes = (SELECT max(seq) FROM contacts_push.outbox) AS all_through FROM contacts_push.chatbot ORDER BY 1;
 ROLLBACK;
 
 DROP VIEW state, shown;

@@ -101,7 +101,7 @@ COMMENT ON COLUMN contacts_push.outbox.seq IS 'order of arrival';
 COMMENT ON COLUMN contacts_push.outbox.chatbot_id IS 'the chatbot it is for';
 COMMENT ON COLUMN contacts_push.outbox.external_id IS 'the contact''s identity in this database';
 COMMENT ON COLUMN contacts_push.outbox.relation IS 'OID of the watched table it came from, of partitions the root; NULL: contacts_push.enqueue() or a plain INSERT';
-COMMENT ON COLUMN contacts_push.outbox.previous_external_id IS 'the key has been changed from this one; once the row is updated, that of the contact at Chatbase, too';
+COMMENT ON COLUMN contacts_push.outbox.previous_external_id IS 'the key has been changed from this one; an updated row with the contact_id that this one had has changed it at Chatbase, too';
 COMMENT ON COLUMN contacts_push.outbox.contact IS 'the ContactInput to send; NULL withdraws the contact, and once the row is settled and nothing is to be fixed';
 COMMENT ON COLUMN contacts_push.outbox.status IS 'what became of it';
 COMMENT ON COLUMN contacts_push.outbox.attempts IS 'failures charged to this contact alone';
@@ -133,7 +133,7 @@ CREATE TABLE contacts_push.chatbot (
 	backoff_until timestamptz,
 	backoff_reason text,
 	held_deletes bigint,
-	let_through bigint,
+	released_deletes bigint,
 	stripped_attributes text[] NOT NULL DEFAULT '{}',
 	created contacts_push_internal.counter NOT NULL DEFAULT 0,
 	present contacts_push_internal.counter NOT NULL DEFAULT 0,
@@ -157,7 +157,7 @@ COMMENT ON COLUMN contacts_push.chatbot.pause_kind IS 'what may end the pause, f
 COMMENT ON COLUMN contacts_push.chatbot.backoff_until IS 'when it is tried again after it has given no usable answer; NULL: it answers';
 COMMENT ON COLUMN contacts_push.chatbot.backoff_reason IS 'what its last request failed with; NULL: it answers';
 COMMENT ON COLUMN contacts_push.chatbot.held_deletes IS 'deletions that wait for contacts_push.resume(), as more were asked for than contacts_push.max_pending_deletes; NULL: none';
-COMMENT ON COLUMN contacts_push.chatbot.let_through IS 'deletions up to this contacts_push.outbox.seq are not held: contacts_push.resume() was called then';
+COMMENT ON COLUMN contacts_push.chatbot.released_deletes IS 'contacts_push.resume() has let deletions up to this contacts_push.outbox.seq through, however many they are';
 COMMENT ON COLUMN contacts_push.chatbot.stripped_attributes IS 'custom attributes that were sent and that the answer lacked: not in the chatbot''s schema';
 COMMENT ON COLUMN contacts_push.chatbot.created IS 'rows settled as created, without those in contacts_push_internal.tally, as the other numbers';
 COMMENT ON COLUMN contacts_push.chatbot.present IS 'rows settled as present';
@@ -617,7 +617,7 @@ BEGIN
 		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
 	UPDATE contacts_push.chatbot c
 	SET paused_until = NULL, pause_reason = NULL, pause_kind = NULL,
-		let_through = CASE WHEN c.held_deletes IS NULL THEN c.let_through
+		released_deletes = CASE WHEN c.held_deletes IS NULL THEN c.released_deletes
 			ELSE (SELECT max(o.seq) FROM contacts_push.outbox o) END
 	WHERE (c.paused_until IS NOT NULL OR c.held_deletes IS NOT NULL)
 	AND (resume.chatbot_id IS NULL OR c.chatbot_id = resume.chatbot_id);
@@ -683,7 +683,7 @@ COMMENT ON COLUMN contacts_push.worker.busy_since IS 'since when';
 COMMENT ON COLUMN contacts_push.worker.held_until IS 'nothing leaves with that key before, because of a 429; NULL: it is not held';
 
 -- Everything that says something of a contact.  A key that was changed at Chatbase has taken the
--- contact away from the old one.
+-- contact away from the old one; where keys were swapped, the id tells that it has not.
 CREATE VIEW contacts_push_internal.contact_intent AS
 	SELECT o.chatbot_id, o.external_id, o.seq, o.relation, o.contact, o.status, o.attempts,
 		o.next_attempt_at, o.unconfirmed, o.http_status, o.error, o.contact_id, o.enqueued_at, o.settled_at
@@ -693,7 +693,11 @@ CREATE VIEW contacts_push_internal.contact_intent AS
 		o.attempts, NULL::timestamptz, false, o.http_status,
 		concat('its external_id is "', o.external_id, '" since'), o.contact_id, o.enqueued_at, o.settled_at
 	FROM contacts_push.outbox o
-	WHERE o.previous_external_id IS NOT NULL AND o.status = 'updated';
+	WHERE o.previous_external_id IS NOT NULL AND o.status = 'updated'
+	AND (SELECT t.contact_id FROM contacts_push.outbox t
+		 WHERE t.chatbot_id = o.chatbot_id AND t.external_id = o.previous_external_id
+		 AND t.seq < o.seq AND t.status IN ('created', 'present', 'updated')
+		 ORDER BY t.seq DESC LIMIT 1) <> o.contact_id IS NOT TRUE;
 COMMENT ON VIEW contacts_push_internal.contact_intent IS 'rows of contacts_push.outbox by the contact that they are about; one that changed a key at Chatbase is the old one''s deletion, too';
 COMMENT ON COLUMN contacts_push_internal.contact_intent.chatbot_id IS 'the chatbot it is for';
 COMMENT ON COLUMN contacts_push_internal.contact_intent.external_id IS 'the contact''s identity in this database';
@@ -1008,7 +1012,7 @@ GRANT SELECT (chatbot_id, pending, created, present, updated, deleted, conflict,
 GRANT SELECT (pid, started_at, last_activity_at, requests_in_flight, requests, contacts,
 	last_error_chatbot_id, last_error_at, requests_per_second, held_until, busy_with, busy_since)
 	ON contacts_push.worker TO pg_monitor;
-GRANT SELECT (chatbot_id, updates, deletes, paused_until, pause_kind, backoff_until, held_deletes, let_through,
+GRANT SELECT (chatbot_id, updates, deletes, paused_until, pause_kind, backoff_until, held_deletes, released_deletes,
 	created, present, updated, deleted, conflict, rejected, failed, enqueue_failures) ON contacts_push.chatbot TO pg_monitor;
 GRANT SELECT (id, chatbot_id, call, contacts, seqs, started_at, finished_at, http_status, outcome,
 	duration_ms) ON contacts_push.request TO pg_monitor;
