@@ -368,17 +368,26 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
 	publication text;
+	scope text;
 BEGIN
-	FOR publication IN
-		SELECT pubname FROM pg_publication WHERE puballtables ORDER BY pubname
+	FOR publication, scope IN
+		SELECT p.pubname, CASE WHEN p.puballtables THEN 'ALL TABLES' ELSE 'TABLES IN SCHEMA '
+			|| string_agg(quote_ident(n.nspname), ', ' ORDER BY n.nspname) END
+		FROM pg_publication p
+		LEFT JOIN (pg_publication_namespace s
+				   JOIN pg_namespace n ON n.oid = s.pnnspid
+				   AND n.nspname IN ('contacts_push', 'contacts_push_internal')) ON s.pnpubid = p.oid
+		WHERE p.puballtables OR n.oid IS NOT NULL
+		GROUP BY p.oid, p.pubname, p.puballtables
+		ORDER BY p.pubname
 	LOOP
 		RAISE WARNING 'publication "%" publishes the tables of contacts_push, too', publication
-			USING DETAIL = 'It is FOR ALL TABLES. A subscriber that does not have these tables stops at the first change of one.',
-				HINT = 'Publish the tables that are meant by name or by schema.';
+			USING DETAIL = 'It is FOR ' || scope || '. A subscriber that does not have these tables stops at the first change of one.',
+				HINT = 'Publish your own tables by name or by schema.';
 	END LOOP;
 END
 $$;
-COMMENT ON FUNCTION contacts_push_internal.warn_of_publications() IS 'warns of publications that the tables of contacts_push are in without having been named';
+COMMENT ON FUNCTION contacts_push_internal.warn_of_publications() IS 'warns of publications that publish the tables of contacts_push, as all tables or by their schema';
 
 -- The triggers are the registry: their arguments, NUL-terminated in tgargs, say
 -- which chatbot and which view.

@@ -57,7 +57,7 @@ sub push_through
 	$node->safe_psql('postgres', <<'END');
 INSERT INTO contacts_push_internal.enqueue_failure (chatbot_id, relation, rows, reason)
 VALUES ('bot', 'public.users', 1, 'for the test');
-INSERT INTO contacts_push_internal.tally VALUES ('bot', 0, 0, 0, 0, 0);
+INSERT INTO contacts_push_internal.tally VALUES ('bot', 0, 0, 0, 0, 0, 0, 0);
 SELECT pg_stat_reset();
 END
 	insert_users($node, 'bot', "$what ", 1, 20);
@@ -106,7 +106,11 @@ END$$
 END
 	push_through($node, "$level schema");
 	($status, $stdout, $stderr) = $node->psql('postgres', q{SELECT contacts_push.watch('users', 'another')});
-	is($stderr, '', "$level: of what was named nobody is told");
+	like($stderr, qr/WARNING:  publication "schemas" publishes the tables of contacts_push, too\nDETAIL:  It is FOR TABLES IN SCHEMA contacts_push, contacts_push_internal\./,
+		"$level: of a publication by their schemas watch() warns, too");
+	$node->safe_psql('postgres', 'DROP PUBLICATION schemas; CREATE PUBLICATION named FOR TABLE contacts_push.outbox, TABLES IN SCHEMA public');
+	($status, $stdout, $stderr) = $node->psql('postgres', q{SELECT contacts_push.watch('users', 'third')});
+	is($stderr, '', "$level: of a table that was named nobody is told");
 	$node->stop;
 }
 

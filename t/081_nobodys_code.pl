@@ -111,7 +111,7 @@ sub push_through
 	as($who, <<'END');
 INSERT INTO contacts_push_internal.enqueue_failure (chatbot_id, relation, rows, reason)
 VALUES ('bot', 'public.users', 1, 'for the test');
-INSERT INTO contacts_push_internal.tally VALUES ('bot', 0, 0, 0, 0, 0);
+INSERT INTO contacts_push_internal.tally VALUES ('bot', 0, 0, 0, 0, 0, 0, 0);
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('gone', gen_random_uuid(), '{"name": "a"}');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', gen_random_uuid(), '{"email": "b"}');
 INSERT INTO contacts_push.outbox (chatbot_id, external_id) VALUES ('bot', gen_random_uuid());
