@@ -182,7 +182,7 @@ part_tap()
 	# as PostgreSQL's Makefile.global calls prove, from 15 (TESTDIR) on
 	printf '%s\0' "${files[@]}" >"$PRIVATE/tap.files"
 	# shellcheck disable=SC2016 # sh expands it
-	as_user_in "$dir" env PATH="$BIN:$PATH" TESTDIR="$dir" \
+	as_user_in "$dir" env PATH="$BIN:$PATH:/var/cache/contacts_push/programs/usr/bin" TESTDIR="$dir" \
 		TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
 		PG_REGRESS="$(pgxs_dir)/test/regress/pg_regress" PGPORT=65432 \
 		CONTACTS_PUSH_TEMPLATE="$dir/template" \
