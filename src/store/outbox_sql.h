@@ -35,11 +35,13 @@
 	" FOR NO KEY UPDATE SKIP LOCKED) AS l WHERE c.ctid = l.ctid"
 
 /*
- * Rows of ROWS_NAME whose contact has no intent for chatbot $1 that counts.  What
- * has not been created doesn't when it is about to be withdrawn, nor, with $2, unless it
- * is the newest and says the same.  OFFSET 0 has it looked up row by row, which the
- * statistics of a queue would talk the planner out of.
+ * Rows of ROWS_NAME whose contact has no intent for chatbot $1 that counts.  None does
+ * when a later one withdraws or has deleted the contact, or another contact has got its
+ * key's (as the id tells, where keys were swapped); nor, with $2, one that has not been
+ * created, unless it is the newest and says the same.  OFFSET 0 has it looked up row by row,
+ * which the statistics of a queue would talk the planner out of.
  */
+#define IS_THERE(o) o ".status OPERATOR(pg_catalog.=) ANY ('{created,present,updated}')"
 #define MISSING_ROWS \
 	" FROM " ROWS_NAME " r" \
 	" WHERE pg_catalog.octet_length(r.external_id) OPERATOR(pg_catalog.>=) 1" \
@@ -48,16 +50,22 @@
 	" AND NOT EXISTS (SELECT FROM contacts_push.outbox o" \
 	" WHERE o.chatbot_id OPERATOR(pg_catalog.=) $1" \
 	" AND o.external_id OPERATOR(pg_catalog.=) r.external_id" \
-	" AND o.status OPERATOR(pg_catalog.=) ANY ('{pending,created,present,conflict,rejected,failed}')" \
+	" AND (" IS_THERE("o") " OR o.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}')" \
 	" AND NOT (o.status OPERATOR(pg_catalog.=) 'pending' AND o.contact IS NULL)" \
-	" AND (o.status OPERATOR(pg_catalog.=) ANY ('{created,present}')" \
-	" OR (NOT $2 OR o.contact OPERATOR(pg_catalog.=) r.contact)" \
+	" AND (NOT $2 OR o.contact OPERATOR(pg_catalog.=) r.contact))" \
 	" AND NOT EXISTS (SELECT FROM contacts_push.outbox w" \
 	" WHERE w.chatbot_id OPERATOR(pg_catalog.=) $1" \
 	" AND w.external_id OPERATOR(pg_catalog.=) r.external_id" \
 	" AND w.seq OPERATOR(pg_catalog.>) o.seq" \
 	" AND (w.status OPERATOR(pg_catalog.=) 'pending' AND w.contact IS NULL" \
-	" OR $2 AND w.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}')) OFFSET 0)) OFFSET 0)"
+	" OR w.status OPERATOR(pg_catalog.=) 'deleted'" \
+	" OR $2 AND NOT " IS_THERE("o") \
+	" AND w.status OPERATOR(pg_catalog.=) ANY ('{pending,conflict,rejected,failed}')) OFFSET 0)" \
+	" AND NOT EXISTS (SELECT FROM contacts_push.outbox k" \
+	" WHERE k.chatbot_id OPERATOR(pg_catalog.=) $1" \
+	" AND k.previous_external_id OPERATOR(pg_catalog.=) r.external_id" \
+	" AND k.seq OPERATOR(pg_catalog.>) o.seq AND k.status OPERATOR(pg_catalog.=) 'updated'" \
+	" AND (k.contact_id OPERATOR(pg_catalog.=) o.contact_id) IS NOT FALSE OFFSET 0) OFFSET 0)"
 
 /*
  * c.chatbot_id = g.chatbot_id, in a form that the planner can only look c up by.  Not by
