@@ -969,6 +969,753 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE;
 COMMENT ON FUNCTION contacts_push_internal.announce_installation() IS 'has a worker started for this database when the transaction commits';
 
 --
+-- Checking
+--
+
+CREATE FUNCTION contacts_push_internal.key_trouble(chatbot_id text)
+RETURNS text
+AS 'MODULE_PATHNAME', 'contacts_push_key_trouble'
+LANGUAGE C VOLATILE STRICT PARALLEL RESTRICTED;
+COMMENT ON FUNCTION contacts_push_internal.key_trouble(text) IS 'why there is no API key for a chatbot; NULL: there is one';
+
+CREATE FUNCTION contacts_push_internal.probe(chatbot_id text,
+	OUT reached integer, OUT address text, OUT http_status integer, OUT is_json boolean,
+	OUT is_list boolean, OUT message text)
+RETURNS record
+AS 'MODULE_PATHNAME', 'contacts_push_probe'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION contacts_push_internal.probe(text) IS 'asks for the first contacts of a chatbot; how far that came (1: address, 2: connection, 3: TLS), and what was answered';
+
+CREATE FUNCTION contacts_push_internal.list_attributes(chatbot_id text)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'contacts_push_list_attributes'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION contacts_push_internal.list_attributes(text) IS 'the answer of the API that has a chatbot''s custom attributes as data';
+
+CREATE FUNCTION contacts_push_internal.view_attributes(view regclass, OUT name text, OUT type text)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'contacts_push_view_attributes'
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE ROWS 10;
+COMMENT ON FUNCTION contacts_push_internal.view_attributes(regclass) IS 'the custom attributes that a view makes, as its expression tells; type NULL: it does not tell; name NULL: there may be others';
+
+-- Called by sample_attributes(), which changes the user before.
+CREATE FUNCTION contacts_push_internal.attributes_in(view regclass)
+RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	types jsonb;
+BEGIN
+	EXECUTE format($query$
+		SELECT jsonb_object_agg(a.name, a.types)
+		FROM (
+			SELECT e.key AS name, jsonb_agg(DISTINCT v.type) FILTER (WHERE v.type <> 'null') AS types
+			FROM (SELECT c.custom_attributes::jsonb AS object FROM %s c LIMIT 1000) AS c
+			CROSS JOIN LATERAL jsonb_each(CASE jsonb_typeof(c.object) WHEN 'object' THEN c.object END) e
+			CROSS JOIN LATERAL (SELECT CASE
+				-- a date, or one with a time, as JSON has them
+				WHEN jsonb_typeof(e.value) = 'string' AND e.value #>> '{}' ~
+					'^\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)?)?$' THEN 'date'
+				WHEN jsonb_typeof(e.value) = 'string' THEN 'text'
+				ELSE jsonb_typeof(e.value) END) AS v(type)
+			GROUP BY e.key) AS a
+		$query$, attributes_in.view) INTO types;
+	RETURN coalesce(types, '{}');
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.attributes_in(regclass) IS 'the custom attributes of a view''s first rows, with the types of their values';
+
+CREATE FUNCTION contacts_push_internal.sample_attributes(view regclass)
+RETURNS jsonb
+AS 'MODULE_PATHNAME', 'contacts_push_sample_attributes'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push_internal.sample_attributes(regclass) IS 'the same as the owner of the table, who is the one to call it';
+
+CREATE FUNCTION contacts_push.create_attribute(chatbot_id text, name text, type text, label text DEFAULT NULL)
+RETURNS void
+AS 'MODULE_PATHNAME', 'contacts_push_create_attribute'
+LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
+COMMENT ON FUNCTION contacts_push.create_attribute(text, text, text, text) IS 'creates a custom attribute in a chatbot''s schema, for good: text, number, boolean or date';
+
+-- Chatbase converts to boolean and to date where it can.
+CREATE FUNCTION contacts_push_internal.attribute_fits(wanted text, given text)
+RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT CASE
+		WHEN given = wanted OR (wanted = 'text' AND given = 'date') THEN true
+		WHEN given IS NULL OR (wanted IN ('boolean', 'date') AND given IN ('text', 'number')) THEN NULL
+		ELSE false END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.attribute_fits(text, text) IS 'whether an attribute of one type takes values of another; NULL: it depends on the value';
+
+CREATE FUNCTION contacts_push.register_attributes(chatbot_id text, relation regclass,
+	dry_run boolean DEFAULT true, OUT name text, OUT type text, OUT outcome text, OUT detail text)
+RETURNS SETOF record
+LANGUAGE plpgsql COST 1000000 ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	views regclass[];
+	known jsonb;
+	made jsonb := '{}';
+	others boolean := false;
+	sampled jsonb;
+	unsampled text;
+	view regclass;
+	attribute record;
+	server record;
+	more text;
+	stopped boolean := coalesce(dry_run, true);
+BEGIN
+	IF relation IS NULL THEN
+		RAISE EXCEPTION 'relation must not be null' USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	SELECT CASE c.relkind WHEN 'v' THEN ARRAY[relation]
+		ELSE ARRAY(SELECT DISTINCT t.view FROM contacts_push_internal.watched_trigger t
+				   WHERE t.relation = c.oid AND t.chatbot_id = register_attributes.chatbot_id
+				   AND t.view IS NOT NULL ORDER BY 1) END
+	INTO views FROM pg_class c WHERE c.oid = relation;
+	IF coalesce(cardinality(views), 0) = 0 THEN
+		RAISE EXCEPTION '"%" is not watched for chatbot "%"', relation, chatbot_id
+			USING ERRCODE = 'undefined_object',
+				HINT = 'Name the view that says what the contacts are, or call contacts_push.watch() first.';
+	END IF;
+	known := contacts_push_internal.list_attributes(chatbot_id) -> 'data';
+
+	-- Of what the expressions do not tell, the rows are asked.
+	FOREACH view IN ARRAY views LOOP
+		sampled := NULL;
+		FOR attribute IN SELECT a.name, a.type FROM contacts_push_internal.view_attributes(view) a LOOP
+			IF sampled IS NULL AND (attribute.name IS NULL OR attribute.type IS NULL) THEN
+				BEGIN
+					sampled := contacts_push_internal.sample_attributes(view);
+				EXCEPTION WHEN OTHERS THEN
+					sampled := '{}';
+					unsampled := format('the rows of %s cannot be read: %s', view, SQLERRM);
+				END;
+			END IF;
+			others := others OR attribute.name IS NULL;
+			IF attribute.name IS NOT NULL THEN
+				made := jsonb_set(made, ARRAY[attribute.name], coalesce(made -> attribute.name, '[]')
+					|| CASE WHEN attribute.type IS NOT NULL THEN jsonb_build_array(attribute.type)
+						ELSE coalesce(nullif(sampled -> attribute.name, 'null'), '[]') END);
+			END IF;
+		END LOOP;
+		IF others THEN
+			SELECT coalesce(jsonb_object_agg(s.key, coalesce(nullif(s.value, 'null'), '[]')), '{}') || made
+			INTO made FROM jsonb_each(sampled) s;
+		END IF;
+	END LOOP;
+
+	FOR attribute IN
+		SELECT m.key AS name, t.types,
+			-- text that is a date now and then is text
+			CASE WHEN cardinality(t.types) = 1 THEN t.types[1]
+				WHEN t.types = ARRAY['date', 'text'] THEN 'text' END AS type
+		FROM jsonb_each(made) m
+		CROSS JOIN LATERAL (SELECT ARRAY(
+			SELECT DISTINCT e.value COLLATE "C" FROM jsonb_array_elements_text(m.value) e ORDER BY 1)) AS t(types)
+		ORDER BY m.key COLLATE "C"
+	LOOP
+		SELECT k.value ->> 'type' AS type, coalesce(k.value -> 'archived' = 'true', false) AS archived INTO server
+		FROM jsonb_array_elements(known) k WHERE k.value ->> 'name' = attribute.name;
+		name := attribute.name;
+		type := coalesce(server.type, attribute.type);
+		detail := NULL;
+		IF server.archived THEN
+			outcome := 'archived';
+			detail := 'Chatbase refuses contacts that have it: restore it there, or leave it out of the view';
+		ELSIF server.type IS NOT NULL THEN
+			outcome := 'exists';
+			IF NOT contacts_push_internal.attribute_fits(server.type, attribute.type) THEN
+				outcome := 'other type';
+				detail := format('%s makes %s of it: convert it in the view, or use another name', relation, attribute.type);
+			ELSIF attribute.type <> server.type AND attribute.type <> 'date' THEN
+				detail := format('%s makes %s of it, which Chatbase takes where it can convert it', relation, attribute.type);
+			END IF;
+		ELSIF name !~ '^[a-zA-Z][a-zA-Z0-9_-]*$' THEN
+			outcome := 'not possible';
+			detail := 'a name begins with a letter and goes on with letters, digits, underscores and hyphens';
+		ELSIF type IS NULL OR type NOT IN ('text', 'number', 'boolean', 'date') THEN
+			outcome := 'not known';
+			detail := CASE
+				WHEN type IS NOT NULL THEN format('Chatbase has no type for an %s', type)
+				WHEN cardinality(attribute.types) > 1 THEN
+					format('its values are of several types: %s', array_to_string(attribute.types, ', '))
+				ELSE coalesce(unsampled, 'no row that was looked at has a value of it') END;
+			IF type IS NULL THEN
+				detail := format('%s; contacts_push.create_attribute(%L, %L, type) creates it', detail, chatbot_id, name);
+			END IF;
+			type := NULL;
+		ELSE
+			outcome := 'would be created';
+			IF name !~ '^[a-z][a-z0-9_]*$' THEN
+				detail := 'lower_snake_case is safer: Chatbase''s guide allows no capitals and no hyphens';
+			END IF;
+			IF stopped AND NOT coalesce(dry_run, true) THEN
+				outcome := 'not tried';
+			ELSIF NOT stopped THEN
+				BEGIN
+					PERFORM contacts_push.create_attribute(chatbot_id, name, type);
+					outcome := 'created';
+				EXCEPTION WHEN OTHERS THEN
+					GET STACKED DIAGNOSTICS more = PG_EXCEPTION_DETAIL;
+					outcome := 'failed';
+					detail := concat_ws(': ', SQLERRM, nullif(more, ''));
+					-- what is not about this one would have the others fail, too
+					stopped := SQLSTATE NOT IN ('22023', '23505');
+				END;
+			END IF;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+	IF others THEN
+		name := NULL;
+		type := NULL;
+		outcome := 'not known';
+		detail := coalesce(unsampled, 'rows behind the first 1000 may have others');
+		RETURN NEXT;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.register_attributes(text, regclass, boolean) IS 'creates the custom attributes that a watched table''s view makes and the chatbot''s schema lacks, or says what it would create; a row for each';
+
+CREATE FUNCTION contacts_push_internal.check_server(
+	OUT what text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+	trouble text := contacts_push_internal.worker_trouble();
+	preloaded boolean := trouble IS NULL OR trouble NOT LIKE '%shared_preload_libraries%';
+	reads_file boolean := has_table_privilege('pg_file_settings', 'SELECT')
+		AND has_function_privilege('pg_show_all_file_settings()', 'EXECUTE');
+	used integer;
+	most integer := current_setting('max_worker_processes');
+	found record;
+	problems integer := 0;
+BEGIN
+	what := 'preload';
+	ok := preloaded;
+	IF NOT preloaded THEN
+		detail := trouble;
+		hint := 'Add it to shared_preload_libraries in postgresql.conf, beside what stands there already, and restart the server.';
+		IF reads_file AND (SELECT f.setting LIKE '%contacts_push%' FROM pg_file_settings f
+						   WHERE f.name = 'shared_preload_libraries' ORDER BY f.seqno DESC LIMIT 1) THEN
+			hint := 'It stands in the configuration file since the server was started: restart the server.';
+		END IF;
+	END IF;
+	RETURN NEXT;
+
+	what := 'worker';
+	hint := NULL;
+	IF NOT preloaded THEN
+		ok := NULL;
+		detail := 'not tried: there is none without preload';
+	ELSIF trouble IS NULL THEN
+		ok := true;
+		SELECT concat('process ', r.pid, '; last trouble: ' || r.last_error) INTO detail
+		FROM contacts_push_internal.worker_report() r;
+	ELSE
+		ok := CASE WHEN NOT pg_is_in_recovery() THEN false END;
+		detail := trouble;
+		hint := CASE
+			WHEN pg_is_in_recovery() THEN 'It starts when the server is promoted. Until then, look at the primary.'
+			WHEN trouble LIKE '%template%' THEN format('ALTER DATABASE %I IS_TEMPLATE false;', current_database())
+			WHEN trouble LIKE '%max_worker_processes%' THEN
+				'It takes up to a minute. If none comes, raise max_worker_processes, and restart the server.'
+			WHEN trouble LIKE '%again and again%' THEN
+				'Do what the error asks for; the worker is started again by itself, within a minute.'
+			ELSE 'It is started again by itself: look again in a minute.' END;
+	END IF;
+	RETURN NEXT;
+
+	-- What is neither the server's own nor a session is a background worker.
+	what := 'worker processes';
+	SELECT count(*), bool_or(a.backend_type IS NULL) AS hidden INTO found
+	FROM pg_stat_activity a
+	WHERE a.backend_type IS NULL OR a.backend_type NOT IN ('client backend', 'autovacuum launcher',
+		'autovacuum worker', 'checkpointer', 'background writer', 'walwriter', 'walsender', 'walreceiver',
+		'walsummarizer', 'startup', 'archiver', 'logger', 'io worker', 'slotsync worker', 'standalone backend');
+	ok := CASE WHEN NOT preloaded OR pg_is_in_recovery() THEN NULL
+		WHEN trouble IS NULL THEN true
+		WHEN found.hidden THEN NULL
+		ELSE found.count < most END;
+	detail := CASE WHEN found.hidden THEN 'members of pg_read_all_stats are told how many are in use'
+		ELSE format('%s of max_worker_processes = %s are in use', found.count, most) END;
+	hint := CASE WHEN NOT ok THEN 'Raise max_worker_processes, and restart the server. The launcher takes one, and each database with the extension another.' END;
+	RETURN NEXT;
+
+	ok := false;
+	IF preloaded AND NOT current_setting('contacts_push.enabled')::boolean THEN
+		problems := problems + 1;
+		what := 'setting contacts_push.enabled';
+		detail := 'it is off: no worker sends anything';
+		hint := 'ALTER SYSTEM RESET contacts_push.enabled, or take it out of postgresql.conf, then SELECT pg_reload_conf().';
+		RETURN NEXT;
+	END IF;
+	IF reads_file THEN
+		FOR found IN
+			SELECT DISTINCT ON (f.name) f.name, f.sourcefile, f.sourceline, f.error,
+				s.name IS NULL AS unknown,
+				f.error IS NULL AND s.vartype = 'string' AND f.setting IS DISTINCT FROM s.setting
+					AND s.source IN ('default', 'configuration file') AND f.name <> 'contacts_push.api_key' AS unread
+			FROM pg_file_settings f
+			LEFT JOIN pg_settings s ON s.name = f.name
+			WHERE f.name LIKE 'contacts\_push.%'
+			ORDER BY f.name, f.seqno DESC
+		LOOP
+			CONTINUE WHEN found.error IS NULL AND NOT found.unknown AND found.unread IS NOT TRUE;
+			problems := problems + 1;
+			what := format('setting %s', found.name);
+			detail := format('%s, line %s: %s', found.sourcefile, found.sourceline,
+				CASE WHEN found.unknown THEN 'there is no such setting'
+					ELSE coalesce(found.error, 'changed, but the server has not read it yet') END);
+			hint := CASE WHEN found.unknown THEN 'SELECT name FROM pg_settings WHERE name LIKE ''contacts_push.%'' shows those that there are.'
+				WHEN found.error IS NULL THEN 'SELECT pg_reload_conf();'
+				ELSE 'The server''s log says what is wrong with the value. Correct it, then SELECT pg_reload_conf().' END;
+			RETURN NEXT;
+		END LOOP;
+	END IF;
+	IF problems = 0 THEN
+		what := 'settings';
+		ok := CASE WHEN reads_file THEN true END;
+		detail := CASE WHEN NOT reads_file THEN 'only superusers may read the configuration file' END;
+		hint := NULL;
+		RETURN NEXT;
+	END IF;
+
+	what := 'publications';
+	SELECT string_agg(quote_ident(p.pubname), ', ' ORDER BY p.pubname) AS names INTO found
+	FROM pg_publication p
+	WHERE p.puballtables OR EXISTS (
+		SELECT FROM pg_publication_namespace n JOIN pg_namespace s ON s.oid = n.pnnspid
+		WHERE n.pnpubid = p.oid AND s.nspname IN ('contacts_push', 'contacts_push_internal'));
+	ok := found.names IS NULL;
+	detail := 'publishing the tables of contacts_push, too: ' || found.names;
+	hint := CASE WHEN NOT ok THEN 'A subscriber that does not have these tables stops at the first change of one. Publish the tables that are meant by name or by schema.' END;
+	RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.check_server() IS 'the part of contacts_push.check() about the server';
+
+-- One request tells of the network, the key and the chatbot; what comes behind the step that
+-- failed was not tried.
+CREATE FUNCTION contacts_push_internal.check_api(chatbot_id text,
+	OUT what text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	base_url text;
+	host text;
+	why text;
+	advice text;
+	reached integer;
+	address text;
+	status integer;
+	message text;
+	is_list boolean;
+	answers boolean;
+	accepted boolean;
+	found boolean;
+BEGIN
+	BEGIN
+		why := contacts_push_internal.key_trouble(check_api.chatbot_id);
+		advice := CASE
+			WHEN why LIKE 'neither %' THEN 'Put the key into a file of mode 0600 that belongs to the server''s user, name it in contacts_push.api_key_file in postgresql.conf, then SELECT pg_reload_conf().'
+			WHEN why LIKE 'there is none;%' THEN 'Have one of them call contacts_push.check().'
+			WHEN why LIKE '%group or world access%' THEN 'chmod 0600 that file.'
+			WHEN why LIKE '%must be owned%' THEN 'chown that file to the user that the server runs as.'
+			WHEN why LIKE 'could not open%' THEN 'The server itself opens that file: look whether it is there, and whether the server''s user may read it and enter its directories.'
+			WHEN why LIKE '%is empty' THEN 'Write the key into that file, as one line.'
+			WHEN why LIKE '%has no line%' THEN 'Add a line chatbot_id:key, or *:key for all others, or look whether the chatbot_id is right.'
+			ELSE 'Write the key into that file as Chatbase shows it: one line, without spaces or quotes.' END;
+	EXCEPTION WHEN insufficient_privilege THEN
+		GET STACKED DIAGNOSTICS advice = PG_EXCEPTION_HINT;
+		why := SQLERRM;
+	END;
+	RETURN QUERY SELECT 'key', why IS NULL, why, CASE WHEN why IS NOT NULL THEN advice END;
+
+	-- known only when the library is loaded, which it is by now
+	base_url := current_setting('contacts_push.base_url');
+	host := substring(base_url FROM '^\w+://(\[[^]]*\]|[^:/]*)');
+	IF why IS NULL THEN
+		BEGIN
+			SELECT p.reached, p.address, p.http_status, p.is_list, p.message,
+				-- a refusal of the key is one in whatever words
+				CASE WHEN p.http_status = 200 THEN p.is_list
+					ELSE p.http_status IN (401, 403, 405, 501) OR (p.is_json AND p.http_status BETWEEN 400 AND 499) END
+			INTO reached, address, status, is_list, message, answers
+			FROM contacts_push_internal.probe(check_api.chatbot_id) p;
+			IF reached < 3 THEN
+				answers := NULL;
+			ELSE
+				answers := coalesce(answers, false);
+			END IF;
+		EXCEPTION WHEN OTHERS THEN
+			GET STACKED DIAGNOSTICS advice = PG_EXCEPTION_HINT;
+			why := 'not tried: ' || SQLERRM;
+		END;
+	ELSE
+		why := 'not tried: there is no key';
+		advice := NULL;
+	END IF;
+	accepted := CASE WHEN answers THEN
+		CASE WHEN status IN (401, 403) THEN false WHEN status <> 429 THEN true END END;
+	found := CASE WHEN accepted THEN
+		CASE WHEN status = 404 THEN false WHEN status = 200 THEN true END END;
+
+	RETURN QUERY SELECT s.what,
+		s.ok,
+		CASE WHEN s.ok THEN s.good
+			WHEN NOT s.ok THEN concat('HTTP status ' || CASE WHEN message NOT LIKE 'HTTP status %' THEN status END || ': ', message)
+			ELSE coalesce(s.unknown, why, 'not tried') END,
+		CASE WHEN NOT s.ok THEN s.hint WHEN s.ok IS NULL AND why IS NOT NULL AND s.place = 1 THEN nullif(advice, '') END
+	FROM (VALUES
+		(1, 'name resolution',
+			reached > 0,
+			concat(host, ' is ' || nullif(nullif(address, host), '')), NULL,
+			format('The server''s machine cannot resolve %s, the host in contacts_push.base_url. Is the name right? Else look at its /etc/resolv.conf, or at https_proxy in the server''s environment.', host)),
+		(2, 'connection',
+			CASE WHEN reached > 0 THEN reached > 1 END,
+			address, NULL,
+			format('Nothing takes connections there, or a firewall is between: try curl %s on the server''s machine. If only a proxy leads out, https_proxy has to name it in the server''s environment.', base_url)),
+		(3, 'TLS',
+			CASE WHEN reached > 1 AND base_url !~* '^http:' THEN reached > 2 END,
+			'the certificate is good',
+			CASE WHEN reached > 1 AND base_url ~* '^http:' THEN 'not used: plain http to this machine' END,
+			'The certificate is not one that is trusted for that name: install the package ca-certificates, or name the file of your own authority in contacts_push.ca_file.'),
+		(4, 'answer',
+			answers,
+			concat('HTTP status ', status), NULL,
+			CASE WHEN status IS NULL THEN 'The API did not answer. If it goes on, raise contacts_push.request_timeout.'
+				WHEN status >= 500 THEN 'The API has trouble of its own. The worker tries again by itself.'
+				ELSE format('That is not the API: contacts_push.base_url is %s, and as a rule it is https://www.chatbase.co/api/v1.', base_url) END),
+		(5, 'key accepted',
+			accepted,
+			NULL, CASE WHEN status = 429 THEN concat('the key''s limit is used up: ', message) END,
+			'Chatbase does not know the key: make one there in the settings of the workspace that the chatbot belongs to, and put it into the key file.'),
+		(6, 'chatbot found',
+			found,
+			NULL, CASE WHEN status IN (405, 501) THEN 'the server cannot list contacts' END,
+			'There is no such chatbot, or the key is of another workspace: compare the chatbot_id with the one in the chatbot''s settings at Chatbase.')
+	) AS s(place, what, ok, good, unknown, hint)
+	ORDER BY s.place;
+
+	RETURN QUERY SELECT 'pauses', p.reason IS NULL, p.reason,
+		CASE WHEN p.until = 'infinity' THEN format('SELECT contacts_push.resume(%L);', check_api.chatbot_id)
+			WHEN p.reason IS NOT NULL THEN format('It is tried again by itself. When the reason is gone, SELECT contacts_push.resume(%L) does so at once.', check_api.chatbot_id) END
+	FROM (SELECT max(c.pause_reason), max(c.paused_until) FROM contacts_push.chatbot c
+		  WHERE c.chatbot_id = check_api.chatbot_id AND c.paused_until > now()) AS p(reason, until);
+
+	IF found THEN
+		RETURN QUERY SELECT * FROM contacts_push_internal.check_attributes(check_api.chatbot_id);
+	ELSE
+		RETURN QUERY SELECT 'custom attributes', NULL::boolean, 'not tried', NULL;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.check_api(text) IS 'the part of contacts_push.check() about the API';
+
+CREATE FUNCTION contacts_push_internal.check_attributes(chatbot_id text,
+	OUT what text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	known jsonb;
+	advice text;
+	mapping regclass;
+	views regclass[] := '{}';
+	problems integer;
+BEGIN
+	BEGIN
+		known := contacts_push_internal.list_attributes(check_attributes.chatbot_id) -> 'data';
+	EXCEPTION WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS advice = PG_EXCEPTION_HINT;
+		RETURN QUERY SELECT 'custom attributes', NULL::boolean, SQLERRM, nullif(advice, '');
+		RETURN;
+	END;
+	-- What is wrong with a view is said of its table.
+	FOR mapping IN
+		SELECT DISTINCT t.view FROM contacts_push_internal.watched_trigger t
+		WHERE t.chatbot_id = check_attributes.chatbot_id AND t.view IS NOT NULL ORDER BY 1
+	LOOP
+		BEGIN
+			PERFORM contacts_push_internal.view_attributes(mapping);
+			views := views || mapping;
+		EXCEPTION WHEN OTHERS THEN
+			NULL;
+		END;
+	END LOOP;
+	RETURN QUERY
+	WITH used AS (
+		SELECT v.view, a.name, a.type
+		FROM unnest(views) AS v(view) CROSS JOIN LATERAL contacts_push_internal.view_attributes(v.view) a
+		UNION ALL
+		SELECT NULL, unnest(c.stripped_attributes), NULL FROM contacts_push.chatbot c
+		WHERE c.chatbot_id = check_attributes.chatbot_id
+	), schema AS (
+		SELECT k.value ->> 'name' AS name, k.value ->> 'type' AS type,
+			coalesce(k.value -> 'archived' = 'true', false) AS archived
+		FROM jsonb_array_elements(known) k
+	)
+	SELECT concat('custom attribute ' || u.name, CASE WHEN u.name IS NULL THEN 'custom attributes' END),
+		CASE WHEN u.name IS NULL THEN NULL WHEN s.name IS NULL OR s.archived THEN false
+			ELSE contacts_push_internal.attribute_fits(s.type, u.type) END,
+		CASE
+			WHEN u.name IS NULL THEN format('%s may make some that only its rows tell', u.view)
+			WHEN s.name IS NULL THEN concat(coalesce(u.view::text, 'a contact that was sent'),
+				' has it, and the chatbot''s schema does not: Chatbase drops it')
+			WHEN s.archived THEN format('%s has it, and it is archived: Chatbase refuses contacts that have it',
+				coalesce(u.view::text, 'a contact that was sent'))
+			ELSE format('%s makes %s of it, and in the chatbot''s schema it is %s', u.view, u.type, s.type) END,
+		CASE
+			WHEN u.name IS NULL OR (s.name IS NULL AND u.view IS NOT NULL) THEN
+				format('SELECT * FROM contacts_push.register_attributes(%L, %L) shows what it would create.',
+					check_attributes.chatbot_id, u.view)
+			WHEN s.name IS NULL THEN format('SELECT contacts_push.create_attribute(%L, %L, type) creates it, as text, number, boolean or date.',
+				check_attributes.chatbot_id, u.name)
+			WHEN s.archived THEN 'Restore it at Chatbase, or leave it out of the view.'
+			ELSE 'A type cannot be changed there: convert the value in the view, or use another name.' END
+	FROM used u
+	LEFT JOIN schema s ON s.name = u.name
+	WHERE u.name IS NULL OR s.name IS NULL OR s.archived
+	OR (u.type IS NOT NULL AND contacts_push_internal.attribute_fits(s.type, u.type) IS NOT TRUE)
+	ORDER BY u.name COLLATE "C", u.view;
+	GET DIAGNOSTICS problems = ROW_COUNT;
+	IF problems = 0 THEN
+		RETURN QUERY SELECT 'custom attributes', true, NULL::text, NULL::text;
+	END IF;
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.check_attributes(text) IS 'the part of contacts_push.check() about custom attributes: what is sent beside what the chatbot''s schema has';
+
+CREATE FUNCTION contacts_push_internal.check_table(relation regclass, chatbot_id text,
+	OUT what text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	backfill text := format('then CALL contacts_push.backfill(%L).', check_table.relation);
+	again text;
+	parts regclass[];
+	mapping regclass;
+	mapping_name text;
+	problem text;
+	advice text;
+	grantee record;
+BEGIN
+	SELECT array_agg(p.relid) INTO parts FROM (
+		SELECT check_table.relation AS relid
+		UNION SELECT p.relid FROM pg_partition_tree(check_table.relation) p) AS p
+	JOIN pg_class c ON c.oid = p.relid AND c.relkind IN ('r', 'p');
+	-- The trigger's arguments end with the name that the view had then.
+	SELECT w.view, convert_from(rtrim(substring(t.tgargs FROM position('\x00'::bytea IN t.tgargs) + 1),
+			'\x00'::bytea), getdatabaseencoding())
+	INTO mapping, mapping_name
+	FROM contacts_push_internal.watched_trigger w
+	JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.trigger_name
+	WHERE w.relation = check_table.relation AND w.chatbot_id = check_table.chatbot_id
+	ORDER BY w.trigger_name LIMIT 1;
+
+	-- Without the comment the view is nobody's but the user's, and unwatch() leaves it.
+	again := concat(
+		CASE WHEN obj_description(mapping, 'pg_class') LIKE '%contacts_push.watch() makes%' THEN
+			format('COMMENT ON VIEW %s IS NULL; ', mapping) END,
+		format('SELECT contacts_push.unwatch(%L, %L), contacts_push.watch(%L, %2$L', check_table.relation,
+			check_table.chatbot_id, mapping),
+		(SELECT DISTINCT ', replicated => true' FROM contacts_push_internal.watched_trigger w
+		 JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.trigger_name AND t.tgenabled IN ('A', 'R')
+		 WHERE w.relation = check_table.relation AND w.chatbot_id = check_table.chatbot_id));
+
+	SELECT string_agg(format('%s on %s', e.event, e.relid), ', ' ORDER BY e.relid::text, e.event),
+		string_agg(DISTINCT format('ALTER TABLE %s ENABLE TRIGGER ', e.relid) || quote_ident(e.disabled) || ';', ' ')
+	INTO problem, advice
+	FROM (
+		SELECT p.relid, e.event, min(t.tgname) FILTER (WHERE t.tgenabled = 'D') AS disabled
+		FROM unnest(parts) AS p(relid)
+		CROSS JOIN (VALUES ('INSERT', 4), ('UPDATE', 16), ('DELETE', 8)) AS e(event, bit)
+		LEFT JOIN contacts_push_internal.watched_trigger w
+			ON w.relation = check_table.relation AND w.chatbot_id = check_table.chatbot_id
+		LEFT JOIN pg_trigger o ON o.tgrelid = w.relation AND o.tgname = w.trigger_name
+		LEFT JOIN pg_trigger t ON t.tgrelid = p.relid AND t.tgfoid = o.tgfoid AND t.tgargs = o.tgargs
+			AND t.tgtype::integer & e.bit <> 0
+		GROUP BY p.relid, e.event
+		HAVING count(*) FILTER (WHERE t.tgenabled IN ('O', 'A')) = 0) AS e;
+	RETURN QUERY SELECT 'triggers', problem IS NULL,
+		'disabled, or not there: ' || problem,
+		CASE WHEN problem IS NOT NULL THEN concat(coalesce(advice, again || ');'), ' ', backfill) END;
+
+	problem := NULL;
+	advice := NULL;
+	IF mapping IS NULL THEN
+		problem := format('%s does not exist: rows are left out', mapping_name);
+		advice := format('If it has another name now: SELECT contacts_push.unwatch(%L, %L), contacts_push.watch(view, %2$L); ',
+			check_table.relation, check_table.chatbot_id) || backfill;
+	ELSE
+		BEGIN
+			PERFORM contacts_push_internal.view_attributes(mapping);
+			SELECT format('%s belongs to %s, and not to the owner of the table: rows are left out',
+					mapping, quote_ident(pg_get_userbyid(v.relowner))),
+				format('ALTER VIEW %s OWNER TO %I; ', mapping, pg_get_userbyid(c.relowner)) || backfill
+			INTO problem, advice
+			FROM pg_class v
+			JOIN pg_roles o ON o.oid = v.relowner
+			JOIN pg_class c ON c.oid = check_table.relation
+			WHERE v.oid = mapping AND v.relowner <> c.relowner AND NOT o.rolsuper;
+		EXCEPTION WHEN OTHERS THEN
+			GET STACKED DIAGNOSTICS advice = PG_EXCEPTION_HINT;
+			problem := format('%s cannot be used, and rows are left out: %s', mapping, SQLERRM);
+		END;
+		IF problem IS NULL AND to_regclass(mapping_name) IS DISTINCT FROM mapping THEN
+			problem := format('%s was %s when the table was watched: in a dump it would be looked for by that name',
+				mapping, mapping_name);
+			advice := concat(again, '); ', backfill);
+		END IF;
+	END IF;
+	RETURN QUERY SELECT 'view', problem IS NULL, coalesce(problem, mapping::text), nullif(advice, '');
+
+	-- Whoever writes runs what the view calls.
+	problem := NULL;
+	advice := NULL;
+	FOR grantee IN
+		SELECT w.role, w.name, f.oid::regprocedure AS function
+		FROM (
+			SELECT a.grantee, CASE a.grantee WHEN 0 THEN 'public' ELSE pg_get_userbyid(a.grantee) END
+			FROM (
+				SELECT coalesce(c.relacl, acldefault('r', c.relowner)) AS acl FROM pg_class c WHERE c.oid = ANY (parts)
+				UNION ALL
+				SELECT a.attacl FROM pg_attribute a WHERE a.attrelid = ANY (parts)) AS g
+			CROSS JOIN LATERAL aclexplode(g.acl) a
+			WHERE a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE')
+			GROUP BY 1) AS w(role, name)
+		CROSS JOIN (
+			SELECT DISTINCT CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode::oid END
+			FROM pg_rewrite r
+			JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
+			LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+			WHERE r.ev_class = mapping
+			AND (d.refclassid = 'pg_proc'::regclass OR o.oid IS NOT NULL)) AS f(oid)
+		WHERE NOT has_function_privilege(w.name, f.oid, 'EXECUTE')
+		ORDER BY w.name COLLATE "C", f.oid::regprocedure::text COLLATE "C"
+	LOOP
+		problem := concat(problem || '; ', grantee.name, ' may write the table and not execute ', grantee.function);
+		advice := concat(advice || ' ', format('GRANT EXECUTE ON FUNCTION %s TO %s;', grantee.function,
+			CASE grantee.role WHEN 0 THEN 'PUBLIC' ELSE quote_ident(grantee.name) END));
+	END LOOP;
+	RETURN QUERY SELECT 'rights of those who write', problem IS NULL, problem, advice || ' ' || backfill;
+
+	-- The rest is said of tables that it concerns.
+	RETURN QUERY
+	SELECT 'replication', false,
+		format('subscription %s writes it, and what it writes is not enqueued', string_agg(DISTINCT quote_ident(s.subname), ', ')),
+		concat(replace(again, ', replicated => true', ''), ', replicated => true); ', backfill)
+	FROM pg_subscription_rel r
+	JOIN pg_subscription s ON s.oid = r.srsubid
+	WHERE r.srrelid = ANY (parts)
+	AND EXISTS (
+		SELECT FROM (VALUES (4), (16), (8)) AS e(bit)
+		WHERE NOT EXISTS (
+			SELECT FROM contacts_push_internal.watched_trigger w
+			JOIN pg_trigger o ON o.tgrelid = w.relation AND o.tgname = w.trigger_name
+			JOIN pg_trigger t ON t.tgrelid = r.srrelid AND t.tgfoid = o.tgfoid AND t.tgargs = o.tgargs
+			WHERE w.relation = check_table.relation AND w.chatbot_id = check_table.chatbot_id
+			AND t.tgtype::integer & e.bit <> 0 AND t.tgenabled IN ('R', 'A')))
+	HAVING count(*) > 0;
+
+	RETURN QUERY
+	SELECT 'children', CASE WHEN NOT bool_or(t.tgnewtable IS NOT NULL OR t.tgoldtable IS NOT NULL) THEN NULL ELSE false END,
+		CASE WHEN bool_or(t.tgnewtable IS NOT NULL OR t.tgoldtable IS NOT NULL)
+			THEN format('it has got children since it was watched (%s): its own rows are left out', c.names)
+			ELSE format('rows of its children are not watched: %s', c.names) END,
+		CASE WHEN bool_or(t.tgnewtable IS NOT NULL OR t.tgoldtable IS NOT NULL)
+			THEN concat(again, '); ', backfill)
+			ELSE 'Watch them, too, if their rows are to be contacts.' END
+	FROM (
+		SELECT string_agg(i.inhrelid::regclass::text, ', ' ORDER BY i.inhrelid::regclass::text)
+		FROM pg_inherits i JOIN pg_class p ON p.oid = i.inhparent
+		WHERE i.inhparent = check_table.relation AND p.relkind = 'r') AS c(names)
+	JOIN contacts_push_internal.watched_trigger w
+		ON w.relation = check_table.relation AND w.chatbot_id = check_table.chatbot_id
+	JOIN pg_trigger t ON t.tgrelid = w.relation AND t.tgname = w.trigger_name
+	WHERE c.names IS NOT NULL
+	GROUP BY c.names;
+
+	RETURN QUERY
+	SELECT 'row security', NULL::boolean, 'policies hide no row from the push: all rows that the view takes are pushed',
+		'If some are not to be, say so in a WHERE of the view.'
+	FROM pg_class c WHERE c.oid = check_table.relation AND c.relrowsecurity;
+
+	RETURN QUERY
+	SELECT 'rows left out', false,
+		format('%s lately, %s at last: %s', sum(f.rows), to_char(max(f.failed_at), 'YYYY-MM-DD HH24:MI:SS'),
+			(array_agg(f.reason ORDER BY f.failed_at DESC))[1]),
+		'Fix the rows or the view, ' || backfill
+	FROM contacts_push_internal.enqueue_failure f
+	WHERE f.chatbot_id = check_table.chatbot_id AND f.relation = (
+		SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.oid = check_table.relation)
+	HAVING count(*) > 0;
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.check_table(regclass, text) IS 'the part of contacts_push.check() about a watched table';
+
+-- In the order in which a contact goes the way from the server to the chatbot.
+CREATE FUNCTION contacts_push.check(chatbot_id text DEFAULT NULL,
+	OUT what text, OUT ok boolean, OUT detail text, OUT hint text)
+RETURNS SETOF record
+LANGUAGE plpgsql COST 1000000 ROWS 20
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	wanted text[] := CASE WHEN "check".chatbot_id IS NOT NULL THEN ARRAY["check".chatbot_id]
+		ELSE ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k ORDER BY k.chatbot_id) END;
+	chatbot text;
+	watched regclass;
+	any_watched boolean;
+BEGIN
+	RETURN QUERY SELECT * FROM contacts_push_internal.check_server();
+	IF cardinality(wanted) = 0 THEN
+		RETURN QUERY SELECT 'chatbots', NULL::boolean, 'none is known yet: no table is watched, and nothing was enqueued',
+			'SELECT * FROM contacts_push.check(''chatbot_id'') tries the key and the network before.';
+	END IF;
+	FOREACH chatbot IN ARRAY wanted LOOP
+		RETURN QUERY SELECT format('chatbot %s: %s', chatbot, a.what), a.ok, a.detail, a.hint
+		FROM contacts_push_internal.check_api(chatbot) a;
+		any_watched := false;
+		FOR watched IN
+			SELECT DISTINCT t.relation FROM contacts_push_internal.watched_trigger t
+			WHERE t.chatbot_id = chatbot ORDER BY 1
+		LOOP
+			any_watched := true;
+			RETURN QUERY SELECT format('chatbot %s: table %s: %s', chatbot, watched, t.what), t.ok, t.detail, t.hint
+			FROM contacts_push_internal.check_table(watched, chatbot) t;
+		END LOOP;
+		IF NOT any_watched THEN
+			RETURN QUERY SELECT format('chatbot %s: tables', chatbot), NULL::boolean, 'no table is watched for it',
+				format('SELECT contacts_push.watch(''users'', %L) watches one.', chatbot);
+		END IF;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.check(text) IS 'looks for what keeps contacts from arriving, in all of the way or for one chatbot: ok is null where it cannot be told or was not tried; creates nothing';
+
+--
 -- Rights: nothing to anybody but the owner, whatever ALTER DEFAULT PRIVILEGES has given away
 --
 
