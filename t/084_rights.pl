@@ -83,6 +83,7 @@ SELECT contacts_push.retry('bot');
 SELECT contacts_push.resume();
 SELECT contacts_push.flush();
 SELECT contacts_push.validate('{}');
+SELECT * FROM contacts_push.check();
 SELECT contacts_push.discard('bot');
 END
 ok(settled($node), 'all is settled');
