@@ -5,15 +5,19 @@
  * Arithmetic on structs that may lie in shared memory: it keeps no pointer, asks no clock and no
  * random source, and does not wait.  Nothing of PostgreSQL may enter.
  *
- * Requests are spaced evenly; what is left is to find the rate that a server
- * accepts without being told it.  A 429 sets a ceiling.  The rate goes back to what
- * was accepted on the average since the last one, and from there recovers as in
- * CUBIC (Ha, Rhee, Xu 2008; RFC 9438): it nears the ceiling quickly, stays close to
- * it for long, then passes it and grows ever faster.  So it spends most of its
- * time slightly below a fixed limit, which is what a server that counts requests
- * by the second needs: requests evenly spaced at exactly 20 a second come 21 to a
- * second as soon as the network delays one and not another; at 19.6 they need
- * 20 ms of such luck.  And it forgets a limit that has gone within minutes.
+ * Requests are spaced evenly; what is left is to find the rate that an API accepts without
+ * telling it, and that others who use the key leave.  As in TCP this is done by each on its own:
+ * slow down by a part of the rate when refused, speed up by what does not depend on the rate
+ * (AIMD; Chiu and Jain 1989).  Whoever has more gives up more, and all get back the same, so
+ * that shares become equal.  The way back is the curve of CUBIC (Ha, Rhee, Xu 2008; RFC 9438):
+ * it nears the rate that was refused quickly, stays close to it for long, then passes it and
+ * grows ever faster.  So most of the time is spent slightly below the limit, and a limit that
+ * has gone is forgotten within minutes.
+ *
+ * The numbers below were found by simulation, in which limits by the second and by ten
+ * seconds, of fixed windows, sliding windows and token buckets, with and without a time to wait,
+ * are shared by up to three servers (test_pacing_shares.c), and with 429s that come by chance
+ * (test_pacing.c).  Each says what happened beyond it.
  */
 #include "chatbase/pacing.h"
 
@@ -23,31 +27,55 @@
 #define MICROSECONDS 1000000.0
 
 /*
- * Servers refuse for other reasons than the rate, too, and then at any rate.  So a 429 near
- * the ceiling counts if there was none since the last slow-down while the rate was below
- * LOW_OF_CEILING of it; and each slow-down goes deep enough to see.
+ * What a 429 leaves of the rate.  At 0.75 one server alone used less than 88 % of its limit; at
+ * 0.92 close to 5 % of the answers were 429 where the setting was fifty times the limit.
  */
-#define LOW_OF_CEILING 0.9
-#define MOST_OF_CEILING 0.87
+#define SLOWED_TO 0.85
 
 /*
- * Otherwise so many refusals are no surprise, and such a part of the answers: three times
- * what a server refuses by chance that fails one request in a hundred.  Beyond a limit that
- * is really there more come within a few bursts (test_pacing.c tries both).
+ * The way back to the rate that was refused: so many requests for a server that makes as many
+ * as the setting allows, just under two minutes at the default of 10 a second.  For one that
+ * makes a part of them it takes as small a part of the time, so that growth is the same for
+ * all who share a key.  With half as many, 4 % of the answers to two servers were 429; with
+ * twice as many, a chance 429 too many cost a quarter of ten minutes.
+ *
+ * Beyond 20 a second it is the time that counts, since an API may say to wait for a second,
+ * and the setting says little about the limit.
  */
-#define FREE_REFUSALS 1.0
-#define FREE_PART 0.03
+#define RECOVERY_REQUESTS 1150.0
+#define REFERENCE_RATE_MAX 20.0
 
 /*
- * Fewer answers tell nothing yet of a burst; after so many without a 429 at lower rates a
- * limit is found; old ones fade: halved when there are more.
+ * For a rate far below the setting: no sooner than after so many requests, so that one in fifty
+ * is a 429 at most, and no later than after five minutes.  With twice as many, one of three
+ * servers could be left with a ninth of the limit.
  */
-#define ANSWERS_MIN 24.0
-#define ANSWERS_FOUND 100.0
-#define ANSWERS_MAX 400.0
+#define RECOVERY_REQUESTS_MIN 50.0
+#define RECOVERY_SECONDS_MAX 300.0
 
-/* A 429 that is no surprise and does not say how long holds for so many requests at most. */
-#define HOLD_REQUESTS 10.0
+/* Intervals that one answer can count as used, when demand is low. */
+#define USED_INTERVALS 2
+
+/*
+ * An API refuses for other reasons than the rate, too, and then at any rate.  So a 429 that
+ * does not say how long to wait is no reason to slow down while there are no more of them than
+ * come by chance: 1.5 % of the answers, to be safe from 1 %, and a few that come close to each
+ * other: three, and as many more as the rate has parts of the setting, or 20 a second.  In
+ * a row the second counts as two, the third as three: one by chance is followed by an answer.
+ * With one instead of three, or at 1.0 %, 1 % by chance cost a quarter of the requests; with
+ * six, or at 2.5 %, more than 3 % of the answers to two servers were 429.
+ */
+#define CHANCE_PART 0.015
+#define CHANCE_TOGETHER 3.0
+
+/*
+ * After so many answers a limit that is far below the rate can be told from them.  From three,
+ * one of two servers could be left with a thirtieth of the limit.
+ */
+#define ACCEPTED_MIN 8
+
+/* Longest wait that is taken for the rest of a window: Chatbase counts by ten seconds at most. */
+#define WINDOW_MAX INT64_C(10000000)
 
 /*
  * While a worker has waited for the budget within that time, calls of SQL functions may
@@ -74,44 +102,17 @@
 #define SLOWEST_RATE 0.1
 
 /*
- * No slower than that part of the setting: a server whose 429s come at random, and
- * not for the rate, must not bring the budget down for ever.
+ * No slower than that part of the setting: an API whose 429s have other reasons must not
+ * bring the budget down for ever.
  */
 #define LEAST_OF_SETTING 0.01
 
 /*
- * The rate after a 429 is at most this part of the rate before it: so far below
- * the ceiling that jitter of 50 ms a second does no harm.
+ * Wait after a 429 that does not say how long: the time of so many requests, or a second if
+ * nothing was ever accepted; doubled for each further one in a row, up to 5 min.  With ten,
+ * 1 % by chance cost a tenth of the requests.
  */
-#define MOST_LEFT 0.95
-
-/* The same where the rate before was too much at once: it was far off. */
-#define MOST_LEFT_AT_ONCE 0.85
-#define AT_ONCE INT64_C(2000000)
-
-/*
- * Where much less was accepted than was allowed, the limit is near to what was
- * accepted: the ceiling is set this much above it, not to the rate before.
- */
-#define CEILING_ABOVE_ACCEPTED 1.1
-
-/* Servers that count in windows mostly do so by the second. */
-#define COMMON_WINDOW INT64_C(1000000)
-
-/*
- * Time to reach the ceiling again: such that trying what is beyond it costs well
- * under 2 % of the requests, a try costing as many 429s as are under way (4 by
- * default).  Seldom requests would make this too long to ever recover from an
- * outage, thus the limit.
- */
-#define RECOVERY_SECONDS 60.0
-#define RECOVERY_REQUESTS 400.0
-#define RECOVERY_SECONDS_MAX 300.0
-
-/* Intervals that one answer can count as used, when demand is low. */
-#define USED_INTERVALS 2
-
-/* Wait after a 429 that does not say how long: from 1 s to 5 min. */
+#define HOLD_REQUESTS 4.0
 #define FIRST_HOLD INT64_C(1000000)
 #define LONGEST_HOLD INT64_C(300000000)
 
@@ -158,17 +159,14 @@ void
 pacing_take(PacingBudget *budget, double rate, int64_t now)
 {
 	double		current = current_rate(budget, rate);
-	int64_t		free_since = later(budget->next_at, budget->held_until);
 
 	if (budget->rate == 0)
-	{
-		budget->slowed_at = now;
 		budget->recovered_at = now;
-	}
-	else if (now > free_since)
-		budget->idle += now - free_since;
 	budget->rate = current;
 	budget->next_at = later(now, budget->next_at) + (int64_t) (MICROSECONDS / current);
+	/* after 429s in a row one goes first, and others when that is answered as a rule */
+	if (budget->throttled > 1)
+		budget->next_at = later(budget->next_at, now + budget->round_trip * 3 / 2);
 	/* calls take without asking, and must not leave the others more than that to wait for */
 	if (budget->next_at > now + MAX_DEBT + (int64_t) (MICROSECONDS / current))
 		budget->next_at = now + MAX_DEBT + (int64_t) (MICROSECONDS / current);
@@ -229,41 +227,28 @@ pacing_return(PacingBudget *budget, double rate)
 	budget->next_at -= (int64_t) (MICROSECONDS / current_rate(budget, rate));
 }
 
+/* What a rate is measured by: what all who share a key have been told alike. */
+static double
+reference_rate(double setting)
+{
+	return usable(setting) < REFERENCE_RATE_MAX ? usable(setting) : REFERENCE_RATE_MAX;
+}
+
 /* The rate after so many seconds of recovery. */
 static double
-recovered_rate(const PacingBudget *budget, double seconds)
+recovered_rate(const PacingBudget *budget, double setting, double seconds)
 {
-	double		whole = RECOVERY_REQUESTS / budget->ceiling;
-	double		part;
+	double		reference = reference_rate(setting);
+	double		part = budget->ceiling < reference ? budget->ceiling / reference : 1;
+	double		whole = RECOVERY_REQUESTS / reference * part;
+	double		progress;
 
-	if (whole < RECOVERY_SECONDS)
-		whole = RECOVERY_SECONDS;
-	else if (whole > RECOVERY_SECONDS_MAX)
+	if (whole < RECOVERY_REQUESTS_MIN / budget->ceiling)
+		whole = RECOVERY_REQUESTS_MIN / budget->ceiling;
+	if (whole > RECOVERY_SECONDS_MAX)
 		whole = RECOVERY_SECONDS_MAX;
-	part = seconds / whole - 1;
-	return budget->ceiling + (budget->ceiling - budget->start) * part * part * part;
-}
-
-/* Counts an answer, to tell chance from a limit. */
-static void
-count_answer(PacingBudget *budget, bool refused)
-{
-	budget->answers++;
-	budget->refusals += refused;
-	if (budget->answers > ANSWERS_MAX)
-	{
-		budget->answers /= 2;
-		budget->refusals /= 2;
-	}
-	if (refused && budget->rate < budget->ceiling * LOW_OF_CEILING)
-		budget->low_refusals++;
-}
-
-/* Returns whether no more was refused of late than may come by chance. */
-static bool
-is_chance(const PacingBudget *budget)
-{
-	return budget->refusals <= FREE_REFUSALS + FREE_PART * budget->answers;
+	progress = seconds / whole - 1;
+	return budget->ceiling + (budget->ceiling - budget->start) * progress * progress * progress;
 }
 
 void
@@ -272,140 +257,108 @@ pacing_answered(PacingBudget *budget, double rate, int64_t now)
 	int64_t		most = (int64_t) (USED_INTERVALS * MICROSECONDS / current_rate(budget, rate));
 	int64_t		elapsed = now - budget->recovered_at;
 
-	budget->accepted++;
-	count_answer(budget, false);
+	budget->refusals = budget->refusals > CHANCE_PART ? budget->refusals - CHANCE_PART : 0;
 	/* while held, answers are to requests from before: they prove nothing */
 	if (now < budget->held_until)
 		return;
+	budget->accepted++;
 	budget->throttled = 0;
 	if (elapsed <= 0)
 		return;
 	budget->recovered_at = now;
+	budget->recovery += elapsed < most ? elapsed : most;
 	if (budget->ceiling == 0)
 		budget->rate = usable(rate);
 	else if (budget->rate < usable(rate))
-	{
-		budget->recovery += elapsed < most ? elapsed : most;
-		budget->rate = recovered_rate(budget, budget->recovery / MICROSECONDS);
-	}
+		budget->rate = recovered_rate(budget, rate, budget->recovery / MICROSECONDS);
 	budget->rate = current_rate(budget, rate);
 }
 
 /*
- * The time that what was accepted since the last slow-down is a fair share of, in
- * seconds: that in which there was demand, and at least a window.
+ * The seconds in which an API may have allowed what was accepted since the last slow-down: those
+ * in which it was sent, and a wait that is longer, as after requests that came all at once at
+ * the begin of a window.  A wait in whole seconds is up to one too long.  Where none is told
+ * the window is taken for a second.
  */
 static double
-accepted_during(const PacingBudget *budget, int64_t now)
+accepted_during(const PacingBudget *budget, bool is_told, int64_t hold)
 {
-	int64_t		time = now - budget->slowed_at - budget->idle;
+	double		sent = budget->recovery / MICROSECONDS;
+	double		window = sent + hold / MICROSECONDS;
 
-	return later(time, COMMON_WINDOW) / MICROSECONDS;
-}
-
-/* Goes on at a rate, and recovers to the ceiling and beyond it. */
-static void
-recover_from(PacingBudget *budget, double start, double ceiling)
-{
-	budget->start = start;
-	budget->ceiling = ceiling > start ? ceiling : start;
-	budget->rate = start;
-	budget->recovery = 0;
+	if (hold <= budget->recovery || hold > WINDOW_MAX)
+		window = sent;
+	else if (window > 1)
+		window = window > 2 ? window - 1 : 1;
+	if (!is_told)
+		window = 1;
+	return window > sent ? window : sent;
 }
 
 /* A 429 that the rate is to blame for. */
 static void
-slow_down(PacingBudget *budget, double rate, bool is_burst, int64_t now)
+slow_down(PacingBudget *budget, double rate, bool is_told, int64_t hold)
 {
 	double		before = current_rate(budget, rate);
-	double		after = budget->accepted / accepted_during(budget, now);
-	double		ceiling = before;
-	bool		at_once = now - budget->slowed_at < AT_ONCE;
+	double		after = before * SLOWED_TO;
 	double		slowest = usable(rate) * LEAST_OF_SETTING;
-	double		most = before * (at_once ? MOST_LEFT_AT_ONCE : MOST_LEFT);
+	double		seconds = accepted_during(budget, is_told, hold);
 
+	if (budget->accepted >= ACCEPTED_MIN && after * seconds > budget->accepted)
+		after = budget->accepted / seconds;
 	if (slowest < SLOWEST_RATE)
 		slowest = SLOWEST_RATE;
-	if (before > after * CEILING_ABOVE_ACCEPTED)
-	{
-		ceiling = after * CEILING_ABOVE_ACCEPTED;
-		budget->is_far = budget->is_far || is_burst;
-	}
-	else if (budget->answers >= ANSWERS_FOUND)
-		budget->is_far = false;
-	if (after > most)
-		after = most;
-	if (after > ceiling * MOST_OF_CEILING)
-		after = ceiling * MOST_OF_CEILING;
 	if (after < slowest)
 		after = before < slowest ? before : slowest;
-	recover_from(budget, after, ceiling);
-	budget->answers = budget->refusals = 0;
-	budget->low_refusals = 0;
+	/* refused before it was as fast as the last time: others have come, who need room */
+	budget->ceiling = before < budget->ceiling ? (before + after) / 2 : before;
+	budget->start = after;
+	budget->rate = after;
+	budget->recovery = 0;
 	budget->accepted = 0;
-	budget->idle = 0;
+	budget->refusals = 0;
 }
 
 /* How long the first 429 of a burst holds the budget. */
 static int64_t
-hold_for(const PacingBudget *budget, double rate, int64_t told, double random, bool chance)
+hold_for(PacingBudget *budget, double rate, int64_t told, double random)
 {
-	int64_t		hold = pacing_pause(budget->throttled, FIRST_HOLD, LONGEST_HOLD);
-
 	if (told >= 0)
 		return told;
-	if (chance && budget->accepted > 0 && budget->throttled == 1 &&
-		hold > HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate))
-		hold = (int64_t) (HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate));
+	if (budget->throttled > 1 && budget->hold > 0)
+		budget->hold = pacing_pause(2, budget->hold, LONGEST_HOLD);
+	else
+	{
+		budget->hold = (int64_t) (HOLD_REQUESTS * MICROSECONDS / current_rate(budget, rate));
+		if (budget->accepted == 0 || budget->hold > FIRST_HOLD)
+			budget->hold = FIRST_HOLD;
+	}
 	/* at least half of it: a random part near to nothing would be a wasted try */
-	return hold / 2 + (int64_t) (hold / 2 * random);
+	return budget->hold / 2 + (int64_t) (budget->hold / 2 * random);
 }
 
 void
 pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 				 int64_t told, double random, int64_t now)
 {
-	int64_t		left;
-	int64_t		hold;
-	bool		is_burst;
-	bool		chance;
+	bool		is_first = budget->refused_at == 0 || left_at > budget->refused_at;
+	double		chance = CHANCE_TOGETHER + current_rate(budget, rate) / reference_rate(rate);
+	int64_t		hold = told;
 
-	count_answer(budget, true);
-	chance = is_chance(budget);
-	if (budget->refused_at > 0 && left_at <= budget->refused_at)
+	if (is_first)
 	{
-		hold = told;
-		budget->burst++;
-		is_burst = true;
-		chance = chance || budget->answers < ANSWERS_MIN;
-	}
-	else
-	{
-		/* near the ceiling it is the limit that has been found, if there was none below */
-		is_burst = budget->burst > 1;
-		budget->burst = 1;
-		chance = chance && (budget->ceiling == 0 ||
-							(budget->low_refusals > 0 && !budget->is_far));
 		budget->refused_at = now;
+		budget->round_trip = now - left_at;
 		budget->throttled++;
-		hold = hold_for(budget, rate, told, random, chance);
-		/* what was accepted before is all that its window allows; the hold beyond is idle */
-		left = COMMON_WINDOW - later(now - later(budget->slowed_at, budget->held_until), 0);
-		budget->idle += later(hold - later(left, 0), 0);
+		hold = hold_for(budget, rate, told, random);
 	}
+	budget->refusals += is_first ? budget->throttled : 1;
+	/* nothing accepted since the last slow-down: it is not the rate that is refused */
+	if (is_first && budget->accepted > 0 && (told >= 0 || budget->refusals > chance))
+		slow_down(budget, rate, told >= 0, hold);
 	if (hold >= 0)
 		budget->held_until = later(budget->held_until, now + hold);
 	budget->recovered_at = budget->held_until;
-	/* nothing accepted since the last one: it is not the rate that is refused */
-	if (budget->throttled > 1 || budget->accepted == 0)
-		return;
-	if (!chance)
-	{
-		slow_down(budget, rate, is_burst, now);
-		budget->slowed_at = budget->held_until;
-	}
-	else if (budget->ceiling == 0)
-		recover_from(budget, current_rate(budget, rate) * MOST_LEFT, current_rate(budget, rate));
 }
 
 void

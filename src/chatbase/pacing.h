@@ -16,33 +16,29 @@
 #include <stdint.h>
 
 /*
- * The requests that one key may make, shared by all who use the key.  Requests
- * are spaced evenly rather than sent in bursts; a 429 slows the budget down and
- * holds it, and it recovers to the configured rate: quickly to where it was
- * throttled, from there on slowly at first.  429s that come as often at a lower rate are
- * not the rate's fault, and do not slow it down any further.  What is not used is lost.
+ * The requests that one key may make, shared by all of a server who use the key.  Requests
+ * are spaced evenly rather than sent in bursts.  A 429 holds the budget.  One that the rate is
+ * to blame for slows it down as well, and it recovers to the configured rate, and to more
+ * than what was refused: quickly at first, then slowly.  What is not used is lost.
+ *
+ * Other servers that use the key have budgets of their own, and find their share by the same
+ * rules: see pacing.c.
  */
 typedef struct PacingBudget
 {
 	int64_t		next_at;		/* earliest departure of the next request */
-	int64_t		held_until;		/* nothing leaves before: told by a 429 */
+	int64_t		held_until;		/* nothing leaves before, because of a 429 */
 	double		rate;			/* requests a second now; 0: not used yet */
-	double		ceiling;		/* last rate that was answered 429; 0: none */
+	double		ceiling;		/* recovery slows down near it; 0: never slowed down */
 	double		start;			/* rate after the last slow-down */
-	int64_t		slowed_at;		/* end of the hold of the last slow-down, or the first use */
 	int64_t		recovered_at;	/* time up to which rate has recovered */
 	int64_t		recovery;		/* time that was used to recover since the last slow-down */
-	int64_t		accepted;		/* answers other than 429 since the last slow-down */
-	int64_t		idle;			/* time since then in which one could have left
-								 * and nobody came */
+	int64_t		accepted;		/* answers other than 429 in that time */
 	int64_t		throttled;		/* bursts of 429 in a row */
 	int64_t		refused_at;		/* when the last burst of 429s was noticed */
-	double		answers;		/* of late, but not before the last slow-down */
-	double		refusals;		/* how many of them were 429 */
-	int64_t		low_refusals;	/* since the last slow-down, well below the ceiling */
-	int			burst;			/* how many 429s the last burst had */
-	bool		is_far;			/* the last slow-down was a large one, and not by chance: until
-								 * the limit is found each 429 is the rate's fault */
+	int64_t		round_trip;		/* how long the first of them had been under way */
+	int64_t		hold;			/* for how long it was to hold if it did not say */
+	double		refusals;		/* 429s of late, beyond those that come by chance */
 	int64_t		wanted_at;		/* when a worker last had to wait for the budget */
 	int64_t		proven_wanted_at;	/* the same, for a chatbot that has had answers */
 	int64_t		unproven_at;	/* until then those that have not use their share */
@@ -83,9 +79,9 @@ extern void pacing_answered(PacingBudget *budget, double rate, int64_t now);
 /*
  * Takes note of a 429 for a request that had left at left_at.  told: the microseconds that it
  * says to wait, -1: none.  A burst of 429s, of requests that had left before the first came,
- * slows the budget down once.  If no other answer has come since the last burst, the rate is
- * not what is refused, and the budget only waits.  So it does for 429s that come by chance:
- * no more of them than at lower rates.
+ * slows the budget down once, and so do bursts in a row: if no other answer has come between
+ * them, it is not the rate that is refused.  Nor is it where 429s that do not say how long to
+ * wait are as seldom as they come by chance.
  */
 extern void pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 							 int64_t told, double random, int64_t now);
