@@ -12,11 +12,15 @@
 #include "server/settings.h"
 #include "server/try.h"
 #include "store/outbox.h"
+#include "util/clock.h"
 #include "utils/lsyscache.h"
 #include "worker/prune.h"
 
 /* Rows that one round deletes of each. */
 #define PRUNE_SPAN 20000
+
+/* The log is told once an hour of what can't be deleted, however often that is tried. */
+#define WARN_AGAIN_US (INT64CONST(3600) * 1000 * 1000)
 
 /* A statement that prunes or folds, with its arguments. */
 typedef struct Tidying
@@ -37,14 +41,18 @@ run(void *arg)
 static void
 tidy(OutboxStatement statement, const Datum *values)
 {
+	static int64 quiet_until[OUTBOX_STATEMENTS];
 	Tidying		tidying = {statement, values};
 	char	   *reason;
 
-	if (!try_run(run, &tidying, &reason))
+	if (!try_run(run, &tidying, &reason) && quiet_until[statement] <= clock_us())
+	{
+		quiet_until[statement] = clock_us() + WARN_AGAIN_US;
 		ereport(WARNING,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("contacts_push: could not tidy up the tables of database \"%s\": %s",
 						get_database_name(MyDatabaseId), reason)));
+	}
 }
 
 void
