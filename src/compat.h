@@ -40,6 +40,11 @@
 #define PGDLLEXPORT __attribute__((visibility("default")))
 #endif
 
+/* It applies a large transaction as it comes, since 16. */
+#if PG_VERSION_NUM < 160000
+#define IsLogicalParallelApplyWorker() false
+#endif
+
 /* GUC "extra" data: malloc'd until 15, from its own allocator since. */
 #if PG_VERSION_NUM >= 160000
 #define compat_guc_malloc(size) guc_malloc(LOG, (size))

@@ -163,6 +163,7 @@ for my $mode (@modes)
 
 	$node->safe_psql('postgres', "ALTER SUBSCRIPTION users SET (streaming = $mode)");
 	$publisher->safe_psql('postgres', q{SELECT pg_stat_reset_replication_slot('users')});
+	my $ids = $node->safe_psql('postgres', 'SELECT pg_current_xact_id()');
 	publish(<<"END");
 BEGIN;
 INSERT INTO users (id, name, about) SELECT n, 'Large ' || n, repeat('y', 100) FROM generate_series($first, $last) n;
@@ -176,6 +177,8 @@ END
 		"$mode: a large transaction is streamed");
 	is(news('bot'), join(', ', map({ "$_ Large $_" } $first .. $last), map({ "$_ Larger $_" } $first .. $last)),
 		"$mode: its contacts are enqueued once, in their order");
+	cmp_ok($node->safe_psql('postgres', 'SELECT pg_current_xact_id()') - $ids, '<', LARGE / 10, "$mode: which does not take a transaction id for each")
+	  if $mode eq 'on';
 }
 
 # What is written here, by a session as any other and by one that plays a replica.

@@ -15,9 +15,10 @@ use Test::More;
 my $fake = FakeChatbase->start;
 my $publisher = PostgreSQL::Test::Cluster->new('publisher');
 $publisher->init(allows_streaming => 'logical', extra => [ '--encoding=UTF8', '--no-locale' ]);
+$publisher->append_conf('postgresql.conf', "max_prepared_transactions = 10\n");
 $publisher->start;
 my $from = $publisher->connstr('postgres') =~ s/'/''/gr;
-my $node = new_cluster('subscriber', $fake, init => { allows_streaming => 'logical' }, extra => "contacts_push.enabled = off\nmax_worker_processes = 20\nmax_logical_replication_workers = 10\n");
+my $node = new_cluster('subscriber', $fake, init => { allows_streaming => 'logical' }, extra => "contacts_push.enabled = off\nmax_worker_processes = 20\nmax_logical_replication_workers = 10\nmax_prepared_transactions = 10\n");
 
 # What has been enqueued for a chatbot since the last look, a line an intent: external_id and name
 # ('-' is withdrawn); all of one table.
@@ -183,6 +184,52 @@ is(join(', ', map { s/ by .*//r } split /, /, news('owned', 'owned')), '10 Many,
 is($node->safe_psql('postgres', 'SELECT count(*) FROM owned WHERE id >= 10'), 4, '... and brings its row');
 is($node->safe_psql('postgres', q{SELECT enqueue_failures FROM contacts_push.progress WHERE chatbot_id = 'owned'}), 1, '... which is counted');
 $node->safe_psql('postgres', 'DROP TRIGGER refuse ON contacts_push.outbox');
+
+# Triggers of the operator's on the outbox fire for each contact of a transaction, be it with tables
+# of several owners, as the user that maps the table; one that is deferred fires at the commit.
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE noted (trigger name, external_id text, by name, txid xid8 DEFAULT pg_current_xact_id());
+ALTER TABLE noted OWNER TO app;
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO public.noted VALUES (TG_NAME, NEW.external_id, current_user);
+	RETURN NULL;
+END$$;
+CREATE TRIGGER at_once AFTER INSERT ON contacts_push.outbox FOR EACH ROW EXECUTE FUNCTION note();
+CREATE CONSTRAINT TRIGGER deferred AFTER INSERT ON contacts_push.outbox DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+WHEN (NEW.chatbot_id = 'mixed') EXECUTE FUNCTION note();
+ALTER TABLE contacts_push.outbox ENABLE ALWAYS TRIGGER at_once;
+ALTER TABLE contacts_push.outbox ENABLE ALWAYS TRIGGER deferred;
+CREATE TABLE mixed (id integer PRIMARY KEY, name text);
+SELECT contacts_push.watch('mixed', 'mixed', name => $$name || ' by ' || current_user$$, replicated => true);
+END
+$publisher->safe_psql('postgres', 'CREATE TABLE mixed (id integer PRIMARY KEY, name text); ALTER PUBLICATION owned ADD TABLE mixed');
+$node->safe_psql('postgres', 'ALTER SUBSCRIPTION owned SET (' . ($node->pg_version >= 16 ? 'run_as_owner = false' : 'streaming = on') . ')');
+$node->safe_psql('postgres', 'ALTER SUBSCRIPTION owned REFRESH PUBLICATION');
+$node->wait_for_subscription_sync($publisher, 'owned');
+publish('owned', <<'END');
+BEGIN;
+INSERT INTO owned SELECT n, 'A' FROM generate_series(20, 22) n;
+INSERT INTO mixed SELECT n, 'B' FROM generate_series(20, 22) n;
+INSERT INTO owned VALUES (23, 'C');
+COMMIT;
+END
+is(news('owned', 'owned'), join(', ', map({ "$_ A by $who" } 20 .. 22), "23 C by $who"), 'a transaction with two owners: the one');
+is(news('mixed', 'mixed'), join(', ', map { "$_ B by $superuser" } 20 .. 22), '... and the other');
+my $noted = q{SELECT string_agg(external_id || ' ' || by, ', ' ORDER BY external_id, by = 'app' DESC), count(DISTINCT txid) FROM noted WHERE trigger = };
+is($node->safe_psql('postgres', "$noted 'at_once'"), join(', ', map({ ("$_ $who", "$_ $superuser") } 20 .. 22), "23 $who") . '|1',
+	'a trigger of the outbox fires as who maps the table');
+is($node->safe_psql('postgres', q{SELECT string_agg(external_id, ', ' ORDER BY external_id) FROM noted WHERE trigger = 'deferred'}), '20, 21, 22', 'a deferred one fires, too');
+$node->safe_psql('postgres', 'DROP TRIGGER at_once ON contacts_push.outbox; DROP TRIGGER deferred ON contacts_push.outbox');
+
+# A prepared transaction.
+$publisher->safe_psql('postgres', 'CREATE TABLE twice (id integer PRIMARY KEY, name text); CREATE PUBLICATION twice FOR TABLE twice');
+$node->safe_psql('postgres', q{CREATE TABLE twice (id integer PRIMARY KEY, name text); SELECT contacts_push.watch('twice', 'twice', replicated => true)});
+subscribe('twice', 'two_phase = true');
+publish('twice', q{BEGIN; INSERT INTO twice SELECT n, 'Two' FROM generate_series(1, 3) n; PREPARE TRANSACTION 't'});
+is(news('twice', 'twice'), '', 'what is prepared is not enqueued yet');
+publish('twice', q{COMMIT PREPARED 't'});
+is(news('twice', 'twice'), '1 Two, 2 Two, 3 Two', '... but with its COMMIT PREPARED');
 is($node->safe_psql('postgres', 'SELECT sum(apply_error_count + sync_error_count) FROM pg_stat_subscription_stats'), 0, 'no subscription has met an error');
 
 # A dump carries when the triggers fire; names of a second set, and of partitions, too.
@@ -220,5 +267,5 @@ is($node->safe_psql('restored', $triggers), $before, '... and the triggers fire 
 $node->safe_psql('restored', q{SELECT contacts_push.unwatch('owned', 'second')});
 is($node->safe_psql('restored', q{SELECT count(*) FROM pg_trigger WHERE tgrelid = 'owned'::regclass}), 8, 'unwatch() of one chatbot takes its own');
 
-$node->safe_psql('postgres', "DROP SUBSCRIPTION $_") for qw(priced family owned chain);
+$node->safe_psql('postgres', "DROP SUBSCRIPTION $_") for qw(priced family owned chain twice);
 done_testing();

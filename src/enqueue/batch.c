@@ -7,10 +7,14 @@
  * frame; statements that triggers run have frames of their own.  All triggers of a frame fire
  * at one level of subtransactions, and an error that leaves the frame undoes the statement.  So
  * the intents of a frame are appended when it ends, and forgotten when an error ends it.
- * Nothing is held back where there is no frame, as in replication's apply.
+ *
+ * Logical replication applies rows without statements.  There the transaction is the frame.  It
+ * has no subtransactions of its own, except in a parallel worker, where nothing is held back.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "commands/trigger.h"
 #include "compat.h"
 #include "enqueue/batch.h"
 #include "enqueue/failures.h"
@@ -18,6 +22,7 @@
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "replication/logicalworker.h"
 #include "server/try.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
@@ -25,6 +30,7 @@
 #include "utils/datum.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
+#include "utils/snapmgr.h"
 
 /* Rows that are appended together, and of how much memory. */
 #define BATCH_ROWS 500
@@ -49,7 +55,7 @@ typedef struct Leaving
 typedef struct Frame
 {
 	struct Frame *outer;
-	const PlannedStmt *statement;	/* NULL: COPY */
+	const PlannedStmt *statement;	/* NULL: COPY, or apply */
 	List	   *leaving;		/* one for each chatbot and table, in TopTransactionContext */
 	bool		has_fired;
 	MemoryContext context;		/* NULL: nothing was held back yet */
@@ -58,18 +64,14 @@ typedef struct Frame
 } Frame;
 
 static Frame *frame = NULL;
+
+/* The frame of logical replication's apply, and whose triggers its intents are of. */
+static Frame applied;
+static Oid	applied_user;
+static int	applied_security;
+
 static ExecutorFinish_hook_type prev_executor_finish_hook = NULL;
 static ProcessUtility_hook_type prev_process_utility_hook = NULL;
-
-bool
-contacts_push_batch_is_open(void)
-{
-	bool		is_open = frame && frame->has_fired;
-
-	if (frame)
-		frame->has_fired = true;
-	return is_open;
-}
 
 bool
 contacts_push_batch_hands_on(bool by_row)
@@ -249,6 +251,73 @@ end_frame(Frame *ended)
 	frame = ended->outer;
 	if (ended->context)
 		MemoryContextDelete(ended->context);
+}
+
+/* Appends what apply has held back, as the user whose triggers have fired. */
+static void
+flush_applied(void)
+{
+	Oid			user;
+	int			security;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(applied_user, applied_security);
+	contacts_push_batch_flush(true);
+	SetUserIdAndSecContext(user, security);
+}
+
+/* Ends the frame of apply with its transaction. */
+static void
+end_applied(XactEvent event, void *arg)
+{
+	if (frame != &applied)
+		return;
+	if (event == XACT_EVENT_PRE_COMMIT || event == XACT_EVENT_PRE_PREPARE)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
+		flush_applied();
+		PopActiveSnapshot();
+		/* the server has fired those before */
+		AfterTriggerFireDeferred();
+		end_frame(&applied);
+	}
+	else if (event == XACT_EVENT_ABORT)
+		end_frame(&applied);
+}
+
+/* Begins the frame of apply unless there is one, or has the one that there is append as this user. */
+static void
+begin_applied(void)
+{
+	static bool registered = false;
+	Oid			user;
+	int			security;
+
+	if (!registered)
+	{
+		RegisterXactCallback(end_applied, NULL);
+		registered = true;
+	}
+	GetUserIdAndSecContext(&user, &security);
+	if (frame == NULL)
+		begin_frame(&applied, NULL);
+	else if (user != applied_user || security != applied_security)
+		flush_applied();
+	applied_user = user;
+	applied_security = security;
+}
+
+bool
+contacts_push_batch_is_open(void)
+{
+	bool		is_open;
+
+	if ((frame == NULL || frame == &applied) && IsLogicalWorker() && !IsLogicalParallelApplyWorker())
+		begin_applied();
+	is_open = frame && frame->has_fired;
+	if (frame)
+		frame->has_fired = true;
+	return is_open;
 }
 
 static void

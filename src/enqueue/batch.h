@@ -3,8 +3,9 @@
  *		Rows of row triggers, held back to be appended together.
  *
  * An append may raise and so needs a subtransaction, which takes a transaction id.  An update
- * of many rows must not take as many ids: what its row triggers enqueue is held back, and
- * appended some hundred at a time and when all triggers of the statement have fired.
+ * of many rows, here or applied by logical replication, must not take as many ids: what its
+ * row triggers enqueue is held back, and appended some hundred at a time and when all triggers
+ * of the statement, or of the transaction that is applied, have fired.
  */
 #ifndef CONTACTS_PUSH_BATCH_H
 #define CONTACTS_PUSH_BATCH_H
@@ -15,8 +16,8 @@
 extern void contacts_push_batch_install(void);
 
 /*
- * Returns whether a row trigger's rows can be held back.  The first row of a statement is
- * not: it is often the only one.
+ * Returns whether a row trigger's rows can be held back.  The first row of a statement, or of
+ * a transaction that is applied, is not: it is often the only one.
  */
 extern bool contacts_push_batch_is_open(void);
 
