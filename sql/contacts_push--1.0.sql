@@ -660,6 +660,79 @@ END
 $$;
 COMMENT ON FUNCTION contacts_push.push_changes(text, boolean, boolean) IS 'whether later changes of a chatbot''s contacts are pushed, and their deletions; NULL: as it was';
 
+-- With its owner's rights: a right to delete from the outbox is one to lock it, too.
+CREATE FUNCTION contacts_push.forget(chatbot_id text, external_id text)
+RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	own int8multirange;
+	is_open boolean;
+	is_there boolean;
+	forgotten bigint;
+BEGIN
+	PERFORM contacts_push_internal.check_chatbot_id(forget.chatbot_id);
+	PERFORM contacts_push_internal.check_chatbot(forget.chatbot_id,
+		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
+	IF forget.external_id IS NULL THEN
+		RAISE EXCEPTION 'external_id must not be null'
+			USING ERRCODE = 'null_value_not_allowed';
+	END IF;
+	WITH locked AS (
+		SELECT o.* FROM contacts_push.outbox o
+		WHERE o.chatbot_id = forget.chatbot_id
+		AND (o.external_id = forget.external_id OR o.previous_external_id = forget.external_id)
+		FOR UPDATE)
+	SELECT range_agg(int8range(l.seq, l.seq, '[]')) FILTER (WHERE l.external_id = forget.external_id),
+		-- what this transaction discards the worker may be sending
+		bool_or(l.status = 'pending' OR (l.status = 'withdrawn' AND l.settled_at >= now()))
+	INTO own, is_open
+	FROM locked l;
+	IF is_open THEN
+		RAISE EXCEPTION 'contact "%" of chatbot "%" has rows that are not settled', forget.external_id, forget.chatbot_id
+			USING ERRCODE = 'object_in_use',
+				HINT = 'Wait until they are, as contacts_push.flush() does, or call contacts_push.discard() in a transaction of its own before.';
+	END IF;
+	IF EXISTS (SELECT FROM contacts_push.request q
+			   WHERE q.finished_at IS NULL AND q.chatbot_id = forget.chatbot_id AND q.seqs && own) THEN
+		RAISE EXCEPTION 'a request with contact "%" of chatbot "%" is under way', forget.external_id, forget.chatbot_id
+			USING ERRCODE = 'object_in_use',
+				HINT = 'Try again when its row in contacts_push.request is finished.';
+	END IF;
+	SELECT bool_or(i.status = 'withdrawn' AND i.unconfirmed)
+		OR (array_agg(i.status ORDER BY i.seq DESC)
+			FILTER (WHERE i.status IN ('created', 'present', 'updated', 'deleted')))[1] <> 'deleted'
+	INTO is_there
+	FROM contacts_push_internal.contact_intent i
+	WHERE i.chatbot_id = forget.chatbot_id AND i.external_id = forget.external_id;
+	UPDATE contacts_push.request q
+	SET seqs = q.seqs - own,
+		message = CASE WHEN q.seqs <@ own OR strpos(q.message, forget.external_id) > 0 THEN NULL
+			ELSE q.message END
+	WHERE q.chatbot_id = forget.chatbot_id AND q.seqs && own;
+	UPDATE contacts_push.outbox o SET previous_external_id = NULL
+	WHERE o.chatbot_id = forget.chatbot_id AND o.previous_external_id = forget.external_id;
+	-- of those who were refused its e-mail
+	UPDATE contacts_push.outbox o
+	SET error = replace(o.error, concat('"', forget.external_id, '"'), 'one that was forgotten')
+	WHERE o.chatbot_id = forget.chatbot_id AND o.external_id <> forget.external_id
+	AND strpos(o.error, concat('"', forget.external_id, '"')) > 0;
+	DELETE FROM contacts_push.outbox o
+	WHERE o.chatbot_id = forget.chatbot_id AND o.external_id = forget.external_id;
+	GET DIAGNOSTICS forgotten = ROW_COUNT;
+	PERFORM contacts_push_internal.wake(discarded => true);
+	IF is_there THEN
+		RAISE NOTICE 'contact "%" may be in chatbot "%" all the same', forget.external_id, forget.chatbot_id
+			USING DETAIL = 'As far as was known, Chatbase has not deleted it.',
+				HINT = 'chatbase_delete_contact() deletes it there.';
+	END IF;
+	RETURN forgotten;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.forget(text, text) IS 'erases a contact from the outbox and the request log; returns how many rows of the outbox; raises while anything of it is pending or under way';
+
 CREATE FUNCTION contacts_push_internal.worker_report(
 	OUT pid integer, OUT started_at timestamptz, OUT last_activity_at timestamptz,
 	OUT requests_in_flight integer, OUT requests bigint, OUT contacts bigint,

@@ -85,6 +85,7 @@ SELECT contacts_push.flush();
 SELECT contacts_push.validate('{}');
 SELECT * FROM contacts_push.check();
 SELECT contacts_push.discard('bot');
+SELECT contacts_push.forget('bot', 'nobody');
 END
 ok(settled($node), 'all is settled');
 is(outcomes($node, 'bot'), 'created 3', 'and what was fixed is created');

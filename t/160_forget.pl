@@ -1,0 +1,60 @@
+# forget(): a contact is erased when nothing of it is under way, and is not sent afterwards;
+# a user's deletion ends in nobody knowing of the user.
+use strict;
+use warnings;
+
+use FindBin;
+use lib "$FindBin::Bin/lib";
+
+use ContactsPushTest;
+use FakeChatbase;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $fake = FakeChatbase->start;
+my $node = new_cluster('forget', $fake);
+
+sub sql
+{
+	return $node->safe_psql('postgres', $_[0]);
+}
+
+# What forget() of a contact fails with; '' if it doesn't.
+sub refusal
+{
+	my ($external_id) = @_;
+	my ($status, $stdout, $stderr) = $node->psql('postgres', "SELECT contacts_push.forget('bot', '$external_id')");
+	return join "\n", grep { /ERROR:/ } split /\n/, $stderr;
+}
+
+# A request that is under way with two contacts; one of them is discarded meanwhile.
+$fake->faults({ match => { external_id => '^flying$' }, when => 'after', action => { delay_ms => FakeChatbase::HELD } });
+insert_users($node, 'bot', 'beside', 1, 1);
+sql(q{INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', 'flying', '{"name": "Flying"}')});
+ok(wait_until(sub { sql(q{SELECT count(*) FROM contacts_push.request WHERE finished_at IS NULL
+	AND seqs @> (SELECT seq FROM contacts_push.outbox WHERE external_id = 'flying')}) eq '1' && $fake->in_flight > 0 }), 'a request is under way');
+like(refusal('flying'), qr/rows that are not settled/, 'while it is pending it is not forgotten');
+sql(q{SELECT contacts_push.discard('bot', 'flying')});
+like(refusal('flying'), qr/a request with contact "flying" of chatbot "bot" is under way/, 'nor when it was discarded, while that is under way');
+$fake->faults;
+$fake->release;
+ok(wait_until(sub { sql(q{SELECT count(*) FROM contacts_push.request WHERE finished_at IS NULL}) eq '0' }), 'the request ends');
+is(refusal('flying'), '', 'then it is forgotten');
+is(sql(q{SELECT count(*) FROM contacts_push.outbox WHERE external_id = 'flying'}), '0', 'and no row is left');
+is(sql(q{SELECT count(*) FROM contacts_push.outbox WHERE external_id = 'beside1' AND status = 'created'}), '1', 'the one beside it is not touched');
+
+# One that waits is discarded, forgotten, and not sent.
+$fake->faults({ match => { chatbot => 'bot' }, when => 'before', action => { status => 503 } });
+sql(q{INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('bot', 'waiting', '{"name": "Waiting"}')});
+ok(wait_until(sub { sql(q{SELECT count(*) FROM contacts_push.outbox WHERE external_id = 'waiting' AND unconfirmed}) eq '1' }), 'one is refused and waits');
+sql(q{SELECT contacts_push.discard('bot', 'waiting')});
+ok(wait_until(sub { refusal('waiting') eq '' }), 'discarded, it is forgotten');
+$fake->faults;
+insert_users($node, 'bot', 'later', 1, 1);
+ok(settled($node), 'all is settled');
+ok(!exists $fake->held('bot')->{waiting}, 'it has not been sent');
+is(sql(q{SELECT count(*) FROM contacts_push.outbox WHERE external_id = 'waiting'}), '0', 'and is not known again');
+
+$node->stop;
+done_testing();
