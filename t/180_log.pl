@@ -20,11 +20,12 @@ use constant TRIES => 5;
 my $fake = FakeChatbase->start;
 my $node = new_cluster('log', $fake, extra => "log_line_prefix = '%b|%e|'\n");
 
-# What each line began with, and what is left of it when all times are N.
+# What each line began with, and what is left of it when all times are N; also what the
+# postmaster says of the end of a worker.
 sub lines
 {
 	my $log = slurp_file($node->logfile);
-	my @lines = $log =~ /^(contacts_push .*)$/gm;
+	my @lines = $log =~ /^(contacts_push .*|.*"contacts_push worker.*)$/gm;
 	s/\d+(?:\.\d+)? s\b/N s/, s/until \d[-0-9:. A-Z+]+: /until N: / for @lines;
 	return @lines;
 }
@@ -101,6 +102,16 @@ for my $try (1 .. 3)
 	reload($node);
 	ok(wait_until(sub { requests_for($fake, 'denied') > $before }), "reload $try: it was tried");
 }
+# who is told to end while it works is worth the server's own line, and none else
+sub comes_to_rest
+{
+	my ($state) = @_;
+	ok($node->poll_query_until('postgres',
+		"SELECT state = 'idle' AND query LIKE 'contacts_push: $state%' FROM pg_stat_activity WHERE backend_type = 'contacts_push worker'"),
+		"the worker is $state");
+	return;
+}
+comes_to_rest('paused');
 my $pid = worker_pid($node);
 my $before = requests_for($fake, 'denied');
 $node->safe_psql('postgres', "SELECT pg_terminate_backend($pid)");
@@ -140,6 +151,7 @@ ok(chatbot_settled($node, 'bot'), '429: over');
 
 # Nothing came late, and what ends by SIGTERM is nothing to complain of.
 is($node->safe_psql('postgres', 'SELECT contacts_push.flush()'), 't', 'all is settled');
+comes_to_rest('idle');
 $node->stop;
 writes_lines('end');
 

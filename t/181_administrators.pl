@@ -100,6 +100,7 @@ END
 	insert_users($node, $name{renamed}, 'second', 1, CONTACTS, "new_name_$round");
 	goes_on("$round: $_", $name{$_}, $name{$_}, 2 * CONTACTS) for qw(origin kept updated moved);
 	goes_on("$round: renamed", $name{renamed}, "new_name_$round", 2 * CONTACTS);
+	like(slurp_file($node->logfile), qr/worker for database "new_name_$round" has started/, "$round: renamed: the log has the new name");
 	# what was copied has been sent by the other one, too, or is being
 	for my $copy ("copy_$round", "again_$round")
 	{

@@ -83,7 +83,7 @@ wait_for_fence(void)
 		ResetLatch(MyLatch);
 		interrupts_serve();
 		if (ShutdownRequestPending)
-			proc_exit(1);
+			proc_exit(0);
 	}
 }
 
@@ -98,7 +98,8 @@ waits_for_answer(void)
 
 /*
  * Lets what is under way finish, for a short while, and records it, waiting for
- * nobody's lock any longer than that either.
+ * nobody's lock any longer than that either.  The launcher knows from shared memory that the
+ * worker is to come back (tell_terminated()); an exit code would put a line into the log.
  */
 static void
 shut_down(void)
@@ -112,7 +113,7 @@ shut_down(void)
 	}
 	if (interrupts_grace_left_us() > 0)
 		pass_run_last();
-	proc_exit(1);
+	proc_exit(0);
 }
 
 /* Until when nothing that is committed could be sent, clock_us(); 0: it could be now. */
