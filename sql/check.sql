@@ -107,6 +107,13 @@ SELECT * FROM test.check('bot', 'attribute');
 CALL test.tell('reset', '');
 CALL test.tell('faults', '[{"match": {"from": 2}, "action": {"status": 200, "body": "{}"}}]');
 SELECT * FROM test.check('bot', 'attribute|found');
+CALL test.tell('reset', '');
+CALL test.tell('faults', '[{"match": {"from": 2}, "action": {"status": 200, "body": "{\"data\": {\"created\": []}}"}}]');
+SELECT * FROM test.check('bot', 'attribute');
+-- Elements that are no attributes have no name, and are none of ours.
+CALL test.tell('reset', '');
+CALL test.tell('faults', '[{"match": {"from": 2}, "action": {"status": 200, "body": "{\"data\": [1, null, \"plan\", [], {}, {\"name\": 1, \"archived\": 7}]}"}}]');
+SELECT * FROM test.check('bot', 'attribute');
 CALL test.no_fault();
 
 -- Triggers that are disabled, or gone.

@@ -1063,7 +1063,7 @@ CREATE FUNCTION contacts_push_internal.list_attributes(chatbot_id text)
 RETURNS jsonb
 AS 'MODULE_PATHNAME', 'contacts_push_list_attributes'
 LANGUAGE C VOLATILE PARALLEL UNSAFE COST 1000000;
-COMMENT ON FUNCTION contacts_push_internal.list_attributes(text) IS 'the answer of the API that has a chatbot''s custom attributes as data';
+COMMENT ON FUNCTION contacts_push_internal.list_attributes(text) IS 'the custom attributes of a chatbot''s schema, as the API lists them';
 
 CREATE FUNCTION contacts_push_internal.view_attributes(view regclass, OUT name text, OUT type text)
 RETURNS SETOF record
@@ -1157,7 +1157,7 @@ BEGIN
 			USING ERRCODE = 'undefined_object',
 				HINT = 'Name the view that says what the contacts are, or call contacts_push.watch() first.';
 	END IF;
-	known := contacts_push_internal.list_attributes(chatbot_id) -> 'data';
+	known := contacts_push_internal.list_attributes(chatbot_id);
 
 	-- Of what the expressions do not tell, the rows are asked.
 	FOREACH view IN ARRAY views LOOP
@@ -1514,7 +1514,7 @@ DECLARE
 	problems integer;
 BEGIN
 	BEGIN
-		known := contacts_push_internal.list_attributes(check_attributes.chatbot_id) -> 'data';
+		known := contacts_push_internal.list_attributes(check_attributes.chatbot_id);
 	EXCEPTION WHEN OTHERS THEN
 		GET STACKED DIAGNOSTICS advice = PG_EXCEPTION_HINT;
 		RETURN QUERY SELECT 'custom attributes', NULL::boolean, SQLERRM, nullif(advice, '');

@@ -200,6 +200,7 @@ finds(check(), 'budget', [ 'name resolution', '?', qr/^not tried: .*calls have u
 set_conf($node, 'contacts_push.requests_per_second' => 100000);
 $node->safe_psql('postgres', q{SELECT contacts_push.resume()});
 ok(settled($node), 'the contact is sent');
+ok(wait_until(sub { check()->{'chatbot found'}[0] eq 'yes' }), 'budget: when nobody waits, it is asked again');
 
 # ---- workers ----
 

@@ -26,12 +26,8 @@ needs_no_conversion(const char *utf8)
 	return encoding == PG_UTF8 || encoding == PG_SQL_ASCII || pg_is_ascii(utf8);
 }
 
-/*
- * Converts what can be converted.  Returns a palloc'd string; *exact tells
- * whether that was all of it.
- */
-static char *
-convert(const char *utf8, bool *exact)
+char *
+answer_convert(const char *utf8, bool *exact)
 {
 	int			length = strlen(utf8);
 	int			encoding = GetDatabaseEncoding();
@@ -81,7 +77,7 @@ static char *
 clean(const char *utf8)
 {
 	bool		exact;
-	char	   *text = convert(utf8, &exact);
+	char	   *text = answer_convert(utf8, &exact);
 
 	text[pg_mbcliplen(text, strlen(text), ANSWER_MAX_MESSAGE)] = '\0';
 	for (char *p = text; *p; p++)
@@ -98,7 +94,7 @@ answer_to_server(const char *utf8)
 
 	if (needs_no_conversion(utf8))
 		return utf8;
-	text = convert(utf8, &exact);
+	text = answer_convert(utf8, &exact);
 	if (exact)
 		return text;
 	pfree(text);

@@ -45,6 +45,9 @@ extern const char *answer_describe(const HttpResult *result);
  */
 extern const char *answer_to_server(const char *utf8);
 
+/* The same, palloc'd, with "?" for what the encoding does not have; *exact: there is none. */
+extern char *answer_convert(const char *utf8, bool *exact);
+
 /* Longest message of the API that is passed on, bytes. */
 #define ANSWER_MAX_MESSAGE 1024
 

@@ -10,6 +10,7 @@
 #include "session/call.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/jsonb.h"
 
 COMPAT_FUNCTION_INFO_V1(contacts_push_list_attributes);
 COMPAT_FUNCTION_INFO_V1(contacts_push_create_attribute);
@@ -33,24 +34,27 @@ static const Call create_call = {
 };
 
 /*
- * contacts_push_internal.list_attributes(chatbot_id text) RETURNS jsonb: the answer, whose
- * "data" is an array
+ * contacts_push_internal.list_attributes(chatbot_id text) RETURNS jsonb: an array.  Names are
+ * ASCII, and of labels nothing is made: characters that the database does not have do not matter.
  */
 Datum
 contacts_push_list_attributes(PG_FUNCTION_ARGS)
 {
 	Call	   *call = call_begin(&list_call, fcinfo);
-	bool		isnull;
+	JsonbValue *list;
 	Datum		answer;
+	bool		isnull;
+	bool		exact;
 
 	call_exchange(call);
 	if (call->answer.judgement.verdict != VERDICT_CREATED)
 		call_fail(call);
-	answer = call_jsonb(call, call->result->body, &isnull);
-	if (isnull || !call->answer.reply->has_list)
+	answer = call_jsonb(call, answer_convert(call->result->body, &exact), &isnull);
+	list = isnull ? NULL : getKeyJsonValueFromContainer(&DatumGetJsonbP(answer)->root, "data", strlen("data"), NULL);
+	if (list == NULL || list->type != jbvBinary || !JsonContainerIsArray(list->val.binary.data))
 		call_fail_broken(call);
 	call_end(call);
-	return answer;
+	PG_RETURN_JSONB_P(JsonbValueToJsonb(list));
 }
 
 /* Throws unless it is what the API's reference allows as a name. */

@@ -363,9 +363,8 @@ explain_json(void *arg)
 }
 
 Datum
-call_jsonb(const Call *call, const char *utf8, bool *isnull)
+call_jsonb(const Call *call, const char *text, bool *isnull)
 {
-	const char *text = utf8 ? answer_to_server(utf8) : NULL;
 	ErrorContextCallback callback;
 	Datum		value;
 
@@ -380,6 +379,12 @@ call_jsonb(const Call *call, const char *utf8, bool *isnull)
 	value = DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
 	error_context_stack = callback.previous;
 	return value;
+}
+
+static Datum
+jsonb_or_null(const Call *call, const char *utf8, bool *isnull)
+{
+	return call_jsonb(call, utf8 ? answer_to_server(utf8) : NULL, isnull);
 }
 
 /* Returns seconds since 1970 as timestamptz; null if they are beyond its range. */
@@ -423,8 +428,8 @@ call_contact(Call *call, const ReplyContact *contact, Datum *values, bool *nulls
 	values[2] = text_or_null(call, contact->name, &nulls[2]);
 	values[3] = text_or_null(call, contact->email, &nulls[3]);
 	values[4] = text_or_null(call, contact->phonenumber, &nulls[4]);
-	values[5] = call_jsonb(call, contact->stripe_accounts, &nulls[5]);
-	values[6] = call_jsonb(call, contact->custom_attributes, &nulls[6]);
+	values[5] = jsonb_or_null(call, contact->stripe_accounts, &nulls[5]);
+	values[6] = jsonb_or_null(call, contact->custom_attributes, &nulls[6]);
 	values[7] = time_or_null(contact->has_created_at, contact->created_at, &nulls[7]);
 	values[8] = time_or_null(contact->has_updated_at, contact->updated_at, &nulls[8]);
 }

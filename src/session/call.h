@@ -76,8 +76,8 @@ pg_noreturn extern void call_fail_broken(Call *call);
 /* Throws unless contacts_push.contact is as call_contact() fills it. */
 extern void call_check_type(TupleDesc desc);
 
-/* Returns JSON of the answer as jsonb; null if it is NULL or has U+0000. */
-extern Datum call_jsonb(const Call *call, const char *utf8, bool *isnull);
+/* Returns JSON of the answer, in the database's encoding, as jsonb; null if it is NULL or has U+0000. */
+extern Datum call_jsonb(const Call *call, const char *text, bool *isnull);
 
 /* Makes a row of a contact of the answer. */
 extern void call_contact(Call *call, const ReplyContact *contact, Datum *values, bool *nulls);
