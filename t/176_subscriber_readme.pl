@@ -67,7 +67,34 @@ $provider->safe_psql('app', q{INSERT INTO users (name, email) VALUES ('Later', '
 ok(wait_until(sub { exists $fake->held('ckl123abc456')->{4} }), 'who comes later is pushed');
 ok(!exists $fake->held('ckl123abc456')->{2}, 'who was there is not');
 
-# What the list of limits says of slots.
+# What the list of limits says of DDL: first here, then there, and in the other order.
+my ($set_table) = $section =~ /`(ALTER PUBLICATION .*?)`/s;
+$own->safe_psql('postgres', <<'END');
+ALTER TABLE users ADD plan text;
+SELECT contacts_push.unwatch('users');
+SELECT contacts_push.watch('users', 'ckl123abc456', custom_attributes => $$jsonb_build_object('plan', plan)$$, replicated => true);
+END
+$provider->safe_psql('app', "ALTER TABLE users ADD plan text; $set_table; INSERT INTO users (name, email, plan) VALUES ('Paying', 'paying\@example.com', 'pro')");
+ok(wait_until(sub { exists $fake->held('ckl123abc456')->{5} }), 'a column that is added here first travels');
+is($own->safe_psql('postgres', 'SELECT plan FROM users WHERE id = 5'), 'pro', '... with its value');
+my ($publish) = $blocks[0] =~ /^CREATE PUBLICATION contacts FOR (TABLE .*?);/m;
+$provider->safe_psql('app', "ALTER PUBLICATION contacts SET $publish; ALTER TABLE users DROP plan; INSERT INTO users (name, email) VALUES ('Free', 'free\@example.com')");
+ok(wait_until(sub { exists $fake->held('ckl123abc456')->{6} }), 'one that is dropped there first is missed by nobody');
+$own->safe_psql('postgres', q{SELECT contacts_push.unwatch('users'); ALTER TABLE users DROP plan; SELECT contacts_push.watch('users', 'ckl123abc456', replicated => true)});
+
+# What the section says of rows that are left out.
+my ($identity) = $section =~ /`(ALTER TABLE users REPLICA IDENTITY FULL)`/;
+my ($filter) = $section =~ /`(FOR TABLE users WHERE \(verified\))`/;
+$provider->safe_psql('app', "ALTER TABLE users ADD verified boolean; ALTER TABLE users DROP secret; DROP PUBLICATION contacts; $identity; CREATE PUBLICATION contacts $filter");
+$own->safe_psql('postgres', 'ALTER TABLE users ADD verified boolean');
+$provider->safe_psql('app', q{INSERT INTO users (name, email, verified) VALUES ('No', 'no@example.com', false), ('Yes', 'yes@example.com', true)});
+ok(wait_until(sub { exists $fake->held('ckl123abc456')->{8} }), 'with a WHERE the rows that it holds for travel');
+ok(!exists $fake->held('ckl123abc456')->{7}, '... and no others');
+$provider->safe_psql('app', 'UPDATE users SET verified = NOT verified WHERE id IN (7, 8)');
+ok(wait_until(sub { exists $fake->held('ckl123abc456')->{7} }), 'one that comes into it is pushed');
+ok($own->poll_query_until('postgres', q{SELECT contact IS NULL FROM contacts_push.outbox WHERE external_id = '8' ORDER BY seq DESC LIMIT 1}), '... and one that leaves it withdrawn');
+
+# What it says of slots.
 $own->stop;
 $provider->safe_psql('app', 'UPDATE users SET name = name');
 my ($slots) = $section =~ /`(SELECT slot_name, .*?)`/s;
