@@ -216,6 +216,8 @@ outbox_scan_next(OutboxScan *scan, OutboxRow *row)
 	row->enqueued_at = DatumGetTimestampTz(get(scan, FIELD_ENQUEUED_AT, &isnull));
 	row->chatbot_id = get(scan, FIELD_CHATBOT_ID, &isnull);
 	row->external_id = get(scan, FIELD_EXTERNAL_ID, &isnull);
+	(void) get(scan, FIELD_PREVIOUS_EXTERNAL_ID, &isnull);
+	row->is_moved = !isnull;
 	row->contact = get(scan, FIELD_CONTACT, &row->withdrawal);
 	row->attempts = DatumGetInt32(get(scan, FIELD_ATTEMPTS, &isnull));
 	row->unconfirmed = DatumGetBool(get(scan, FIELD_UNCONFIRMED, &isnull));

@@ -29,6 +29,7 @@ typedef struct OutboxRow
 	Datum		external_id;	/* text */
 	Datum		contact;		/* jsonb, maybe toasted */
 	bool		withdrawal;		/* contact is NULL */
+	bool		is_moved;		/* its key was another one before */
 	int			attempts;
 	TimestampTz next_attempt_at;	/* DT_NOBEGIN: NULL */
 	bool		unconfirmed;

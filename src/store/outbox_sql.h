@@ -74,7 +74,7 @@
 #define IS_CHATBOT(c, g) c ".chatbot_id = ANY (ARRAY[" g ".chatbot_id])"
 
 /* What of request q is still pending may have been created, whatever its answer was. */
-#define LEAVES_OPEN "q.outcome = ANY ('{created,partial,server,interrupted}')"
+#define LEAVES_OPEN "q.outcome = ANY ('{created,updated,deleted,partial,server,interrupted}')"
 
 /* The rows o of request q, or of another chatbot, that are pending. */
 #define CARRIED \
@@ -133,16 +133,20 @@ static const struct
 
 	/*
 	 * all rows of the contacts ($1[i], $2[i]) that count, in order; of those withdrawn the ones
-	 * that Chatbase may have
+	 * that Chatbase may have; and those of other contacts that take the key away, or have
 	 */
 	[OUTBOX_INTENTS] = {
 		"SELECT k.place::int8, o.seq, o.status::text, o.contact IS NULL, o.unconfirmed,"
-		" coalesce(o.relation, 0), o.http_status IS NULL, o.enqueued_at"
+		" coalesce(o.relation, 0), o.http_status IS NULL, o.enqueued_at, o.previous_external_id,"
+		" o.contact_hash, o.contact_members, o.external_id, o.is_moved, o.contact_id"
 		" FROM unnest($1, $2) WITH ORDINALITY AS k(chatbot_id, external_id, place)"
-		" CROSS JOIN LATERAL (SELECT p.* FROM contacts_push.outbox p"
+		" CROSS JOIN LATERAL (SELECT p.*, false AS is_moved FROM contacts_push.outbox p"
 		" WHERE p.chatbot_id = k.chatbot_id AND p.external_id = k.external_id"
 		" AND (p.status <> ALL ('{superseded,skipped,withdrawn}')"
-		" OR p.status = 'withdrawn' AND p.unconfirmed) OFFSET 0) AS o"
+		" OR p.status = 'withdrawn' AND p.unconfirmed)"
+		" UNION ALL SELECT p.*, true FROM contacts_push.outbox p"
+		" WHERE p.chatbot_id = k.chatbot_id AND p.previous_external_id = k.external_id"
+		" AND p.external_id <> k.external_id AND p.status = ANY ('{pending,updated}') OFFSET 0) AS o"
 		" ORDER BY k.place, o.seq",
 	2, {TEXTARRAYOID, TEXTARRAYOID}},
 
@@ -150,13 +154,16 @@ static const struct
 		"SELECT external_id FROM contacts_push.outbox WHERE seq = $1",
 	1, {INT8OID}},
 
-	/* which of $1 are pending, and their contacts not to be withdrawn by the newest intent */
+	/*
+	 * which of $1 are pending, and their contacts not to be withdrawn by the newest intent, or if
+	 * they are withdrawals, still to be
+	 */
 	[OUTBOX_STILL_TO_SEND] = {
 		"SELECT o.seq FROM " LOOKED_UP("unnest($1) AS v(seq)", "p.status = 'pending'"
-			" AND (SELECT max(w.seq) FILTER (WHERE w.contact IS NULL)"
+			" AND coalesce((SELECT max(w.seq) FILTER (WHERE w.contact IS NULL)"
 			" > max(w.seq) FILTER (WHERE w.contact IS NOT NULL) FROM contacts_push.outbox w"
 			" WHERE w.chatbot_id = p.chatbot_id AND w.external_id = p.external_id"
-			" AND w.status = 'pending') IS NOT TRUE"),
+			" AND w.status = 'pending'), p.contact IS NULL) = (p.contact IS NULL)"),
 	1, {INT8ARRAYOID}},
 
 	/* the name of table $1 while it is there and watched for chatbot $2 */
@@ -271,6 +278,20 @@ static const struct
 		"UPDATE contacts_push.chatbot c SET stripped_attributes = $2"
 		" FROM " LOCKED_CHATBOT(""),
 	2, {TEXTOID, TEXTARRAYOID}},
+
+	/* $2 deletions of chatbot $1 are held; 0: none */
+	[OUTBOX_CHATBOT_HELD] = {
+		"UPDATE contacts_push.chatbot c SET held_deletes = nullif($2, 0)"
+		" FROM " LOCKED_CHATBOT(""),
+	2, {TEXTOID, INT8OID}},
+
+	/* whether changes and deletions of chatbots $1 are pushed, up to which seq deletions are let
+	 * through, and how many were held */
+	[OUTBOX_SWITCHES] = {
+		"SELECT k.chatbot_id, k.updates, k.deletes, k.released_deletes, k.held_deletes"
+		" FROM unnest($1) AS v(chatbot_id) CROSS JOIN LATERAL (SELECT c.* FROM contacts_push.chatbot c"
+		" WHERE c.chatbot_id = v.chatbot_id OFFSET 0) AS k",
+	1, {TEXTARRAYOID}},
 
 	/*
 	 * What others may have changed (see enum OutboxStateColumn).  Of the lineage: whether it

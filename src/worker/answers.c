@@ -17,12 +17,14 @@
 #include "utils/memutils.h"
 #include "worker/answers.h"
 #include "worker/backoff.h"
+#include "worker/changes.h"
 #include "worker/owners.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
 #include "worker/refusals.h"
 #include "worker/requests.h"
 #include "worker/retries.h"
+#include "worker/singles.h"
 #include "worker/trouble.h"
 #include "worker/writes.h"
 
@@ -48,7 +50,10 @@ static void
 give_back(Request *request)
 {
 	return_contacts(request);
-	isolation_returned(request->chatbot->isolation, request->group);
+	if (request->group)
+		isolation_returned(request->chatbot->isolation, request->group);
+	else
+		singles_add(request->contacts[0]);
 }
 
 /* Those the answer names are created. */
@@ -147,14 +152,16 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 	if (result->status == 409)
 	{
 		refusals_end(chatbot);
-		if (contact->unconfirmed)
+		/* Who is to change is there, and so is whoever has what it wants. */
+		if (contact->unconfirmed && contact->call == CALL_CREATE)
 			writes_settle(contact, OUTBOX_PRESENT, 409,
 						  psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
 								   answer->message));
 		else
 			writes_settle(contact, OUTBOX_CONFLICT, 409, words_for_conflict(contact, answer));
 	}
-	isolation_dirty(chatbot->isolation, request->group, -1);
+	if (request->group)
+		isolation_dirty(chatbot->isolation, request->group, -1);
 	backoff_answered(request);
 }
 
@@ -196,12 +203,18 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 	{
 		bool		drop = true;
 
-		isolation_dropped(chatbot->isolation, request->group, &drop);
+		if (request->group)
+			isolation_dropped(chatbot->isolation, request->group, &drop);
 		return;
 	}
 	doubt_rest(request, result->status, answer->message);
-	isolation_unanswered(chatbot->isolation, request->group);
 	backoff_fail(request, answer->judgement.wait_ms, in_words(result, answer));
+	if (request->group == NULL)
+	{
+		singles_add(request->contacts[0]);
+		return;
+	}
+	isolation_unanswered(chatbot->isolation, request->group);
 	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
 											   settings_batch_size);
 }
@@ -300,17 +313,24 @@ settle_request(Request *request)
 	const char **external_ids = palloc(request->n * sizeof(char *));
 	ReadAnswer	answer;
 	Verdict		verdict;
+	const char *outcome = NULL;
 
 	for (int i = 0; i < request->n; i++)
 		external_ids[i] = request->contacts[i]->external_id_utf8;
 	answer_read(&answer, result, request->key, request->body.data, external_ids, request->n);
 	verdict = answer.judgement.verdict;
 	keep_pace(request, result, &answer);
-	act_on(request, result, &answer);
-	if (verdict != VERDICT_CREATED && verdict != VERDICT_CONTACT)
-		trouble_note(request->chatbot, in_words(result, &answer));
+	if (request->call != CALL_CREATE)
+		outcome = changes_take(request, result, &answer);
+	if (outcome == NULL)
+	{
+		outcome = verdict_name(verdict);
+		act_on(request, result, &answer);
+		if (verdict != VERDICT_CREATED && verdict != VERDICT_CONTACT)
+			trouble_note(request->chatbot, in_words(result, &answer));
+	}
 	worker.finished_requests++;
-	requests_answered(request, result->status, verdict_name(verdict),
+	requests_answered(request, result->status, outcome,
 					  verdict == VERDICT_CREATED ? NULL : answer.message,
 					  result->duration_ms, result->request_id);
 	answer_free(&answer);

@@ -92,6 +92,17 @@ write_attributes(Chatbot *chatbot)
 	chatbot->attributes_changed = outbox_run(OUTBOX_CHATBOT_STRIPPED, values, NULL) == 0;
 }
 
+/* How many deletions are held. */
+static void
+write_held(Chatbot *chatbot)
+{
+	Datum		values[2] = {
+		CStringGetTextDatum(chatbot->id), Int64GetDatum(chatbot->held_deletes)
+	};
+
+	chatbot->held_unwritten = outbox_run(OUTBOX_CHATBOT_HELD, values, NULL) == 0;
+}
+
 /* When it is tried again after failures. */
 static void
 write_backoff(Chatbot *chatbot)
@@ -137,12 +148,14 @@ chatbots_write(void)
 
 		if (chatbot->attributes_changed)
 			write_attributes(chatbot);
+		if (chatbot->held_unwritten)
+			write_held(chatbot);
 		if (chatbot->backoff_unwritten)
 			write_backoff(chatbot);
 		if (chatbot->pause_unwritten)
 			write_pause(chatbot);
-		behind |= chatbot->attributes_changed || chatbot->backoff_unwritten ||
-			chatbot->pause_unwritten;
+		behind |= chatbot->attributes_changed || chatbot->held_unwritten ||
+			chatbot->backoff_unwritten || chatbot->pause_unwritten;
 	}
 }
 

@@ -23,6 +23,8 @@
 #include "worker/load.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
+#include "worker/retries.h"
+#include "worker/singles.h"
 #include "worker/writes.h"
 
 /*
@@ -37,6 +39,13 @@
 /* Batches taken up in advance for each request that may be under way. */
 #define BATCHES_A_SLOT 2
 
+/*
+ * Contacts taken up that change, and that are deleted: some minutes' worth, so that others are
+ * seen beside them; of these as many as the brake has to count, which need little memory.
+ */
+#define MAX_UPDATES 2000
+#define MAX_DELETES 50000
+
 /* Rows that are passed over and no further apart are read together later. */
 #define NEAR 1000
 
@@ -47,33 +56,93 @@ claim_has_room(const Chatbot *chatbot)
 {
 	int			enough = settings_max_concurrent_requests * settings_batch_size * BATCHES_A_SLOT;
 
-	if (pause_is_on(chatbot) || chatbot->contacts + chatbot->unwritten >= enough)
+	if (pause_is_on(chatbot) || chatbot->by_call[CALL_CREATE] + chatbot->unwritten >= enough)
 		return false;
-	return chatbot->contacts == 0 || window_bytes() < MAX_WINDOW_BYTES;
+	return chatbot->by_call[CALL_CREATE] == 0 || window_bytes() < MAX_WINDOW_BYTES;
 }
 
-/* Takes the contact of a row into the window. */
-static void
-load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *external_id)
+bool
+claim_has_room_for_changes(const Chatbot *chatbot)
 {
-	NewContact	new = {0};
+	if (pause_is_on(chatbot) || chatbot->by_call[CALL_UPDATE] >= MAX_UPDATES)
+		return false;
+	return chatbot->by_call[CALL_UPDATE] == 0 || window_bytes() < MAX_WINDOW_BYTES;
+}
+
+/* True if the URL of a contact has a place for it: see contact_check_chatbot_id(). */
+static bool
+fits_a_path(const char *external_id)
+{
+	return strcmp(external_id, ".") != 0 && strcmp(external_id, "..") != 0;
+}
+
+/* Gives a contact its queue. */
+static void
+enter_queue(Contact *contact)
+{
+	if (contact->call != CALL_CREATE)
+		singles_add(contact);
+	else if (contact->unconfirmed)
+	{
+		MemoryContext old = MemoryContextSwitchTo(worker.context);
+
+		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
+		MemoryContextSwitchTo(old);
+	}
+	else
+		isolation_add(contact->chatbot->isolation, &contact->node);
+}
+
+/* Makes what is sent of a row; returns why it cannot be, or NULL. */
+static const char *
+make_contact(const OutboxRow *row, NewContact *new)
+{
+	const char *path = new->previous ? new->previous : new->external_id;
+
+	if (new->call != CALL_CREATE && !fits_a_path(path))
+		return "it cannot be changed: no URL can have its external_id";
+	if (new->call != CALL_DELETE)
+		return load_contact(row->contact, new);
+	new->external_id_utf8 = contact_to_utf8(new->external_id);
+	return new->external_id_utf8 ? NULL : "its external_id cannot be converted to UTF-8";
+}
+
+/*
+ * Takes the contact of a row into the window; load: as has been decided, or NULL: it is to be
+ * created.
+ */
+static void
+load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *external_id,
+		 const Load *load)
+{
+	NewContact	new = {.chatbot = chatbot, .external_id = external_id};
 	bool		says_so;
 	const char *why;
 	Contact    *contact;
-	MemoryContext old;
 
-	/* A withdrawal is never sent, whatever was written into its row by hand. */
-	if (row->withdrawal)
+	if (load)
+	{
+		new.call = load->call;
+		new.previous = load->previous;
+	}
+	/* What withdraws has nothing to send, whatever was written into its row by hand. */
+	if (row->withdrawal != (new.call == CALL_DELETE))
 		return;
 	new.seq = row->seq;
 	new.tid = row->tid;
-	new.chatbot = chatbot;
-	new.external_id = external_id;
 	says_so = row->unconfirmed || writes_have_doubt(row->seq);
 	/* A row with a number of its own may be a dump's, whose lineage comes later. */
 	new.unconfirmed = says_so || row->is_ahead || lineage_is_in_doubt(row->enqueued_at);
 	new.attempts = Min(Max(row->attempts, 0), MAX_ATTEMPTS);
-	why = load_contact(row->contact, &new);
+	why = make_contact(row, &new);
+	if (why == NULL && load && load->sent_hash != 0 &&
+		contact_hash(new.json, new.length) == load->sent_hash)
+	{
+		writes_unsent(chatbot, external_id, row->seq, OUTBOX_SKIPPED, false, NULL);
+		return;
+	}
+	if (new.external_id_utf8 == NULL)
+		new.external_id_utf8 = external_id;
 	contact = window_add(&new);
 	if (why)
 	{
@@ -82,48 +151,61 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 	}
 	contact->checked_at = clock_us();
 	contact->says_so = says_so;
-	if (contact->unconfirmed)
-	{
-		contact->look_again = outbox_scan_has_others(scan, row);
-		old = MemoryContextSwitchTo(worker.context);
-		loaded_unconfirmed = lappend(loaded_unconfirmed, contact);
-		MemoryContextSwitchTo(old);
-	}
-	else
-		isolation_add(chatbot->isolation, &contact->node);
+	contact->look_again = (load && load->has_others) ||
+		(contact->unconfirmed && outbox_scan_has_others(scan, row));
+	enter_queue(contact);
 }
 
 /* It was deferred, and is due; it goes alone. */
 static void
 requeue(Contact *contact, const OutboxRow *row)
 {
-	IsolationNode *node = &contact->node;
-
 	window_move(contact, CONTACT_QUEUED);
 	contact->tid = row->tid;
 	contact->checked_at = clock_us();
-	if (!isolation_add_unconfirmed(contact->chatbot->isolation, &node, 1))
-		ereport(ERROR,
-				(errcode(ERRCODE_OUT_OF_MEMORY),
-				 errmsg("out of memory")));
+	retries_enqueue(contact);
 }
 
 static void
-pass_over(Chatbot *chatbot, int64 seq)
+pass_over(Ranges *waiting, bool *reading, int64 seq)
 {
 	/* What it has waiting below has been read, up to here. */
-	if (chatbot->reading)
-		ranges_remove_up_to(&chatbot->waiting, seq - 1);
-	chatbot->reading = false;
-	ranges_add_near(&chatbot->waiting, seq, NEAR);
+	if (*reading)
+		ranges_remove_up_to(waiting, seq - 1);
+	*reading = false;
+	ranges_add_near(waiting, seq, NEAR);
+}
+
+/* Whether there is no room for a row; then it is read again later. */
+static bool
+is_passed_over(Chatbot *chatbot, int64 seq, RequestCall call)
+{
+	switch (call)
+	{
+		case CALL_CREATE:
+			if (claim_has_room(chatbot))
+				return false;
+			pass_over(&chatbot->waiting, &chatbot->reading, seq);
+			return true;
+		case CALL_DELETE:
+			if (!pause_is_on(chatbot) && chatbot->by_call[CALL_DELETE] < MAX_DELETES)
+				return false;
+			break;
+		default:
+			if (claim_has_room_for_changes(chatbot))
+				return false;
+			break;
+	}
+	pass_over(&chatbot->waiting_changes, &chatbot->reading_changes, seq);
+	return true;
 }
 
 static Claim
-claim_pending(OutboxScan *scan, const OutboxRow *row, bool looked_at)
+claim_pending(OutboxScan *scan, const OutboxRow *row, const Load *load)
 {
 	Chatbot    *chatbot = window_chatbot(TextDatumGetCString(row->chatbot_id));
 	char	   *external_id = TextDatumGetCString(row->external_id);
-	bool		is_taken_up;
+	bool		is_change;
 
 	if (row->next_attempt_at > GetCurrentTransactionStartTimestamp())
 	{
@@ -132,22 +214,29 @@ claim_pending(OutboxScan *scan, const OutboxRow *row, bool looked_at)
 		return CLAIM_NOTHING;
 	}
 	/* The row of a contact that is in the window may have been deleted since. */
-	is_taken_up = window_find_contact(chatbot, external_id) != NULL;
-	if (!is_taken_up && !claim_has_room(chatbot))
+	if (window_find_contact(chatbot, external_id))
 	{
-		pass_over(chatbot, row->seq);
-		return CLAIM_PASSED_OVER;
+		queue_look(chatbot, external_id, false);
+		return CLAIM_TAKEN;
 	}
-	if (is_taken_up ||
-		(!looked_at && (row->withdrawal || outbox_scan_has_others(scan, row))))
+	/* Deletions are all taken up, beside whatever backlog there is: the brake counts them. */
+	if (is_passed_over(chatbot, row->seq, load ? load->call :
+					   row->withdrawal && chatbot->deletes ? CALL_DELETE : CALL_CREATE))
+		return CLAIM_PASSED_OVER;
+	is_change = load == NULL &&
+		(row->withdrawal || row->is_moved || outbox_scan_has_others(scan, row));
+	if (is_change && !row->withdrawal && chatbot->updates &&
+		is_passed_over(chatbot, row->seq, CALL_UPDATE))
+		return CLAIM_PASSED_OVER;
+	if (is_change)
 		queue_look(chatbot, external_id, false);
 	else
-		load_row(scan, row, chatbot, external_id);
+		load_row(scan, row, chatbot, external_id, load);
 	return CLAIM_TAKEN;
 }
 
 Claim
-claim_row(OutboxScan *scan, const OutboxRow *row, bool looked_at)
+claim_row(OutboxScan *scan, const OutboxRow *row, const Load *load)
 {
 	static MemoryContext context = NULL;
 	Contact    *contact;
@@ -166,7 +255,7 @@ claim_row(OutboxScan *scan, const OutboxRow *row, bool looked_at)
 		context = AllocSetContextCreate(worker.context, "contacts_push row", ALLOCSET_DEFAULT_SIZES);
 	/* All that a row brings with it is copied; of large ones a thousand must not pile up. */
 	old = MemoryContextSwitchTo(context);
-	claim = claim_pending(scan, row, looked_at);
+	claim = claim_pending(scan, row, load);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(context);
 	return claim;
@@ -219,7 +308,7 @@ claim_finish(void)
 }
 
 void
-claim_by_seq(const int64 *seqs, int n, bool looked_at)
+claim_by_seq(const int64 *seqs, int n)
 {
 	OutboxScan *scan;
 	OutboxRow	row;
@@ -231,27 +320,30 @@ claim_by_seq(const int64 *seqs, int n, bool looked_at)
 	{
 		outbox_scan_range(scan, seqs[i], seqs[i]);
 		if (outbox_scan_next(scan, &row))
-			(void) claim_row(scan, &row, looked_at);
+			(void) claim_row(scan, &row, NULL);
 	}
 	outbox_scan_end(scan);
 	claim_finish();
 }
 
-static int
-compare_seqs(const void *a, const void *b)
-{
-	int64		left = *(const int64 *) a;
-	int64		right = *(const int64 *) b;
-
-	return left < right ? -1 : left > right;
-}
-
 void
 claim_load(void)
 {
-	int64	   *seqs;
-	int			n = queue_take_loads(&seqs);
+	Load	   *loads;
+	int			n = queue_take_loads(&loads);
+	OutboxScan *scan;
+	OutboxRow	row;
 
-	qsort(seqs, n, sizeof(int64), compare_seqs);
-	claim_by_seq(seqs, n, true);
+	if (n == 0)
+		return;
+	scan = outbox_scan_begin();
+	for (int i = 0; i < n; i++)
+	{
+		outbox_scan_range(scan, loads[i].seq, loads[i].seq);
+		if (outbox_scan_next(scan, &row))
+			(void) claim_row(scan, &row, &loads[i]);
+	}
+	outbox_scan_end(scan);
+	claim_finish();
+	queue_free_loads(loads, n);
 }

@@ -11,26 +11,28 @@
 #include "store/outbox_read.h"
 #include "worker/worker.h"
 
-/* True if contacts may be taken up for the chatbot now. */
+/* True if contacts may be taken up for the chatbot now, and such as change. */
 extern bool claim_has_room(const Chatbot *chatbot);
+extern bool claim_has_room_for_changes(const Chatbot *chatbot);
 
 /* What became of a row that was read. */
 typedef enum Claim
 {
 	CLAIM_NOTHING,				/* it is not to be sent now, or known */
 	CLAIM_TAKEN,				/* its contact is in the window, or in queue_look() */
-	CLAIM_PASSED_OVER			/* its chatbot has no room: it is in that one's waiting */
+	CLAIM_PASSED_OVER			/* its chatbot has no room: it is in that one's waiting ranges */
 } Claim;
 
 /*
- * Takes up the row that was read last.  looked_at: other intents of its contact need no
- * look any more.  After the last row of a read, when that has ended: claim_finish().
+ * Takes up the row that was read last.  load: what has been decided on it; NULL: nothing yet.
+ * After the last row of a read, when that has ended: claim_finish().
  */
-extern Claim claim_row(OutboxScan *scan, const OutboxRow *row, bool looked_at);
+struct Load;
+extern Claim claim_row(OutboxScan *scan, const OutboxRow *row, const struct Load *load);
 extern void claim_finish(void);
 
-/* Both for those among these rows that are there. */
-extern void claim_by_seq(const int64 *seqs, int n, bool looked_at);
+/* Both for those among these rows that are there, on which nothing has been decided. */
+extern void claim_by_seq(const int64 *seqs, int n);
 
 /* Takes up the rows of queue_load(). */
 extern void claim_load(void);

@@ -16,8 +16,11 @@
 #include "utils/memutils.h"
 #include "worker/claim.h"
 #include "worker/intents.h"
+#include "worker/keys.h"
 #include "worker/lineage.h"
 #include "worker/queues.h"
+#include "worker/singles.h"
+#include "worker/situation.h"
 #include "worker/writes.h"
 
 /*
@@ -27,24 +30,6 @@
 #define INTENTS_AT_ONCE 20000
 #define FIRST_PORTION 100
 
-/* Why a withdrawal may have come too late. */
-#define MAYBE_THERE \
-	"withdrawn before it was known what became of a request with it: Chatbase may have it"
-
-/* One intent of a contact, as OUTBOX_INTENTS returns it. */
-typedef struct Intent
-{
-	int64		place;			/* of its contact among those that are looked at */
-	int64		seq;
-	bool		is_pending;
-	bool		is_refused;
-	bool		is_foreign;		/* refused because it came from another source */
-	bool		is_withdrawn;
-	bool		withdrawal;
-	bool		unconfirmed;
-	Oid			source;			/* the watched table; InvalidOid: none */
-} Intent;
-
 /* The source that was last asked for, see source_name(). */
 typedef struct Source
 {
@@ -52,16 +37,6 @@ typedef struct Source
 	const Chatbot *chatbot;
 	char	   *name;
 } Source;
-
-/* Takes a contact that waits out of the window. */
-static void
-drop(Contact *contact)
-{
-	if (contact->state == CONTACT_QUEUED &&
-		!isolation_remove(contact->chatbot->isolation, &contact->node))
-		elog(ERROR, "a contact that waits is not known");
-	window_remove(contact);
-}
 
 /* It is under way, refused and held, or in doubt: that comes first. */
 static void
@@ -90,24 +65,10 @@ intents_drop_gone(void)
 		{
 			if (contact->look_again)
 				queue_look(contact->chatbot, contact->external_id, contact->unconfirmed);
-			drop(contact);
+			situation_drop(contact);
 		}
 	}
 	outbox_scan_end(scan);
-}
-
-/* The intent is not sent; unconfirmed: but may have been before. */
-static void
-leave_unsent(const Look *look, const Intent *intent, OutboxStatus status, bool unconfirmed,
-			 const char *why)
-{
-	Contact    *contact = window_find_contact(look->chatbot, look->external_id);
-
-	/* What is there under the number may be another contact, which the row was before. */
-	if (contact && contact->seq == intent->seq)
-		drop(contact);
-	writes_unsent(look->chatbot, look->external_id, intent->seq, status, unconfirmed,
-				  unconfirmed ? MAYBE_THERE : why);
 }
 
 /* The name of a source while it is a table that is watched for the chatbot; else NULL. */
@@ -126,20 +87,26 @@ source_name(Source *last, const Chatbot *chatbot, Oid source)
 	return last->name;
 }
 
-/* Who enqueued a contact first, as far as it can be told: what exists tells it best. */
+/* Who enqueued a contact first since it was deleted, as far as can be told: what exists tells best. */
 static Oid
 owner_of(const Intent *intents, int n)
 {
+	const Intent *there = NULL;
 	const Intent *first = NULL;
 
 	for (int i = 0; i < n; i++)
 	{
-		if (!intents[i].is_pending && !intents[i].is_refused)
-			return intents[i].source;
-		if (first == NULL && !intents[i].is_foreign)
+		if (intents[i].is_deleted || intents[i].has_key)
+			there = first = NULL;
+		else if (intents[i].is_there && there == NULL)
+			there = &intents[i];
+		else if (first == NULL && (intents[i].is_pending || intents[i].is_refused) &&
+				 !intents[i].is_foreign)
 			first = &intents[i];
 	}
-	return first ? first->source : InvalidOid;
+	if (there == NULL)
+		there = first;
+	return there ? there->source : InvalidOid;
 }
 
 /*
@@ -164,33 +131,9 @@ leave_out_foreign(Source *last, const Look *look, Intent *intents, int n)
 			(name = source_name(last, look->chatbot, owner)) != NULL)
 		{
 			if (intent->is_pending)
-				leave_unsent(look, intent, OUTBOX_CONFLICT, false,
+				situation_leave_unsent(look, intent, OUTBOX_CONFLICT, false,
 							 psprintf("it belongs to \"%s\"", name));
 		}
-		else
-			intents[left++] = *intent;
-	}
-	return left;
-}
-
-/*
- * Completes who may have been sent, and takes those out that are settled unsent, or will be
- * when their row is not locked any more; of them no more counts than that they may have
- * created the contact.  Returns how many are left.
- */
-static int
-leave_out_unsent(Look *look, const Contact *contact, Intent *intents, int n)
-{
-	int			left = 0;
-
-	for (int i = 0; i < n; i++)
-	{
-		Intent	   *intent = &intents[i];
-
-		intent->unconfirmed |= writes_have_doubt(intent->seq) ||
-			(contact && contact->unconfirmed && contact->seq == intent->seq);
-		if (intent->is_withdrawn || (intent->is_pending && writes_have_outcome(intent->seq)))
-			look->sent |= intent->unconfirmed;
 		else
 			intents[left++] = *intent;
 	}
@@ -212,7 +155,7 @@ find_contact(Look *look, const Intent *intents, int n)
 		if (intents[i].seq == contact->seq && intents[i].is_pending)
 			return contact;
 	look->sent |= contact->unconfirmed;
-	drop(contact);
+	situation_drop(contact);
 	return NULL;
 }
 
@@ -229,10 +172,75 @@ supersede_refused(const Look *look, const Intent *intents, int n, int64 newer, b
 			writes_supersede(look->chatbot, look->external_id, intents[i].seq);
 }
 
+/* ---- what is decided ---- */
+
+/* Chatbase has the contact: it changes, is deleted, or stays as it is. */
+static void
+decide_there(Situation *s)
+{
+	const Intent *newest = s->newest;
+	bool		is_pushed = newest->withdrawal ? s->chatbot->deletes : s->chatbot->updates;
+
+	for (int i = 0; i < s->n; i++)
+	{
+		const Intent *intent = &s->intents[i];
+
+		if (!intent->is_pending)
+			continue;
+		if (!is_pushed)
+			situation_leave_unsent(s->look, intent, intent->withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SKIPPED,
+						 false, NULL);
+		else if (intent != newest || s->newest_refused > newest->seq || s->settled > newest->seq)
+			situation_leave_unsent(s->look, intent,
+						 intent->withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SUPERSEDED, false, NULL);
+		else if (window_find(newest->seq))
+			continue;
+		else if (newest->withdrawal)
+			queue_load(&(Load) {.seq = newest->seq, .call = CALL_DELETE});
+		else
+			keys_load_changed(s, newest, s->there, NULL);
+	}
+}
+
+/* Chatbase does not have it, as far as is known: it is created, or nothing is sent. */
+static void
+decide_absent(Situation *s)
+{
+	const Intent *newest = s->newest;
+
+	for (int i = 0; i < s->n; i++)
+	{
+		const Intent *intent = &s->intents[i];
+
+		if (!intent->is_pending)
+			continue;
+		/* It may be there all the same: to delete it is to find out. */
+		if (intent == newest && newest->withdrawal && s->chatbot->deletes &&
+			(s->open || s->doubtful || newest->unconfirmed))
+		{
+			if (window_find(newest->seq) == NULL)
+				queue_load(&(Load) {.seq = newest->seq, .call = CALL_DELETE});
+		}
+		else if (newest->withdrawal || intent->withdrawal)
+			situation_leave_unsent(s->look, intent, OUTBOX_WITHDRAWN, intent->unconfirmed ||
+						 (intent == newest && (s->open || s->doubtful)), NULL);
+		else if (intent != newest || s->newest_refused > newest->seq || s->settled > newest->seq)
+			situation_leave_unsent(s->look, intent, OUTBOX_SUPERSEDED, false, NULL);
+		else
+		{
+			if (window_find(newest->seq) == NULL)
+				queue_load(&(Load) {.seq = newest->seq});
+			if (s->doubtful && !newest->unconfirmed)
+				writes_unconfirmed(s->chatbot, newest->seq, NULL, 0,
+								   "an earlier version of it was sent, and may have been created");
+		}
+	}
+}
+
 /*
- * The rules of the contract: of several pending intents only the newest is sent;
- * one that is created or present is not sent again; a withdrawal settles what has
- * not been sent; a newer intent replaces a refusal; and one whose fate is open
+ * The rules of the contract: of several pending intents only the newest is sent; one that
+ * is there is not created again, but changed or deleted if that is pushed; a withdrawal settles
+ * what has not been sent; a newer intent replaces a refusal; and one whose fate is open
  * comes first, unless the newest is a withdrawal: nobody is sent who is gone.
  */
 static void
@@ -240,99 +248,53 @@ decide(Source *last, Look *look, Intent *intents, int n)
 {
 	Chatbot    *chatbot = look->chatbot;
 	Contact    *contact = find_contact(look, intents, n);
-	const Intent *newest = NULL,
-			   *open = NULL;
-	int64		newest_refused = 0;
-	bool		exists = false;
-	bool		doubtful;		/* an earlier version may exist */
+	Situation	s = {.look = look, .chatbot = chatbot, .intents = intents};
+	const Intent *newest;
 
 	if (contact && contact->state != CONTACT_QUEUED && contact->state != CONTACT_DEFERRED)
 	{
 		look_again(contact);
 		return;
 	}
-	n = leave_out_unsent(look, contact, intents, n);
-	n = leave_out_foreign(last, look, intents, n);
-	doubtful = look->sent;
-	for (int i = 0; i < n; i++)
-	{
-		if (intents[i].is_pending)
-			newest = &intents[i];
-		else if (intents[i].is_refused)
-		{
-			newest_refused = intents[i].seq;
-			doubtful |= intents[i].unconfirmed;
-		}
-		else
-			exists = true;
-		if (!open && intents[i].is_pending && intents[i].unconfirmed && !intents[i].withdrawal)
-			open = &intents[i];
-	}
+	n = situation_leave_out_unsent(look, contact, intents, n);
+	s.n = leave_out_foreign(last, look, intents, n);
+	s.doubtful = look->sent;
+	situation_survey(&s);
+	newest = s.newest;
 	contact = window_find_contact(chatbot, look->external_id);
-	if (contact && contact->unconfirmed && !(newest && newest->withdrawal))
+	if (contact && !(newest && newest->withdrawal) &&
+		((contact->unconfirmed && contact->call == CALL_CREATE) || contact->previous))
 	{
 		look_again(contact);
 		return;
 	}
 	if (newest == NULL)
 	{
-		supersede_refused(look, intents, n, n > 0 ? intents[n - 1].seq : 0, false);
+		supersede_refused(look, intents, s.n, s.n > 0 ? intents[s.n - 1].seq : 0, false);
+		keys_tell_taker(&s);
 		return;
 	}
-	doubtful |= contact && contact->unconfirmed;
+	if (keys_give(&s))
+		return;
+	s.doubtful |= contact && contact->unconfirmed;
 	/* It waits under another row (deleted by hand if not older), or was not in doubt so far. */
-	if (contact && (contact->seq != newest->seq || open || (doubtful && !contact->unconfirmed)))
-		drop(contact);
-	if (open && !exists && !newest->withdrawal)
+	if (contact && (contact->seq != newest->seq || s.open || (s.doubtful && !contact->unconfirmed)))
+		situation_drop(contact);
+	if (s.open && !s.there && !newest->withdrawal)
 	{
 		/* Nobody knows yet whether it exists: that is found out first. */
-		queue_load(open->seq);
+		if (s.open != s.moved || !keys_change(&s))
+			queue_load(&(Load) {.seq = s.open->seq});
 		return;
 	}
-	supersede_refused(look, intents, n, newest->seq, !exists && !newest->withdrawal &&
-					  !newest->unconfirmed && newest_refused < newest->seq);
-	for (int i = 0; i < n; i++)
-	{
-		if (!intents[i].is_pending)
-			continue;
-		if (exists)
-			leave_unsent(look, &intents[i],
-						 intents[i].withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SKIPPED, false, NULL);
-		else if (newest->withdrawal || intents[i].withdrawal)
-			leave_unsent(look, &intents[i], OUTBOX_WITHDRAWN, intents[i].unconfirmed ||
-						 (&intents[i] == newest && (open || doubtful)), NULL);
-		else if (&intents[i] != newest || newest_refused > newest->seq)
-			leave_unsent(look, &intents[i], OUTBOX_SUPERSEDED, false, NULL);
-		else
-		{
-			if (window_find(newest->seq) == NULL)
-				queue_load(newest->seq);
-			if (doubtful && !newest->unconfirmed)
-				writes_unconfirmed(chatbot, newest->seq, NULL, 0,
-								   "an earlier version of it was sent, and may have been created");
-		}
-	}
-}
-
-/* Row i of OUTBOX_INTENTS. */
-static void
-read_intent(uint64 i, Intent *intent)
-{
-	char	   *status = outbox_get_text(i, 3);
-	bool		isnull;
-
-	intent->place = outbox_get_int64(i, 1);
-	intent->seq = outbox_get_int64(i, 2);
-	intent->is_pending = strcmp(status, "pending") == 0;
-	intent->is_withdrawn = strcmp(status, "withdrawn") == 0;
-	intent->is_refused = !intent->is_pending && !intent->is_withdrawn &&
-		strcmp(status, "created") != 0 && strcmp(status, "present") != 0;
-	intent->is_foreign = strcmp(status, "conflict") == 0 && outbox_get_bool(i, 7);
-	intent->withdrawal = outbox_get_bool(i, 4);
-	intent->unconfirmed = outbox_get_bool(i, 5);
-	intent->source = DatumGetObjectId(outbox_get(i, 6, &isnull));
-	if (intent->is_pending && !intent->withdrawal)
-		intent->unconfirmed |= lineage_is_in_doubt(outbox_get_timestamp(i, 8));
+	supersede_refused(look, intents, s.n, newest->seq, !s.there && !newest->withdrawal &&
+					  !newest->unconfirmed && s.newest_refused < newest->seq);
+	if (keys_change(&s))
+		return;
+	if (s.there)
+		decide_there(&s);
+	else
+		decide_absent(&s);
 }
 
 /* Decides on these with one statement; returns how many intents they have. */
@@ -342,8 +304,8 @@ decide_looks(List *looks)
 	int			nlooks = list_length(looks);
 	char	  **chatbots = palloc(nlooks * sizeof(char *));
 	char	  **ids = palloc(nlooks * sizeof(char *));
+	List	   *distinct = NIL;
 	Source		last = {0};
-	Datum		values[2];
 	Intent	   *intents;
 	uint64		n;
 
@@ -353,13 +315,11 @@ decide_looks(List *looks)
 
 		chatbots[i] = look->chatbot->id;
 		ids[i] = look->external_id;
+		if (distinct == NIL || llast(distinct) != look->chatbot)
+			distinct = lappend(distinct, look->chatbot);
 	}
-	values[0] = outbox_text_array(chatbots, nlooks);
-	values[1] = outbox_text_array(ids, nlooks);
-	n = outbox_run(OUTBOX_INTENTS, values, NULL);
-	intents = palloc_extended(Max(n, 1) * sizeof(Intent), MCXT_ALLOC_HUGE);
-	for (uint64 i = 0; i < n; i++)
-		read_intent(i, &intents[i]);
+	singles_read_switches(distinct);
+	n = situation_read(chatbots, ids, nlooks, &intents);
 	for (uint64 from = 0; from < n;)
 	{
 		Look	   *look = list_nth(looks, intents[from].place - 1);

@@ -33,6 +33,7 @@
 #include "worker/refusals.h"
 #include "worker/requests.h"
 #include "worker/send.h"
+#include "worker/singles.h"
 #include "worker/state.h"
 #include "worker/trouble.h"
 #include "worker/worker.h"
@@ -134,6 +135,7 @@ run_stages(Pass *pass)
 	refusals_settle_idle();
 	writes_flush();
 	shared_report_activity(SHARED_PLANNING);
+	pass->has_more |= singles_hold(!pass->has_more);
 	if (!ShutdownRequestPending)
 		send_plan();
 	requests_write();

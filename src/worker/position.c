@@ -48,7 +48,11 @@ position_write(void)
 		return false;
 	reading_collect(&unsettled);
 	foreach(cell, window_chatbots())
+	{
 		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->waiting);
+		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->waiting_changes);
+		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->keyed);
+	}
 	if (window_bounds(&low, &high))
 		ranges_add(&unsettled, low, high);
 	initStringInfo(&text);

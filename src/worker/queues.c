@@ -8,17 +8,29 @@
 #include "utils/memutils.h"
 #include "worker/queues.h"
 
-void
-queue_look(Chatbot *chatbot, const char *external_id, bool sent)
+static Look *
+add_look(Chatbot *chatbot, const char *external_id)
 {
 	MemoryContext old = MemoryContextSwitchTo(worker.context);
-	Look	   *look = palloc(sizeof(Look));
+	Look	   *look = palloc0(sizeof(Look));
 
 	look->chatbot = chatbot;
 	look->external_id = pstrdup(external_id);
-	look->sent = sent;
 	worker.to_look = lappend(worker.to_look, look);
 	MemoryContextSwitchTo(old);
+	return look;
+}
+
+void
+queue_look(Chatbot *chatbot, const char *external_id, bool sent)
+{
+	add_look(chatbot, external_id)->sent = sent;
+}
+
+void
+queue_look_asked(Chatbot *chatbot, const char *external_id)
+{
+	add_look(chatbot, external_id)->is_asked = true;
 }
 
 bool
@@ -59,7 +71,10 @@ queue_take_looks(int max)
 	{
 		if (n > 0 && compare_looks(list_nth_cell(looks, n - 1), cell) == 0)
 		{
-			((Look *) list_nth(looks, n - 1))->sent |= ((Look *) lfirst(cell))->sent;
+			Look	   *first = list_nth(looks, n - 1);
+
+			first->sent |= ((Look *) lfirst(cell))->sent;
+			first->is_asked |= ((Look *) lfirst(cell))->is_asked;
 			free_look(lfirst(cell));
 		}
 		else
@@ -82,25 +97,57 @@ queue_free_looks(List *looks)
 }
 
 void
-queue_load(int64 seq)
+queue_load(const Load *load)
 {
+	MemoryContext old = MemoryContextSwitchTo(worker.context);
+	Load	   *copy;
+
 	if (worker.nto_load == worker.max_to_load)
 	{
 		worker.max_to_load = Max(2 * worker.max_to_load, 64);
-		worker.to_load = worker.to_load ? repalloc(worker.to_load, worker.max_to_load * sizeof(int64)) :
-			MemoryContextAlloc(worker.context, worker.max_to_load * sizeof(int64));
+		worker.to_load = worker.to_load ? repalloc_huge(worker.to_load, worker.max_to_load * sizeof(Load)) :
+			palloc(worker.max_to_load * sizeof(Load));
 	}
-	worker.to_load[worker.nto_load++] = seq;
+	copy = &worker.to_load[worker.nto_load++];
+	*copy = *load;
+	if (load->previous)
+		copy->previous = pstrdup(load->previous);
+	if (load->sent_members)
+		copy->sent_members = DatumGetByteaPCopy(PointerGetDatum(load->sent_members));
+	MemoryContextSwitchTo(old);
+}
+
+static int
+compare_loads(const void *a, const void *b)
+{
+	int64		left = ((const Load *) a)->seq;
+	int64		right = ((const Load *) b)->seq;
+
+	return left < right ? -1 : left > right;
 }
 
 int
-queue_take_loads(int64 **seqs)
+queue_take_loads(Load **loads)
 {
 	int			n = worker.nto_load;
 
-	*seqs = palloc(Max(n, 1) * sizeof(int64));
+	*loads = palloc(Max(n, 1) * sizeof(Load));
 	if (n > 0)
-		memcpy(*seqs, worker.to_load, n * sizeof(int64));
+		memcpy(*loads, worker.to_load, n * sizeof(Load));
+	qsort(*loads, n, sizeof(Load), compare_loads);
 	worker.nto_load = 0;
 	return n;
+}
+
+void
+queue_free_loads(Load *loads, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (loads[i].previous)
+			pfree(loads[i].previous);
+		if (loads[i].sent_members)
+			pfree(loads[i].sent_members);
+	}
+	pfree(loads);
 }

@@ -111,7 +111,7 @@ read_range(Read *read, int64 low, int64 high)
 		Claim		claim;
 
 		CHECK_FOR_INTERRUPTS();
-		claim = claim_row(read->scan, &row, false);
+		claim = claim_row(read->scan, &row, NULL);
 		in_vain = claim == CLAIM_TAKEN ? 0 : in_vain + (claim == CLAIM_PASSED_OVER);
 		read->rows++;
 		read->taken += claim == CLAIM_TAKEN;
@@ -188,6 +188,10 @@ read_waiting(OutboxScan *scan)
 			chatbot->reading = chatbot->waiting.n > 0 && claim_has_room(chatbot);
 			if (chatbot->reading)
 				ranges_add_all(&all, &chatbot->waiting);
+			chatbot->reading_changes = chatbot->waiting_changes.n > 0 &&
+				claim_has_room_for_changes(chatbot);
+			if (chatbot->reading_changes)
+				ranges_add_all(&all, &chatbot->waiting_changes);
 		}
 		if (all.n == 0)
 			break;
@@ -198,7 +202,9 @@ read_waiting(OutboxScan *scan)
 
 			if (chatbot->reading)
 				ranges_remove_up_to(&chatbot->waiting, read.end);
-			chatbot->reading = false;
+			if (chatbot->reading_changes)
+				ranges_remove_up_to(&chatbot->waiting_changes, read.end);
+			chatbot->reading = chatbot->reading_changes = false;
 		}
 	}
 	return read.is_full;
@@ -329,7 +335,7 @@ read_due_of(Chatbot *chatbot)
 		chatbot->due_after = outbox_get_timestamp(n - 1, 2);
 		chatbot->due_after_seq = seqs[n - 1];
 	}
-	claim_by_seq(seqs, n, false);
+	claim_by_seq(seqs, n);
 }
 
 /* Takes up rows that are due; true if there are more for somebody who has room. */
@@ -418,8 +424,8 @@ reading_all_settled(void)
 		Chatbot    *chatbot = lfirst(cell);
 
 		if (!pause_is_on(chatbot) &&
-			(chatbot->contacts > 0 || chatbot->unwritten > 0 || chatbot->waiting.n > 0 ||
-			 due_exists(chatbot)))
+			(chatbot->contacts > chatbot->held_deletes || chatbot->unwritten > 0 ||
+			 chatbot->waiting.n > 0 || chatbot->waiting_changes.n > 0 || due_exists(chatbot)))
 			return false;
 	}
 	return true;
@@ -435,7 +441,7 @@ reading_has_paused(void)
 	ListCell   *cell;
 
 	foreach(cell, chatbots)
-		if (pause_is_on(lfirst(cell)))
+		if (pause_is_on(lfirst(cell)) || ((Chatbot *) lfirst(cell))->held_deletes > 0)
 			ids[n++] = ((Chatbot *) lfirst(cell))->id;
 	if (n == 0)
 		return false;

@@ -47,7 +47,7 @@ recover(void)
 		nseqs = seqs[from] > 0 ? to - from : 0;
 		/* A request has no more contacts, whatever was written into its row by hand. */
 		for (int done = 0; done < nseqs; done += CONTACT_MAX_USERS)
-			claim_by_seq(&seqs[from + done], Min(nseqs - done, CONTACT_MAX_USERS), false);
+			claim_by_seq(&seqs[from + done], Min(nseqs - done, CONTACT_MAX_USERS));
 	}
 	outbox_run(OUTBOX_BACKOFFS_FORGET, NULL, NULL);
 }

@@ -11,8 +11,8 @@
 
 #include "compat.h"
 #include "worker/pause.h"
-#include "worker/queues.h"
 #include "worker/refusals.h"
+#include "worker/retries.h"
 #include "worker/writes.h"
 
 /* Of contacts that are held: a refusal with another status ends a run. */
@@ -53,20 +53,8 @@ return_held(Chatbot *chatbot)
 	while (chatbot->nheld > 0)
 	{
 		Contact    *contact = chatbot->held[0];
-		IsolationNode *node = &contact->node;
-
-		window_move(contact, CONTACT_QUEUED);
-		if (!contact->unconfirmed)
-			isolation_add(chatbot->isolation, node);
-		else if (!isolation_add_unconfirmed(chatbot->isolation, &node, 1))
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory")));
-		if (contact->look_again)
-		{
-			contact->look_again = false;
-			queue_look(chatbot, contact->external_id, false);
-		}
+		retries_wait_again(contact);
+		retries_enqueue(contact);
 	}
 }
 
@@ -108,7 +96,8 @@ refusals_settle_idle(void)
 	{
 		Chatbot    *chatbot = lfirst(cell);
 
-		if (isolation_inside(chatbot->isolation) == 0)
+		if (isolation_inside(chatbot->isolation) == 0 &&
+			chatbot->by_call[CALL_UPDATE] + chatbot->by_call[CALL_DELETE] == 0)
 			reject_held(chatbot);
 	}
 }

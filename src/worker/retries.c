@@ -10,6 +10,7 @@
 #include "worker/backoff.h"
 #include "worker/queues.h"
 #include "worker/retries.h"
+#include "worker/singles.h"
 #include "worker/writes.h"
 
 void
@@ -21,6 +22,21 @@ retries_wait_again(Contact *contact)
 		contact->look_again = false;
 		queue_look(contact->chatbot, contact->external_id, false);
 	}
+}
+
+void
+retries_enqueue(Contact *contact)
+{
+	IsolationNode *node = &contact->node;
+
+	if (contact->call != CALL_CREATE)
+		singles_add(contact);
+	else if (!contact->unconfirmed)
+		isolation_add(contact->chatbot->isolation, node);
+	else if (!isolation_add_unconfirmed(contact->chatbot->isolation, &node, 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_OUT_OF_MEMORY),
+				 errmsg("out of memory")));
 }
 
 /*

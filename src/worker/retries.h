@@ -10,6 +10,9 @@
 
 #include "worker/worker.h"
 
+/* A contact that waits joins its queue: the isolation, or that of its call. */
+extern void retries_enqueue(Contact *contact);
+
 /* A contact waits again.  Intents that came while it was under way waited for this. */
 extern void retries_wait_again(Contact *contact);
 

@@ -22,6 +22,7 @@
 #include "worker/queues.h"
 #include "worker/requests.h"
 #include "worker/send.h"
+#include "worker/singles.h"
 
 /* Rows seen pending longer ago are looked at again before they are sent. */
 #define CHECK_AGAIN_US (INT64CONST(2000) * 1000)
@@ -40,6 +41,10 @@ typedef struct Filling
 	bool		illegible;		/* its answer would be */
 	int			n;
 } Filling;
+
+/* What leaves first, and how often at least: every so manieth departure while it waits. */
+static const RequestCall call_order[] = {CALL_DELETE, CALL_CREATE, CALL_UPDATE};
+#define LEAST_SHARE 10
 
 static int	next_chatbot = 0;	/* where the next round begins */
 
@@ -187,6 +192,83 @@ next_creation(Chatbot *chatbot)
 	return request;
 }
 
+/* The next contact that changes or is deleted, in a request of its own; NULL: none can go now. */
+static Request *
+next_single(Chatbot *chatbot, RequestCall call)
+{
+	dlist_mutable_iter iter;
+
+	dlist_foreach_modify(iter, &chatbot->singles[call])
+	{
+		Contact    *contact = dlist_container(Contact, single, iter.cur);
+		bool		gone;
+		Request    *request;
+
+		if (!window_take_turn(contact))
+			continue;
+		singles_remove(contact);
+		if (clock_us() - contact->checked_at > CHECK_AGAIN_US && find_gone(&contact, 1, &gone))
+		{
+			queue_look(chatbot, contact->external_id, contact->unconfirmed);
+			window_remove(contact);
+			continue;
+		}
+		request = requests_new(chatbot, contact->is_missing ? CALL_READ : call, &contact, 1);
+		singles_fill(request);
+		return request;
+	}
+	return NULL;
+}
+
+/* True if contacts wait for this call. */
+static bool
+call_waits(const Chatbot *chatbot, RequestCall call)
+{
+	return call == CALL_CREATE ? isolation_waiting(chatbot->isolation) > 0 :
+		singles_wait(chatbot, call);
+}
+
+static bool
+has_waiting(const Chatbot *chatbot)
+{
+	for (int i = 0; i < lengthof(call_order); i++)
+		if (call_waits(chatbot, call_order[i]))
+			return true;
+	return false;
+}
+
+/*
+ * The next request of a chatbot; NULL: none can go now.  Deletions come first, then new
+ * contacts, then changes; but whoever has waited while others left often enough has a turn,
+ * so that each has a tenth of the departures at least.
+ */
+static Request *
+next_request(Chatbot *chatbot)
+{
+	RequestCall calls[lengthof(call_order)];
+	int			n = 0;
+	Request    *request = NULL;
+
+	for (int i = 0; i < lengthof(call_order); i++)
+		if (chatbot->passed_over[call_order[i]] >= LEAST_SHARE - lengthof(call_order) + 1)
+			calls[n++] = call_order[i];
+	for (int i = 0; i < lengthof(call_order); i++)
+		if (chatbot->passed_over[call_order[i]] < LEAST_SHARE - lengthof(call_order) + 1)
+			calls[n++] = call_order[i];
+	for (int i = 0; i < n && request == NULL; i++)
+		if (call_waits(chatbot, calls[i]))
+			request = calls[i] == CALL_CREATE ? next_creation(chatbot) :
+				next_single(chatbot, calls[i]);
+	if (request == NULL)
+		return NULL;
+	for (int i = 0; i < n; i++)
+		if (calls[i] != request->call && call_waits(chatbot, calls[i]))
+			chatbot->passed_over[calls[i]]++;
+		else
+			chatbot->passed_over[calls[i]] = 0;
+	return request;
+}
+
 /* True if this time has come; else it is remembered as one to wake at. */
 static bool
 has_come(int64 time)
@@ -229,7 +311,7 @@ plan_request(Chatbot *chatbot)
 	char	   *why;
 	char	   *key;
 
-	if (isolation_waiting(chatbot->isolation) == 0 ||
+	if (!has_waiting(chatbot) ||
 		(chatbot->key_hash != 0 && chatbot->key_hash == key_used_up[chatbot->proven]) ||
 		is_being_probed(chatbot) ||
 		(chatbot->pause != PAUSE_NONE && !has_come(chatbot->paused_until)) ||
@@ -253,7 +335,7 @@ plan_request(Chatbot *chatbot)
 		next_departure = Min(next_departure, next_in_budget);
 		return false;
 	}
-	request = next_creation(chatbot);
+	request = next_request(chatbot);
 	if (request == NULL)
 	{
 		budget_return(key_hash);

@@ -16,6 +16,7 @@
 #include "worker/due.h"
 #include "worker/lineage.h"
 #include "worker/pause.h"
+#include "worker/singles.h"
 #include "worker/state.h"
 
 /* Longest time between two looks while passes follow each other. */
@@ -80,5 +81,6 @@ state_read(bool called)
 				take_due(i);
 				break;
 		}
+	singles_read_switches(window_chatbots());
 	return lineage_take(is_here, is_unknown ? GetCurrentTimestamp() : since, highest_seq);
 }

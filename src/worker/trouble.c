@@ -88,6 +88,22 @@ trouble_pause_ended(const Chatbot *chatbot, const char *why)
 }
 
 void
+trouble_deletes_held(const Chatbot *chatbot, int held)
+{
+	if (held > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("contacts_push: %d deletions of chatbot \"%s\" in database \"%s\" are held, as more than contacts_push.max_pending_deletes wait",
+						held, chatbot->id, database_name),
+				 errhint("If they are meant, call contacts_push.resume().")));
+	else
+		ereport(LOG,
+				(errcode(ERRCODE_SUCCESSFUL_COMPLETION),
+				 errmsg("contacts_push: deletions of chatbot \"%s\" in database \"%s\" are no longer held",
+						chatbot->id, database_name)));
+}
+
+void
 trouble_outage_began(Chatbot *chatbot, const char *what)
 {
 	chatbot->outage_since = clock_us();

@@ -20,6 +20,9 @@ extern void trouble_note(const Chatbot *chatbot, const char *what);
 extern void trouble_pause_began(const Chatbot *chatbot);
 extern void trouble_pause_ended(const Chatbot *chatbot, const char *why);
 
+/* So many deletions are held, as more wait than are wanted; 0: they go on. */
+extern void trouble_deletes_held(const Chatbot *chatbot, int held);
+
 /* The chatbot gives no usable answer, or gives some again. */
 extern void trouble_outage_began(Chatbot *chatbot, const char *what);
 extern void trouble_outage_ended(Chatbot *chatbot);

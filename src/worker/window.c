@@ -181,6 +181,7 @@ static bool
 is_at_rest(const Chatbot *chatbot)
 {
 	return chatbot->contacts == 0 && chatbot->nheld == 0 && chatbot->waiting.n == 0 &&
+		chatbot->waiting_changes.n == 0 && chatbot->keyed.n == 0 && !chatbot->held_unwritten &&
 		chatbot->requests == 0 && chatbot->unwritten == 0 && chatbot->has_row &&
 		!chatbot->due && chatbot->next_due_at == PG_INT64_MAX &&
 		chatbot->pause == PAUSE_NONE && !chatbot->pause_unwritten &&
@@ -381,7 +382,10 @@ count(const Contact *contact, int by)
 	}
 	total_bytes += by * contact->length;
 	if (contact->state != CONTACT_HELD)
+	{
 		chatbot->contacts += by;
+		chatbot->by_call[contact->call] += by;
+	}
 }
 
 /* With its texts behind it in one piece of memory, but for the JSON. */
@@ -391,7 +395,7 @@ make_contact(const NewContact *new)
 	bool		is_utf8 = strcmp(new->external_id, new->external_id_utf8) == 0;
 	const char *texts[] = {
 		new->external_id, is_utf8 ? NULL : new->external_id_utf8,
-		new->address[ADDRESS_EMAIL], new->address[ADDRESS_PHONE]
+		new->address[ADDRESS_EMAIL], new->address[ADDRESS_PHONE], new->previous
 	};
 	Size		lengths[lengthof(texts)] = {0};
 	Size		size = sizeof(Contact);
@@ -417,6 +421,7 @@ make_contact(const NewContact *new)
 	contact->hash = hash_text(contact->chatbot, contact->external_id);
 	contact->address[ADDRESS_EMAIL].text = places[2];
 	contact->address[ADDRESS_PHONE].text = places[3];
+	contact->previous = places[4];
 	for (int kind = 0; kind < ADDRESSES; kind++)
 		if (contact->address[kind].text)
 			contact->address[kind].hash = hash_text(contact->chatbot, contact->address[kind].text);
@@ -433,6 +438,7 @@ window_add(const NewContact *new)
 	contact->seq = new->seq;
 	contact->tid = new->tid;
 	contact->state = CONTACT_QUEUED;
+	contact->call = new->call;
 	contact->json = new->json ? pnstrdup(new->json, new->length) : NULL;
 	contact->length = new->length;
 	contact->illegible = new->illegible;
@@ -529,6 +535,14 @@ window_move(Contact *contact, ContactState state)
 }
 
 void
+window_set_call(Contact *contact, RequestCall call)
+{
+	count(contact, -1);
+	contact->call = call;
+	count(contact, 1);
+}
+
+void
 window_remove(Contact *contact)
 {
 	Assert(contact->node.group == NULL);
@@ -540,6 +554,8 @@ window_remove(Contact *contact)
 	by_text_delete(contacts_by_id, id_key(contact));
 	if (contact->json)
 		pfree(contact->json);
+	if (contact->cleared)
+		pfree(contact->cleared);
 	pfree(contact);
 }
 

@@ -10,6 +10,7 @@
 
 #include "chatbase/pacing.h"
 #include "grouping/isolation.h"
+#include "lib/ilist.h"
 #include "nodes/pg_list.h"
 #include "store/outbox_layout.h"
 #include "util/ranges.h"
@@ -24,6 +25,16 @@
 
 struct Contact;
 struct Request;
+
+/* What a request asks for, and what contacts_push.request.call says of it. */
+typedef enum RequestCall
+{
+	CALL_CREATE,
+	CALL_UPDATE,
+	CALL_DELETE,
+	CALL_READ
+} RequestCall;
+#define CALLS (CALL_READ + 1)
 
 /* Why a chatbot is paused, as far as it matters for ending the pause. */
 typedef enum PauseKind
@@ -48,11 +59,27 @@ typedef struct Chatbot
 	int64		due_after_seq;
 	int64		next_due_at;	/* clock_us() when others will be; INT64_MAX: none */
 	bool		reading;		/* waiting, and nothing was passed over yet by the read under way */
+	bool		reading_changes;	/* the same of waiting_changes */
 	int			contacts;		/* in the window, but for those held and deferred */
+	int			by_call[CALLS]; /* the same, by what is to be asked for next */
 	int			unwritten;		/* changes in the write list of rows that are not WRITING */
 	int			requests;		/* under way */
 	int64		answers;		/* definite answers to some contact */
 	bool		proven;			/* there have been such, to this worker or to one before */
+
+	/* contacts that change at Chatbase, each in a request of its own; see singles.c */
+	bool		updates;		/* changes are pushed */
+	bool		deletes;		/* and so are deletions */
+	bool		switches_known; /* contacts_push.chatbot has been asked for the two */
+	dlist_head	singles[CALLS]; /* of Contact, that wait, in the order of their seqs */
+	int			passed_over[CALLS]; /* departures of others while some waited */
+	int64		singles_seen_at;	/* clock_us() when it last knew a call for one contact */
+	int64		let_through;	/* deletions up to this seq are not held */
+	int			held_deletes;	/* that wait for resume(); 0: none */
+	bool		is_held;		/* no deletion may leave */
+	bool		keyed_again;	/* those of keyed have been looked at twice */
+	bool		is_stuck;		/* contacts wait for each other's keys: they are not waited for */
+	bool		held_unwritten; /* contacts_push.chatbot does not say so yet */
 
 	/* trouble */
 	PacingBackoff backoff;
@@ -83,6 +110,8 @@ typedef struct Chatbot
 
 	/* What is large comes last: each pass looks at what is above, of all that are active. */
 	Ranges		waiting;		/* seqs of rows that were passed over */
+	Ranges		waiting_changes;	/* of those that are more than new contacts */
+	Ranges		keyed;			/* of those that wait for another contact's key to change */
 	struct Contact *held[REFUSALS_IN_A_ROW];	/* refused ones that are not written */
 	Attributes	attributes;
 } Chatbot;
@@ -90,8 +119,8 @@ typedef struct Chatbot
 /* What a contact in the window is; README.md says what moves it from one to the other. */
 typedef enum ContactState
 {
-	CONTACT_QUEUED,				/* in its chatbot's isolation, to be sent */
-	CONTACT_IN_FLIGHT,			/* the same, in a request */
+	CONTACT_QUEUED,				/* in its chatbot's isolation, or singles, to be sent */
+	CONTACT_IN_FLIGHT,			/* in a request; if that creates it, still in the isolation */
 	CONTACT_HELD,				/* refused; in its chatbot's held */
 	CONTACT_DEFERRED,			/* failed alone; its row says when it is due */
 	CONTACT_WRITING				/* what became of it is in the write list */
@@ -118,6 +147,10 @@ typedef struct Address
 typedef struct Contact
 {
 	IsolationNode node;
+	dlist_node	single;			/* in its chatbot's singles, while it waits there */
+	RequestCall call;			/* what is to be asked for */
+	char	   *previous;		/* external_id that it had at Chatbase; NULL: its own */
+	bool		has_key;		/* it has its own by now */
 	int64		seq;
 	ItemPointerData tid;		/* where its row was last seen; invalid: not known */
 	Chatbot    *chatbot;
@@ -125,10 +158,12 @@ typedef struct Contact
 	char	   *external_id;
 	uint64		hash;			/* of it and the chatbot */
 	char	   *external_id_utf8;
+	bool		is_missing;		/* or its chatbot is, which is to be asked */
 	bool		has_turn;		/* see window_take_turn() */
 	Address		address[ADDRESSES];
-	char	   *json;			/* UTF-8 */
+	char	   *json;			/* UTF-8; NULL: it is deleted */
 	int			length;
+	char	   *cleared;		/* what a change of it has besides; NULL: nothing */
 	bool		illegible;		/* an answer that repeats it can't be read */
 	bool		unconfirmed;
 	bool		says_so;		/* its row, or what is to be written into it */
@@ -174,10 +209,12 @@ typedef struct NewContact
 	int64		seq;
 	ItemPointerData tid;
 	Chatbot    *chatbot;
+	RequestCall call;
+	const char *previous;		/* or NULL */
 	const char *external_id;
 	const char *external_id_utf8;
 	const char *address[ADDRESSES]; /* or NULL */
-	const char *json;			/* or NULL for a row that is settled unsent */
+	const char *json;			/* or NULL for a row that is settled unsent, or withdraws */
 	int			length;
 	bool		illegible;
 	bool		unconfirmed;
@@ -189,6 +226,9 @@ extern Contact *window_add(const NewContact *new);
 extern Contact *window_find(int64 seq);
 extern Contact *window_find_contact(const Chatbot *chatbot, const char *external_id);
 extern void window_remove(Contact *contact);
+
+/* Something else is to be asked for a contact; it has left, or is to enter, its queue by itself. */
+extern void window_set_call(Contact *contact, RequestCall call);
 
 /* Moves a contact to another state; it has left, or is to enter, the isolation by itself. */
 extern void window_move(Contact *contact, ContactState state);

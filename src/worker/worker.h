@@ -13,15 +13,6 @@
 /* Most requests under way; the upper limit of the setting. */
 #define MAX_REQUESTS 64
 
-/* What a request asks for, and what contacts_push.request.call says of it. */
-typedef enum RequestCall
-{
-	CALL_CREATE,
-	CALL_UPDATE,
-	CALL_DELETE,
-	CALL_READ
-} RequestCall;
-
 /*
  * A request from when it is planned until its row says that it is over; what it takes to
  * send it goes with its answer.
@@ -68,7 +59,7 @@ typedef struct Worker
 	int			max_changes;
 	int			nlocked;		/* the first of them were found locked, and come again */
 	List	   *to_look;		/* of Look *, of queues.c, like the next */
-	int64	   *to_load;		/* seqs */
+	struct Load *to_load;
 	int			nto_load;
 	int			max_to_load;
 	Request    *requests[MAX_REQUESTS]; /* planned, under way, or answered and not taken */

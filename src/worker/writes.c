@@ -204,19 +204,22 @@ writes_settle(Contact *contact, OutboxStatus status, int http_status, const char
 {
 	RowChange  *change;
 
-	if (status == OUTBOX_CREATED || status == OUTBOX_PRESENT)
+	bool		is_there = status == OUTBOX_CREATED || status == OUTBOX_PRESENT ||
+		status == OUTBOX_UPDATED;
+
+	if (is_there)
 		owners_note(contact);
 	change = add_contact(contact);
 	change->status = status;
 	change->http_status = http_status;
-	if (status == OUTBOX_CREATED)
+	if (status == OUTBOX_CREATED || status == OUTBOX_UPDATED)
 	{
 		change->contact_id = copy(text);
 		change->contact_hash = contact_hash(contact->json, contact->length);
 	}
 	else
 		change->error = copy(text);
-	change->keeps_contact = status != OUTBOX_CREATED && status != OUTBOX_PRESENT;
+	change->keeps_contact = !is_there && status != OUTBOX_DELETED;
 	/* What has failed may exist all the same, and so may what was refused after doubt. */
 	change->unconfirmed = status == OUTBOX_FAILED ||
 		(status == OUTBOX_REJECTED && contact->unconfirmed);
@@ -293,7 +296,12 @@ let_contact_go(const RowChange *change, const Subject *subject)
 
 	/* It may have been enqueued again, and the new row not be read yet. */
 	if (contact->look_again || sent)
+	{
 		queue_look(contact->chatbot, contact->external_id, sent);
+		queue_look_asked(contact->chatbot, contact->external_id);
+	}
+	if (contact->previous && change->status != OUTBOX_PENDING)
+		queue_look(contact->chatbot, contact->previous, false);
 	if (change->status == OUTBOX_PENDING && change->result == ROW_WRITTEN)
 	{
 		due_note(contact->chatbot, change->delay_ms);

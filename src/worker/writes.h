@@ -17,7 +17,7 @@
 
 /*
  * A contact of the window gets an outcome, and leaves when that is written; text: its id at
- * Chatbase if it is created, else why it is not, or NULL.  It has left its isolation.
+ * Chatbase if it is created or updated, else why it is not, or NULL.  It has left its isolation.
  */
 extern void writes_settle(Contact *contact, OutboxStatus status, int http_status,
 						  const char *text);
