@@ -137,10 +137,11 @@ static const struct
 	 */
 	[OUTBOX_INTENTS] = {
 		"SELECT k.place::int8, o.seq, o.status::text, o.contact IS NULL, o.unconfirmed,"
-		" coalesce(o.relation, 0), o.http_status IS NULL, o.enqueued_at, o.previous_external_id,"
-		" o.contact_hash, o.contact_members, o.external_id, o.is_moved, o.contact_id"
+		" coalesce(o.relation, 0), o.http_status IS NULL, o.enqueued_at,"
+		" CASE WHEN o.is_other THEN o.external_id ELSE o.previous_external_id END, o.is_other,"
+		" o.contact_id, o.contact_hash, o.contact_members"
 		" FROM unnest($1, $2) WITH ORDINALITY AS k(chatbot_id, external_id, place)"
-		" CROSS JOIN LATERAL (SELECT p.*, false AS is_moved FROM contacts_push.outbox p"
+		" CROSS JOIN LATERAL (SELECT p.*, false AS is_other FROM contacts_push.outbox p"
 		" WHERE p.chatbot_id = k.chatbot_id AND p.external_id = k.external_id"
 		" AND (p.status <> ALL ('{superseded,skipped,withdrawn}')"
 		" OR p.status = 'withdrawn' AND p.unconfirmed)"

@@ -18,6 +18,7 @@
 #include "worker/answers.h"
 #include "worker/backoff.h"
 #include "worker/changes.h"
+#include "worker/conflicts.h"
 #include "worker/owners.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
@@ -157,7 +158,7 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 			writes_settle(contact, OUTBOX_PRESENT, 409,
 						  psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
 								   answer->message));
-		else
+		else if (!conflicts_take(request, words_for_conflict(contact, answer)))
 			writes_settle(contact, OUTBOX_CONFLICT, 409, words_for_conflict(contact, answer));
 	}
 	if (request->group)

@@ -62,6 +62,7 @@ settle_done(Request *request, const HttpResult *result, const ReadAnswer *answer
 	Chatbot    *chatbot = request->chatbot;
 
 	note_answer(request);
+	chatbot->changes++;
 	if (request->call == CALL_DELETE)
 	{
 		writes_settle(contact, OUTBOX_DELETED, result->status, NULL);

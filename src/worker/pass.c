@@ -21,6 +21,7 @@
 #include "worker/answers.h"
 #include "worker/chatbots.h"
 #include "worker/claim.h"
+#include "worker/conflicts.h"
 #include "worker/intents.h"
 #include "worker/interrupts.h"
 #include "worker/pass.h"
@@ -133,6 +134,7 @@ run_stages(Pass *pass)
 		claim_load();
 	}
 	refusals_settle_idle();
+	conflicts_settle();
 	writes_flush();
 	shared_report_activity(SHARED_PLANNING);
 	pass->has_more |= singles_hold(!pass->has_more);

@@ -46,6 +46,7 @@ requests_new(Chatbot *chatbot, RequestCall call, Contact *const *contacts, int n
 
 	request->call = call;
 	request->chatbot = chatbot;
+	request->changes = chatbot->changes;
 	request->n = n;
 	request->contacts = palloc(Max(n, 1) * sizeof(Contact *));
 	for (int i = 0; i < n; i++)

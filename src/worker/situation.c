@@ -6,6 +6,7 @@
 
 #include "compat.h"
 #include "store/outbox.h"
+#include "worker/conflicts.h"
 #include "worker/lineage.h"
 #include "worker/singles.h"
 #include "worker/situation.h"
@@ -19,7 +20,9 @@
 void
 situation_drop(Contact *contact)
 {
-	if (contact->state == CONTACT_QUEUED && contact->call != CALL_CREATE)
+	if (contact->is_conflict)
+		conflicts_leave(contact);
+	else if (contact->state == CONTACT_QUEUED && contact->call != CALL_CREATE)
 		singles_remove(contact);
 	else if (contact->state == CONTACT_QUEUED &&
 			 !isolation_remove(contact->chatbot->isolation, &contact->node))
@@ -121,12 +124,13 @@ read_intent(uint64 i, Intent *intent)
 	intent->place = outbox_get_int64(i, 1);
 	intent->seq = outbox_get_int64(i, 2);
 	intent->source = DatumGetObjectId(outbox_get(i, 6, &isnull));
-	intent->contact_id = outbox_get_text(i, 14);
-	if (outbox_get_bool(i, 13))
+	intent->contact_id = outbox_get_text(i, 11);
+	if (outbox_get_bool(i, 10))
 	{
 		intent->takes_key = strcmp(status, "pending") == 0;
 		intent->has_key = !intent->takes_key;
-		intent->other = outbox_get_text(i, 12);
+		intent->other = outbox_get_text(i, 9);
+		pfree(status);
 		return;
 	}
 	intent->is_pending = strcmp(status, "pending") == 0;
@@ -143,11 +147,12 @@ read_intent(uint64 i, Intent *intent)
 		intent->previous = outbox_get_text(i, 9);
 	if (intent->is_there)
 	{
-		Datum		members = outbox_get(i, 11, &isnull);
+		Datum		members = outbox_get(i, 13, &isnull);
 
 		intent->sent_members = isnull ? NULL : DatumGetByteaPCopy(members);
-		intent->sent_hash = outbox_get_int64(i, 10);
+		intent->sent_hash = outbox_get_int64(i, 12);
 	}
+	pfree(status);
 	if (intent->is_pending && !intent->withdrawal)
 		intent->unconfirmed |= lineage_is_in_doubt(outbox_get_timestamp(i, 8));
 }

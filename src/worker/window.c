@@ -393,10 +393,8 @@ static Contact *
 make_contact(const NewContact *new)
 {
 	bool		is_utf8 = strcmp(new->external_id, new->external_id_utf8) == 0;
-	const char *texts[] = {
-		new->external_id, is_utf8 ? NULL : new->external_id_utf8,
-		new->address[ADDRESS_EMAIL], new->address[ADDRESS_PHONE], new->previous
-	};
+	const char *texts[] = {new->external_id, is_utf8 ? NULL : new->external_id_utf8,
+		new->address[ADDRESS_EMAIL], new->address[ADDRESS_PHONE], new->previous};
 	Size		lengths[lengthof(texts)] = {0};
 	Size		size = sizeof(Contact);
 	Contact    *contact;
@@ -545,6 +543,8 @@ window_set_call(Contact *contact, RequestCall call)
 void
 window_remove(Contact *contact)
 {
+	char	   *owned[] = {contact->json, contact->cleared, contact->refusal};
+
 	Assert(contact->node.group == NULL);
 	if (contact->state == CONTACT_HELD)
 		leave_held(contact);
@@ -552,10 +552,9 @@ window_remove(Contact *contact)
 	count(contact, -1);
 	by_seq_delete(contacts_by_seq, contact->seq);
 	by_text_delete(contacts_by_id, id_key(contact));
-	if (contact->json)
-		pfree(contact->json);
-	if (contact->cleared)
-		pfree(contact->cleared);
+	for (int i = 0; i < lengthof(owned); i++)
+		if (owned[i])
+			pfree(owned[i]);
 	pfree(contact);
 }
 

@@ -72,6 +72,8 @@ typedef struct Chatbot
 	bool		deletes;		/* and so are deletions */
 	bool		switches_known; /* contacts_push.chatbot has been asked for the two */
 	dlist_head	singles[CALLS]; /* of Contact, that wait, in the order of their seqs */
+	dlist_head	conflicts;		/* of Contact, that wait for others to change; see conflicts.c */
+	int64		changes;		/* contacts that have been changed or deleted */
 	int			passed_over[CALLS]; /* departures of others while some waited */
 	int64		singles_seen_at;	/* clock_us() when it last knew a call for one contact */
 	int64		let_through;	/* deletions up to this seq are not held */
@@ -119,7 +121,7 @@ typedef struct Chatbot
 /* What a contact in the window is; README.md says what moves it from one to the other. */
 typedef enum ContactState
 {
-	CONTACT_QUEUED,				/* in its chatbot's isolation, or singles, to be sent */
+	CONTACT_QUEUED,				/* in its chatbot's isolation, singles or conflicts, to be sent */
 	CONTACT_IN_FLIGHT,			/* in a request; if that creates it, still in the isolation */
 	CONTACT_HELD,				/* refused; in its chatbot's held */
 	CONTACT_DEFERRED,			/* failed alone; its row says when it is due */
@@ -147,7 +149,7 @@ typedef struct Address
 typedef struct Contact
 {
 	IsolationNode node;
-	dlist_node	single;			/* in its chatbot's singles, while it waits there */
+	dlist_node	single;			/* in its chatbot's singles, or conflicts, while it waits there */
 	RequestCall call;			/* what is to be asked for */
 	char	   *previous;		/* external_id that it had at Chatbase; NULL: its own */
 	bool		has_key;		/* it has its own by now */
@@ -158,6 +160,10 @@ typedef struct Contact
 	char	   *external_id;
 	uint64		hash;			/* of it and the chatbot */
 	char	   *external_id_utf8;
+	bool		is_conflict;	/* in its chatbot's conflicts */
+	int			conflicts;		/* that it has met */
+	int64		changes;		/* of the chatbot's, when it left before the last of them */
+	char	   *refusal;		/* what was said then */
 	bool		is_missing;		/* or its chatbot is, which is to be asked */
 	bool		has_turn;		/* see window_take_turn() */
 	Address		address[ADDRESSES];

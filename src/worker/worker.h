@@ -32,6 +32,7 @@ typedef struct Request
 	char	   *key;
 	uint64		key_hash;
 	int64		left_at;		/* clock_us() */
+	int64		changes;		/* of the chatbot's, when it was planned */
 
 	/* once it is answered */
 	int			unwritten;		/* changes in the write list that follow from that */
