@@ -733,6 +733,215 @@ END
 $$;
 COMMENT ON FUNCTION contacts_push.forget(text, text) IS 'erases a contact from the outbox and the request log; returns how many rows of the outbox; raises while anything of it is pending or under way';
 
+-- What a contact is to have and Chatbase's lacks.  What it leaves out may be Chatbase's own, and
+-- attributes that the chatbot does not know are none.
+CREATE FUNCTION contacts_push_internal.differences(wanted jsonb, held contacts_push.contact, stripped text[])
+RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT string_agg(m.name, ', ' ORDER BY m.place, m.name)
+	FROM (
+		SELECT t.place, t.name, differences.wanted -> t.name, t.held
+		FROM (VALUES (1, 'name', to_jsonb((differences.held).name)), (2, 'email', to_jsonb((differences.held).email)),
+			(3, 'phonenumber', to_jsonb((differences.held).phonenumber)),
+			(4, 'stripe_accounts', (differences.held).stripe_accounts)) AS t(place, name, held)
+		UNION ALL
+		SELECT 5, concat('custom_attributes.', a.key), a.value, (differences.held).custom_attributes -> a.key
+		FROM jsonb_each(CASE jsonb_typeof(differences.wanted -> 'custom_attributes') WHEN 'object'
+			THEN differences.wanted -> 'custom_attributes' END) AS a
+		WHERE a.key <> ALL (differences.stripped)) AS m(place, name, wanted, held)
+	WHERE m.wanted <> 'null' AND m.wanted IS DISTINCT FROM m.held
+$$;
+COMMENT ON FUNCTION contacts_push_internal.differences(jsonb, contacts_push.contact, text[]) IS 'names the members of a contact that are other ones at Chatbase; NULL: none';
+
+-- The query that has what the contacts of a chatbot's watched tables are to be.
+CREATE FUNCTION contacts_push_internal.wanted_contacts(chatbot_id text)
+RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT coalesce(string_agg(w.query, ' UNION ALL '),
+		'SELECT NULL::text, NULL::oid, NULL::jsonb WHERE false')
+	FROM (
+		SELECT format('SELECT v.external_id::text, %s::oid, (SELECT jsonb_object_agg(m.key, m.value)
+				FROM jsonb_each(jsonb_build_object(%s)) m WHERE m.value <> ''null'') FROM %s v',
+			t.relation::oid,
+			string_agg(format(CASE
+					WHEN a.attname = 'external_id' THEN '%L, v.%I::text'
+					WHEN a.attname IN ('name', 'email', 'phonenumber')
+						THEN '%L, nullif(btrim(v.%I::text, E'' \t\n\r\v\f''), '''')'
+					ELSE '%L, v.%I::jsonb' END, a.attname, a.attname), ', ' ORDER BY a.attnum),
+			t.view) AS query
+		FROM (SELECT DISTINCT t.relation, t.view FROM contacts_push_internal.watched_trigger t
+			  WHERE t.chatbot_id = wanted_contacts.chatbot_id AND t.view IS NOT NULL) AS t
+		JOIN pg_attribute a ON a.attrelid = t.view AND a.attnum > 0 AND NOT a.attisdropped
+		GROUP BY t.relation, t.view) AS w
+$$;
+COMMENT ON FUNCTION contacts_push_internal.wanted_contacts(text) IS 'text of a query for the contacts of the tables that are watched for a chatbot: external_id, table, contact';
+
+-- Asks for one contact, and waits for the key's budget if that is used up.
+CREATE FUNCTION contacts_push_internal.is_at_chatbase(chatbot_id text, external_id text)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+	LOOP
+		BEGIN
+			RETURN EXISTS (SELECT FROM @extschema@.chatbase_get_contact(is_at_chatbase.chatbot_id,
+							   is_at_chatbase.external_id));
+		EXCEPTION WHEN configuration_limit_exceeded THEN
+			PERFORM pg_sleep(1);
+		END;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.is_at_chatbase(text, text) IS 'whether a chatbot has a contact';
+
+-- What the outbox says of contacts is that of the statement that lists those of Chatbase, so of
+-- whatever is to be said it is asked again, and nothing is said of what has changed meanwhile.
+CREATE FUNCTION contacts_push.reconcile(chatbot_id text, fix boolean DEFAULT false)
+RETURNS TABLE (external_id text, finding text, detail text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+	chatbot contacts_push.chatbot;
+	found record;
+	different text;
+BEGIN
+	PERFORM contacts_push_internal.check_chatbot_id(reconcile.chatbot_id);
+	PERFORM contacts_push_internal.check_chatbot(reconcile.chatbot_id,
+		ARRAY(SELECT k.chatbot_id FROM contacts_push_internal.known_chatbot k));
+	IF current_setting('transaction_isolation') <> 'read committed' THEN
+		RAISE EXCEPTION 'contacts_push.reconcile() must see what is settled meanwhile'
+			USING ERRCODE = 'active_sql_transaction',
+				HINT = 'Call it in a transaction that is READ COMMITTED.';
+	END IF;
+	SELECT * INTO chatbot FROM contacts_push.chatbot c WHERE c.chatbot_id = reconcile.chatbot_id;
+	FOR found IN EXECUTE format($q$
+		WITH held AS MATERIALIZED (
+			SELECT h.external_id COLLATE "C" AS external_id, h.id, h AS contact
+			FROM @extschema@.chatbase_list_contacts($1) h
+		), wanted AS MATERIALIZED (
+			SELECT w.external_id COLLATE "C" AS external_id, min(w.relation) AS relation,
+				(array_agg(w.contact))[1] AS contact
+			FROM (%s) AS w(external_id, relation, contact)
+			WHERE octet_length(w.external_id) BETWEEN 1 AND 1024
+			GROUP BY 1
+		), known AS MATERIALIZED (
+			SELECT i.external_id COLLATE "C" AS external_id, max(i.seq) AS newest,
+				bool_or(i.status = 'pending') AS is_pending,
+				bool_or(i.status IN ('conflict', 'rejected', 'failed')) AS is_refused,
+				(array_agg(i.status <> 'deleted' ORDER BY i.seq DESC) FILTER (
+					WHERE i.status IN ('created', 'present', 'updated', 'deleted')))[1] AS is_there,
+				(array_agg(i.relation ORDER BY i.seq DESC) FILTER (
+					WHERE i.status IN ('created', 'present', 'updated')))[1] AS relation
+			FROM contacts_push_internal.contact_intent i
+			WHERE i.chatbot_id = $1
+			GROUP BY 1
+		)
+		SELECT external_id, k.newest, coalesce(k.is_there, false) AS is_there,
+			coalesce(k.is_refused, false) AS is_refused,
+			h.id, h.contact AS held, w.contact AS wanted, w.relation,
+			-- nobody knows what a contact that came from no table is to be
+			k.relation IS NULL OR NOT EXISTS (
+				SELECT FROM contacts_push_internal.watched_trigger t
+				WHERE t.relation = k.relation AND t.chatbot_id = $1) AS is_anybodys
+		FROM known k FULL JOIN wanted w USING (external_id) FULL JOIN held h USING (external_id)
+		WHERE k.is_pending IS NOT TRUE
+		ORDER BY external_id
+		$q$, contacts_push_internal.wanted_contacts(reconcile.chatbot_id)) USING reconcile.chatbot_id
+	LOOP
+		different := contacts_push_internal.differences(found.wanted, found.held,
+			coalesce(chatbot.stripped_attributes, '{}'));
+		external_id := found.external_id;
+		detail := NULL;
+		finding := CASE
+			WHEN found.is_there AND found.id IS NULL AND (found.wanted IS NOT NULL OR found.is_anybodys)
+				THEN 'missing'
+			WHEN found.id IS NULL AND found.wanted IS NOT NULL AND NOT found.is_refused THEN 'missing'
+			WHEN found.id IS NULL THEN NULL
+			WHEN found.is_there AND different IS NOT NULL THEN 'different'
+			WHEN found.is_there THEN NULL
+			-- one e-mail, or all the same: it is the same person
+			WHEN (found.wanted ->> 'email') = (found.held).email OR (found.wanted IS NOT NULL AND different IS NULL)
+				THEN 'adoptable'
+			ELSE 'foreign' END;
+		CONTINUE WHEN finding IS NULL OR external_id IN ('.', '..')
+			OR (SELECT max(i.seq) FROM contacts_push_internal.contact_intent i
+				WHERE i.chatbot_id = reconcile.chatbot_id AND i.external_id = found.external_id)
+				IS DISTINCT FROM found.newest;
+		CONTINUE WHEN finding = 'missing'
+			AND contacts_push_internal.is_at_chatbase(reconcile.chatbot_id, found.external_id);
+		detail := CASE finding
+			WHEN 'missing' THEN CASE
+				WHEN found.wanted IS NULL THEN 'it came from no table that is watched: enqueue it again'
+				WHEN found.newest IS NULL THEN 'it was never pushed'
+				WHEN NOT found.is_there THEN 'nothing of it is pending' END
+			WHEN 'different' THEN different
+			ELSE concat_ws(', ', found.id, 'differs in ' || different) END;
+		IF fix AND finding <> 'foreign' THEN
+			IF finding = 'different' AND chatbot.updates IS NOT TRUE THEN
+				detail := detail || ' (not fixed: contacts_push.push_changes() is off)';
+			ELSE
+				PERFORM contacts_push_internal.mend(reconcile.chatbot_id, found.external_id, finding,
+					found.is_there, found.id, found.relation, found.wanted);
+			END IF;
+		END IF;
+		RETURN NEXT;
+	END LOOP;
+END
+$$;
+COMMENT ON FUNCTION contacts_push.reconcile(text, boolean) IS 'compares a chatbot''s contacts with the views of its watched tables, and says which are missing, different, adoptable or foreign; fix: mends the first three through the outbox';
+
+-- The worker does what there is to be done.  What is settled here is counted as it counts.
+CREATE FUNCTION contacts_push_internal.mend(chatbot_id text, external_id text, finding text, is_there boolean,
+	contact_id text, relation oid, contact jsonb)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+	IF mend.finding = 'adoptable' THEN
+		WITH refused AS (
+			SELECT o.seq, o.status FROM contacts_push.outbox o
+			WHERE o.chatbot_id = mend.chatbot_id AND o.external_id = mend.external_id
+			AND o.status IN ('conflict', 'rejected', 'failed')
+			FOR NO KEY UPDATE
+		), superseded AS (
+			UPDATE contacts_push.outbox o
+			SET status = 'superseded', contact = NULL, error = NULL, settled_at = clock_timestamp()
+			FROM refused r WHERE o.seq = r.seq
+		)
+		INSERT INTO contacts_push_internal.tally
+		SELECT mend.chatbot_id, 0, 1, 0, 0, - count(*) FILTER (WHERE r.status = 'conflict'),
+			- count(*) FILTER (WHERE r.status = 'rejected'), - count(*) FILTER (WHERE r.status = 'failed')
+		FROM refused r;
+		INSERT INTO contacts_push.outbox (chatbot_id, external_id, relation, status, contact_id, settled_at)
+		VALUES (mend.chatbot_id, mend.external_id, mend.relation, 'present', mend.contact_id, clock_timestamp());
+		RETURN;
+	END IF;
+	IF mend.finding = 'missing' AND mend.is_there THEN
+		INSERT INTO contacts_push_internal.tally VALUES (mend.chatbot_id, 0, 0, 0, 1, 0, 0, 0);
+		INSERT INTO contacts_push.outbox (chatbot_id, external_id, relation, status, error, settled_at)
+		VALUES (mend.chatbot_id, mend.external_id, mend.relation, 'deleted',
+			'contacts_push.reconcile() has not found it at Chatbase', clock_timestamp());
+	ELSIF mend.finding = 'different' THEN
+		UPDATE contacts_push.outbox o SET contact_hash = NULL
+		WHERE o.chatbot_id = mend.chatbot_id AND o.external_id = mend.external_id
+		AND o.status IN ('created', 'present', 'updated') AND o.contact_hash IS NOT NULL;
+	END IF;
+	INSERT INTO contacts_push.outbox (chatbot_id, external_id, relation, contact)
+	SELECT mend.chatbot_id, mend.external_id, mend.relation, mend.contact
+	WHERE mend.contact IS NOT NULL;
+END
+$$;
+COMMENT ON FUNCTION contacts_push_internal.mend(text, text, text, boolean, text, oid, jsonb) IS 'has a finding of contacts_push.reconcile() mended';
+
 CREATE FUNCTION contacts_push_internal.worker_report(
 	OUT pid integer, OUT started_at timestamptz, OUT last_activity_at timestamptz,
 	OUT requests_in_flight integer, OUT requests bigint, OUT contacts bigint,
