@@ -44,9 +44,6 @@ for my $round (1 .. 3)
 	insert_users($node, 'bot', "r$round-", 1, 3, $_) for @databases[ 1 .. COPIES ];
 	all_settled("round $round: so does each of the others", @databases);
 }
-ok($node->log_contains('no background worker is free for contacts_push in database'), 'the log tells of the shortage');
-my $log = slurp_file($node->logfile);
-is(scalar(() = $log =~ /no background worker is free/g), 1, 'once');
 
 # flush() and resume() bring a worker, too
 is($node->safe_psql($_, "SELECT contacts_push.flush('1 hour')"), 't', "flush() in $_") for @databases;
@@ -69,10 +66,14 @@ my %pids = map { $_ => worker_pid($node, $_) } @busy;
 insert_users($node, 'bot', 'waits', 1, 3, 'app');
 ok($node->poll_query_until('app', q{SELECT state LIKE 'worker not running: %max_worker_processes' FROM contacts_push.progress WHERE chatbot_id = 'bot'}),
 	'without a process the state says what is missing');
+ok(wait_until(sub { $node->log_contains('no background worker is free for contacts_push in database') }),
+	'the log tells of the shortage');
 is(worker_pid($node, $_), $pids{$_}, "$_: a worker with a request under way stays") for @busy;
 $fake->faults();
 $fake->reset;
 all_settled('in the end all is settled', @databases);
+my $log = slurp_file($node->logfile);
+is(scalar(() = $log =~ /no background worker is free/g), 1, 'of the shortage the log has told once');
 
 unlike(slurp_file($node->logfile), qr/PANIC:|TRAP:|terminated by signal (4|6|7|8|11)\b/, 'no process has crashed');
 $node->stop;

@@ -49,7 +49,11 @@
 /* Whether a process has become free that is not ours is tried that often. */
 #define SLOT_RETRY_US (INT64CONST(1000) * 1000)
 
-/* The log is told of missing processes once an hour. */
+/*
+ * The log is told of missing processes once an hour, and not while many databases are only
+ * looked at one after the other.
+ */
+#define SHORTAGE_US (INT64CONST(5000) * 1000)
 #define WARN_AGAIN_US (INT64CONST(3600) * 1000 * 1000)
 
 /* The launcher itself is restarted by the postmaster after this, s. */
@@ -378,8 +382,7 @@ next_in_line(int64 now)
 
 /*
  * No process was left for one of those whose turn it is.  A process of ours that becomes
- * free is noticed, another's is not.  That databases without the extension wait to be looked
- * at is no shortage.
+ * free is noticed, another's is not.
  */
 static void
 wait_for_slots(Database *database, int64 now)
@@ -387,6 +390,7 @@ wait_for_slots(Database *database, int64 now)
 	static int64 warned_at = 0;
 
 	if ((database->pending || database->has_worked) &&
+		database->waiting_since != 0 && now - database->waiting_since > SHORTAGE_US &&
 		(warned_at == 0 || now - warned_at > WARN_AGAIN_US))
 	{
 		warned_at = now;
