@@ -19,6 +19,13 @@ releases=(trixie forky experimental)
 # shellcheck disable=SC2034 # likewise
 not_to_be_had=69				# EX_UNAVAILABLE in sysexits.h
 
+# The one that the Debian package is built and installed in, unless another is named, and
+# what tells that this is inside one: the archive that dev/release has put there.
+# shellcheck disable=SC2034 # likewise
+package_release=trixie
+# shellcheck disable=SC2034 # likewise
+clean_system=/var/cache/contacts_push/clean.tar
+
 # What part_tap runs unless it is told; none: all.
 tap_files=()
 
