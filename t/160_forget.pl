@@ -56,5 +56,34 @@ ok(settled($node), 'all is settled');
 ok(!exists $fake->held('bot')->{waiting}, 'it has not been sent');
 is(sql(q{SELECT count(*) FROM contacts_push.outbox WHERE external_id = 'waiting'}), '0', 'and is not known again');
 
+# A user who is deleted, at Chatbase too, and then forgotten.  Another one's deletion is held at first.
+sql(<<'END');
+CREATE TABLE users (id integer PRIMARY KEY, email text);
+SELECT contacts_push.watch('users', 'gdpr', updates => true, deletes => true);
+INSERT INTO users VALUES (1, 'one@example.com'), (2, 'two@example.com');
+END
+ok(settled($node), 'users are created');
+sql(q{UPDATE users SET email = 'uno@example.com' WHERE id = 1});
+ok(settled($node), 'one is changed');
+sql('DELETE FROM users WHERE id = 1');
+ok(settled($node), 'and deleted');
+is(join(' ', keys %{ $fake->held('gdpr') }), '2', 'at Chatbase, too');
+my ($status, $stdout, $stderr) = $node->psql('postgres', q{SELECT contacts_push.forget('gdpr', '1')});
+is($stdout, '3', 'forgotten is all that was done');
+unlike($stderr, qr/may be in chatbot/, 'nobody has it any more');
+is(sql(q{SELECT count(*) FROM contacts_push.outbox WHERE chatbot_id = 'gdpr' AND external_id = '1'}), '0', 'no row is left');
+is(sql(q{SELECT count(*) FROM contacts_push.request q WHERE chatbot_id = 'gdpr' AND finished_at IS NOT NULL AND NOT EXISTS (
+	SELECT FROM contacts_push.outbox o WHERE q.seqs @> o.seq) AND (q.seqs <> '{}' OR q.message IS NOT NULL)}), '0', 'nor a number in the log');
+$node->append_conf('postgresql.conf', 'contacts_push.max_pending_deletes = 0');
+reload($node);
+sql('DELETE FROM users WHERE id = 2');
+ok(wait_until(sub { sql(q{SELECT held_deletes FROM contacts_push.chatbot WHERE chatbot_id = 'gdpr'}) eq '1' }), 'a deletion is held');
+($status, $stdout, $stderr) = $node->psql('postgres', q{SELECT contacts_push.forget('gdpr', '2')});
+like($stderr, qr/rows that are not settled/, 'and is not forgotten');
+sql(q{SELECT contacts_push.resume('gdpr')});
+ok(settled($node), 'it is let through');
+is(sql(q{SELECT contacts_push.forget('gdpr', '2')}), '2', 'then it is');
+is(sql(q{SELECT contacts_push.missing('users', 'gdpr')}), '', 'nobody is missing');
+
 $node->stop;
 done_testing();
