@@ -1746,8 +1746,12 @@ BEGIN
 		SELECT v.view, a.name, a.type
 		FROM unnest(views) AS v(view) CROSS JOIN LATERAL contacts_push_internal.view_attributes(v.view) a
 		UNION ALL
-		SELECT NULL, unnest(c.stripped_attributes), NULL FROM contacts_push.chatbot c
+		SELECT NULL, s.name, NULL
+		FROM contacts_push.chatbot c CROSS JOIN LATERAL unnest(c.stripped_attributes) AS s(name)
 		WHERE c.chatbot_id = check_attributes.chatbot_id
+		AND NOT EXISTS (SELECT FROM unnest(views) AS v(view)
+						CROSS JOIN LATERAL contacts_push_internal.view_attributes(v.view) a
+						WHERE a.name = s.name)
 	), schema AS (
 		SELECT k.value ->> 'name' AS name, k.value ->> 'type' AS type,
 			coalesce(k.value -> 'archived' = 'true', false) AS archived
@@ -1767,7 +1771,7 @@ BEGIN
 			WHEN u.name IS NULL OR (s.name IS NULL AND u.view IS NOT NULL) THEN
 				format('SELECT * FROM contacts_push.register_attributes(%L, %L) shows what it would create.',
 					check_attributes.chatbot_id, u.view)
-			WHEN s.name IS NULL THEN format('SELECT contacts_push.create_attribute(%L, %L, type) creates it, as text, number, boolean or date.',
+			WHEN s.name IS NULL THEN format('SELECT contacts_push.create_attribute(%L, %L, type) creates it, as text, number, boolean or date. Or leave it out of the contacts.',
 				check_attributes.chatbot_id, u.name)
 			WHEN s.archived THEN 'Restore it at Chatbase, or leave it out of the view.'
 			ELSE 'A type cannot be changed there: convert the value in the view, or use another name.' END

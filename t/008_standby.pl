@@ -38,6 +38,9 @@ is($standby->safe_psql('postgres', $workers), '0', 'no process of ours on the st
 my ($status, $stdout, $stderr) = $standby->psql('postgres',
 	q{SELECT external_id FROM chatbase_create_contacts('call', '{"external_id": "by standby"}')});
 is($stdout, 'by standby', 'a call works there');
+is($standby->safe_psql('postgres', q{SELECT what, ok, hint FROM contacts_push.check('c') WHERE what ~ '^worker$|found$' ORDER BY what DESC}),
+	"worker||It starts when the server is promoted. Until then, look at the primary.\nchatbot c: chatbot found|t|",
+	'check() works there, too');
 $primary->stop('immediate');
 $fake->faults();
 ok(wait_until(sub { $fake->in_flight == 0 }), 'the primary\'s requests are over');

@@ -168,6 +168,8 @@ $node->safe_psql('postgres', 'ALTER TABLE contacts_push.request RENAME TO hidden
 insert_users($node, 'well', 'x', 1, 3);
 state_like('well', qr/^worker not running: it ends again and again, [23] times by now, with "relation "contacts_push\.request" does not exist"; see the server log$/,
 	'an error ends the worker');
+like($node->safe_psql('postgres', q{SELECT detail || ' ' || hint FROM contacts_push.check('well') WHERE what = 'worker' AND NOT ok}),
+	qr/again and again.* with "relation.*Do what the error asks for/, 'and check() says what to do');
 $node->safe_psql('postgres', 'ALTER TABLE contacts_push.hidden RENAME TO request');
 ok(settled($node), 'the cause has gone: it goes on');
 ok(wait_until(sub { progress('state', 'well') eq 'idle' }), 'and nothing is said of it any more');
