@@ -92,7 +92,8 @@ ok(wait_until(sub { exists $fake->held('ckl123abc456')->{8} }), 'with a WHERE th
 ok(!exists $fake->held('ckl123abc456')->{7}, '... and no others');
 $provider->safe_psql('app', 'UPDATE users SET verified = NOT verified WHERE id IN (7, 8)');
 ok(wait_until(sub { exists $fake->held('ckl123abc456')->{7} }), 'one that comes into it is pushed');
-ok($own->poll_query_until('postgres', q{SELECT contact IS NULL FROM contacts_push.outbox WHERE external_id = '8' ORDER BY seq DESC LIMIT 1}), '... and one that leaves it withdrawn');
+ok($own->poll_query_until('postgres', q{SELECT count(*) = 2 AND NOT EXISTS (SELECT FROM users WHERE id = 8) FROM contacts_push.outbox WHERE external_id = '8'}),
+	'... and one that leaves it is deleted here, and withdrawn');
 
 # What it says of slots.
 $own->stop;
