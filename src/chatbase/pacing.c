@@ -323,7 +323,7 @@ slow_down(PacingBudget *budget, double rate, bool is_told, int64_t hold)
 static int64_t
 hold_for(PacingBudget *budget, double rate, int64_t told, double random)
 {
-	if (told >= 0)
+	if (told > 0)
 		return told;
 	if (budget->throttled > 1 && budget->hold > 0)
 		budget->hold = pacing_pause(2, budget->hold, LONGEST_HOLD);
@@ -354,9 +354,9 @@ pacing_throttled(PacingBudget *budget, double rate, int64_t left_at,
 	}
 	budget->refusals += is_first ? budget->throttled : 1;
 	/* nothing accepted since the last slow-down: it is not the rate that is refused */
-	if (is_first && budget->accepted > 0 && (told >= 0 || budget->refusals > chance))
-		slow_down(budget, rate, told >= 0, hold);
-	if (hold >= 0)
+	if (is_first && budget->accepted > 0 && (told > 0 || budget->refusals > chance))
+		slow_down(budget, rate, told > 0, hold);
+	if (hold > 0)
 		budget->held_until = later(budget->held_until, now + hold);
 	budget->recovered_at = budget->held_until;
 }

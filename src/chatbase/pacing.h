@@ -78,7 +78,7 @@ extern void pacing_answered(PacingBudget *budget, double rate, int64_t now);
 
 /*
  * Takes note of a 429 for a request that had left at left_at.  told: the microseconds that it
- * says to wait, -1: none.  A burst of 429s, of requests that had left before the first came,
+ * says to wait, 0 or less: none.  A burst of 429s, of requests that had left before the first came,
  * slows the budget down once, and so do bursts in a row: if no other answer has come between
  * them, it is not the rate that is refused.  Nor is it where 429s that do not say how long to
  * wait are as seldom as they come by chance.

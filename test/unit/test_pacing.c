@@ -321,6 +321,11 @@ test_untold_hold(void)
 		   "after an answer: at least half of the time for four requests");
 	pacing_throttled(&budget, 10, now + SECOND, -1, 0, now + SECOND + MS);
 	is_int(budget.held_until - (now + SECOND + MS), 4 * SECOND / 10, "and doubled from there");
+
+	budget = used_budget(1);
+	pacing_throttled(&budget, 10, NOW + SECOND, 0, 0, NOW + SECOND);
+	is_int(pacing_delay(&budget, NOW + SECOND), 4 * SECOND / 10 / 2, "told not to wait: as if nothing was told");
+	ok(budget.rate == 10, "and the first one is no reason to slow down");
 }
 
 static void
