@@ -135,7 +135,8 @@ WHERE chatbot_id = '$chatbot' AND NOT CASE
 	WHEN external_id LIKE 'u%' THEN status IN ('created', 'present')
 	WHEN external_id LIKE 'refuse%' THEN status = 'rejected' AND http_status = 400
 	-- somebody else's: after a request without an answer it can't be told from our own
-	ELSE status IN ('conflict', 'present') AND http_status = 409 END
+	ELSE status IN ('conflict', 'present') AND http_status = 409
+		OR external_id LIKE 'taken%' AND status = 'present' AND http_status = 200 END
 END
 	my @others = ('owner', map { "taken$_" } 1 .. BAD);
 	my %held = %{ $fake->held($chatbot) };
@@ -151,11 +152,11 @@ sub held_matches_good
 	my ($chatbot) = @_;
 	my %held = %{ $fake->held($chatbot) };
 	return join ', ', grep {
-		my ($external_id, $status, $contact_id) = split /\|/;
+		my ($external_id, $http_status, $contact_id) = split /\|/;
 		!exists $held{$external_id}
-		  or $contact_id ne ($status eq 'created' ? $held{$external_id} : '')
+		  or $contact_id ne ($http_status eq '200' ? $held{$external_id} : '')
 	} split /\n/, $node->safe_psql('postgres', <<"END");
-SELECT external_id, status, contact_id FROM contacts_push.outbox
+SELECT external_id, http_status, contact_id FROM contacts_push.outbox
 WHERE chatbot_id = '$chatbot' AND external_id LIKE 'u%'
 END
 }

@@ -31,7 +31,7 @@ sub append
 sub sendings
 {
 	my ($chatbot, $external_id) = @_;
-	return scalar grep { $_->{chatbot} eq $chatbot && grep { $_ eq $external_id } @{ $_->{external_ids} // [] } }
+	return scalar grep { $_->{method} eq 'POST' && $_->{chatbot} eq $chatbot && grep { $_ eq $external_id } @{ $_->{external_ids} // [] } }
 	  whole_log($fake);
 }
 

@@ -71,8 +71,8 @@ sub finished_with_a_deletion
 	return;
 }
 
-# A request without an answer and one that is refused for it: the second outcome takes
-# the place of the first, and neither request is finished before it is written.
+# A request without an answer and one that finds what it has created: the second outcome
+# takes the place of the first, and neither request is finished before it is written.
 sub doubt_outlives_the_worker
 {
 	$fake->faults({ match => { chatbot => 'doubt' }, times => 1, when => 'after', action => { delay_ms => FakeChatbase::HELD, drop => $true } });
@@ -80,7 +80,7 @@ sub doubt_outlives_the_worker
 	ok(wait_until(sub { $fake->in_flight == 1 }), 'doubt: a request is under way');
 	my $operator = lock_row($node, q{chatbot_id = 'doubt'});
 	$fake->release;
-	ok(wait_until(sub { requests('doubt') eq 'server- contact-' }), 'doubt: it got no answer, the next one a refusal')
+	ok(wait_until(sub { requests('doubt') eq 'server- read-' }), 'doubt: it got no answer, the next one finds it')
 	  or diag(requests('doubt'));
 	my $worker = worker_pid($node);
 	sql("SELECT pg_terminate_backend($worker)");

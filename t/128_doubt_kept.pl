@@ -17,8 +17,10 @@ my $fake = FakeChatbase->start;
 my $node = new_cluster('doubt_kept', $fake, extra => "contacts_push.max_backoff = 1h\n");
 
 # One that has failed alone waits for another try when its row is deleted and it is
-# enqueued again.  Its answers are lost after it was created.
-$fake->faults({ match => { chatbot => 'deferred' }, when => 'after', action => { status => 503 } });
+# enqueued again.  Its answers are lost after it was created; a list that is behind does not
+# have it yet.
+$fake->faults({ match => { chatbot => 'deferred', method => 'POST' }, when => 'after', action => { status => 503 } },
+	{ match => { chatbot => 'deferred', method => 'GET' }, action => { status => 404, message => 'Contact not found' } });
 insert_users($node, 'deferred', 'u', 1, 1);
 ok(wait_until(sub { $node->safe_psql('postgres', <<'SQL') eq '1' && $fake->in_flight == 0 }), 'deferred: it has failed alone');
 UPDATE contacts_push.outbox SET next_attempt_at = now() + interval '1 day'

@@ -139,9 +139,8 @@ build_index(IdIndex *index)
 	}
 }
 
-/* True for a contact id that can be stored as it is. */
-static bool
-can_be_kept(const char *id)
+bool
+answer_can_be_kept(const char *id)
 {
 	return *id != '\0' && strlen(id) <= ANSWER_MAX_ID && answer_to_server(id) != NULL;
 }
@@ -166,7 +165,7 @@ match_contacts(ReadAnswer *answer, const char *const *external_ids, int n)
 	{
 		const ReplyContact *contact = &reply->contacts[i];
 
-		if (contact->id == NULL || contact->external_id == NULL || !can_be_kept(contact->id))
+		if (contact->id == NULL || contact->external_id == NULL || !answer_can_be_kept(contact->id))
 			continue;
 		/* most often it is the one behind the last */
 		at++;
@@ -276,6 +275,13 @@ answer_free(ReadAnswer *answer)
 	if (answer->match)
 		pfree(answer->match);
 	answer->match = NULL;
+}
+
+char *
+answer_in_words(const HttpResult *result, const ReadAnswer *answer)
+{
+	return answer->from_api ? psprintf("%d %s", result->status, answer->message) :
+		pstrdup(answer->message);
 }
 
 const char *

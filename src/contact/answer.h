@@ -36,6 +36,12 @@ extern void answer_read(ReadAnswer *answer, const HttpResult *result, const char
 						const char *sent, const char *const *external_ids, int n);
 extern void answer_free(ReadAnswer *answer);
 
+/* True of the id of a contact that can be stored as it is. */
+extern bool answer_can_be_kept(const char *id);
+
+/* An answer that is no good as a person wants to read it: its status, and what it says; palloc'd. */
+extern char *answer_in_words(const HttpResult *result, const ReadAnswer *answer);
+
 /* "503", or what happened instead of a status; a constant or palloc'd. */
 extern const char *answer_describe(const HttpResult *result);
 

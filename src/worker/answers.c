@@ -19,6 +19,8 @@
 #include "worker/backoff.h"
 #include "worker/changes.h"
 #include "worker/conflicts.h"
+#include "worker/findings.h"
+#include "worker/lookups.h"
 #include "worker/owners.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
@@ -28,14 +30,6 @@
 #include "worker/singles.h"
 #include "worker/trouble.h"
 #include "worker/writes.h"
-
-/* An answer that is no good as a person wants to read it: its status, and what it says. */
-static char *
-in_words(const HttpResult *result, const ReadAnswer *answer)
-{
-	return answer->from_api ? psprintf("%d %s", result->status, answer->message) :
-		pstrdup(answer->message);
-}
 
 /* ---- what an answer means for its contacts ---- */
 
@@ -114,6 +108,7 @@ on_partial(Request *request, const ReadAnswer *answer)
 	settle_named(request, answer);
 	doubt_rest(request, 200, answer->message);
 	isolation_partial(request->chatbot->isolation, request->group, created);
+	lookups_take_over(request);
 	backoff_answered(request);
 	refusals_forget(request->chatbot);
 }
@@ -174,8 +169,11 @@ on_refused(Request *request, const HttpResult *result, const ReadAnswer *answer)
 		on_refused_alone(request, result, answer);
 		return;
 	}
-	return_contacts(request);
-	isolation_dirty(request->chatbot->isolation, request->group, answer->reply->culprit);
+	if (result->status != 409 || answer->reply->culprit >= 0 || !lookups_retake(request))
+	{
+		return_contacts(request);
+		isolation_dirty(request->chatbot->isolation, request->group, answer->reply->culprit);
+	}
 	backoff_answered(request);
 }
 
@@ -209,13 +207,14 @@ on_unanswered(Request *request, const HttpResult *result, const ReadAnswer *answ
 		return;
 	}
 	doubt_rest(request, result->status, answer->message);
-	backoff_fail(request, answer->judgement.wait_ms, in_words(result, answer));
+	backoff_fail(request, answer->judgement.wait_ms, answer_in_words(result, answer));
 	if (request->group == NULL)
 	{
 		singles_add(request->contacts[0]);
 		return;
 	}
 	isolation_unanswered(chatbot->isolation, request->group);
+	lookups_take_over(request);
 	chatbot->batch_limit = pacing_batch_failed(chatbot->batch_limit, request->n,
 											   settings_batch_size);
 }
@@ -225,7 +224,7 @@ on_paused(Request *request, PauseKind kind, const HttpResult *result,
 		  const ReadAnswer *answer)
 {
 	give_back(request);
-	pause_begin(request->chatbot, kind, request->left_at, in_words(result, answer));
+	pause_begin(request->chatbot, kind, request->left_at, answer_in_words(result, answer));
 }
 
 /*
@@ -259,7 +258,7 @@ keep_pace(const Request *request, const HttpResult *result, const ReadAnswer *an
 		worker.last_key_hash = request->key_hash;
 		if (!is_held)
 			trouble_key_held(request->chatbot, budget_held_us(request->key_hash),
-							 in_words(result, answer));
+							 answer_in_words(result, answer));
 	}
 	else if (answer->judgement.verdict != VERDICT_NETWORK)
 		budget_answered(request->key_hash);
@@ -299,12 +298,20 @@ act_on(Request *request, const HttpResult *result, const ReadAnswer *answer)
 			break;
 		case VERDICT_NETWORK:
 			give_back(request);
-			backoff_fail(request, -1, in_words(result, answer));
+			backoff_fail(request, -1, answer_in_words(result, answer));
 			break;
 		case VERDICT_SERVER:
 			on_unanswered(request, result, answer);
 			break;
 	}
+}
+
+/* True of a read that is not made for a contact that changes or is deleted. */
+static bool
+is_lookup(const Request *request)
+{
+	return request->call == CALL_READ &&
+		(request->n == 0 || request->contacts[0]->call == CALL_CREATE);
 }
 
 static void
@@ -315,23 +322,31 @@ settle_request(Request *request)
 	ReadAnswer	answer;
 	Verdict		verdict;
 	const char *outcome = NULL;
+	bool		is_fine;
 
 	for (int i = 0; i < request->n; i++)
 		external_ids[i] = request->contacts[i]->external_id_utf8;
 	answer_read(&answer, result, request->key, request->body.data, external_ids, request->n);
 	verdict = answer.judgement.verdict;
+	is_fine = verdict == VERDICT_CREATED || verdict == VERDICT_CONTACT;
 	keep_pace(request, result, &answer);
-	if (request->call != CALL_CREATE)
-		outcome = changes_take(request, result, &answer);
-	if (outcome == NULL)
+	if (is_lookup(request))
 	{
-		outcome = verdict_name(verdict);
-		act_on(request, result, &answer);
-		if (verdict != VERDICT_CREATED && verdict != VERDICT_CONTACT)
-			trouble_note(request->chatbot, in_words(result, &answer));
+		outcome = findings_settle(request, result, &answer);
+		is_fine = outcome != NULL;
 	}
+	else
+	{
+		if (request->call != CALL_CREATE)
+			outcome = changes_take(request, result, &answer);
+		is_fine |= outcome != NULL;
+		if (outcome == NULL)
+			act_on(request, result, &answer);
+	}
+	if (!is_fine)
+		trouble_note(request->chatbot, answer_in_words(result, &answer));
 	worker.finished_requests++;
-	requests_answered(request, result->status, outcome,
+	requests_answered(request, result->status, outcome ? outcome : verdict_name(verdict),
 					  verdict == VERDICT_CREATED ? NULL : answer.message,
 					  result->duration_ms, result->request_id);
 	answer_free(&answer);

@@ -21,6 +21,7 @@
 #include "worker/due.h"
 #include "worker/lineage.h"
 #include "worker/load.h"
+#include "worker/lookups.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
 #include "worker/retries.h"
@@ -163,7 +164,13 @@ requeue(Contact *contact, const OutboxRow *row)
 	window_move(contact, CONTACT_QUEUED);
 	contact->tid = row->tid;
 	contact->checked_at = clock_us();
-	retries_enqueue(contact);
+	if (contact->call == CALL_CREATE)
+	{
+		contact->lookups = 0;
+		lookups_add(&contact, 1);
+	}
+	else
+		retries_enqueue(contact);
 }
 
 static void
@@ -282,7 +289,7 @@ claim_finish(void)
 	while (left != NIL)
 	{
 		Contact    *first = linitial(left);
-		IsolationNode *nodes[CONTACT_MAX_USERS];
+		Contact    *together[CONTACT_MAX_USERS];
 		List	   *rest = NIL;
 		int			n = 0;
 		ListCell   *cell;
@@ -294,14 +301,11 @@ claim_finish(void)
 			if (contact == first ||
 				(contact->chatbot == first->chatbot && n < CONTACT_MAX_USERS &&
 				 !is_suspect(first) && !is_suspect(contact)))
-				nodes[n++] = &contact->node;
+				together[n++] = contact;
 			else
 				rest = lappend(rest, contact);
 		}
-		if (!isolation_add_unconfirmed(first->chatbot->isolation, nodes, n))
-			ereport(ERROR,
-					(errcode(ERRCODE_OUT_OF_MEMORY),
-					 errmsg("out of memory")));
+		lookups_add(together, n);
 		list_free(left);
 		left = rest;
 	}

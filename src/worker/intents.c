@@ -251,7 +251,7 @@ decide(Source *last, Look *look, Intent *intents, int n)
 	Situation	s = {.look = look, .chatbot = chatbot, .intents = intents};
 	const Intent *newest;
 
-	if (contact && contact->state != CONTACT_QUEUED && contact->state != CONTACT_DEFERRED)
+	if (contact && !window_is_waiting(contact))
 	{
 		look_again(contact);
 		return;

@@ -24,6 +24,7 @@
 #include "worker/conflicts.h"
 #include "worker/intents.h"
 #include "worker/interrupts.h"
+#include "worker/lookups.h"
 #include "worker/pass.h"
 #include "worker/pause.h"
 #include "worker/position.h"
@@ -111,7 +112,10 @@ read_state(const Pass *pass)
 	if (told & SHARED_TOLD_DISCARDED)
 		intents_drop_gone();
 	if (worker.reloaded)
+	{
 		pause_lift_all();
+		lookups_reloaded();
+	}
 	worker.reloaded = false;
 	if (pass->flush_ticket != flush_known)
 		reading_flush();

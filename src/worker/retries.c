@@ -73,11 +73,10 @@ charge_contact(Contact *contact, int http_status, const char *why)
 	writes_settle(contact, OUTBOX_FAILED, http_status, why);
 }
 
-/* True if nothing else is there to show whether the chatbot answers. */
-static bool
-is_without_company(const Chatbot *chatbot)
+bool
+retries_lack_company(const Chatbot *chatbot)
 {
-	return chatbot->contacts == 1 && chatbot->waiting.n == 0;
+	return chatbot->contacts <= 1 && chatbot->waiting.n == 0;
 }
 
 /*
@@ -95,7 +94,7 @@ retries_take_alone(const Request *request, const HttpResult *result, const ReadA
 	if (is_its_own(contact))
 		charge_contact(contact, result->status, answer->message);
 	else if (contact->tried_at >= 0 && answer->judgement.wait_ms < 0 &&
-			 is_without_company(chatbot))
+			 retries_lack_company(chatbot))
 		defer(contact, result->status, answer->message);
 	else
 	{

@@ -16,6 +16,9 @@ extern void retries_enqueue(Contact *contact);
 /* A contact waits again.  Intents that came while it was under way waited for this. */
 extern void retries_wait_again(Contact *contact);
 
+/* True if nobody but one contact is there to show whether the chatbot answers. */
+extern bool retries_lack_company(const Chatbot *chatbot);
+
 /*
  * No usable answer to a request with one contact.  True: what follows is for the contact alone,
  * is being written, and the contact is to leave its queue; false: it is the chatbot's trouble so

@@ -18,6 +18,7 @@
 #include "util/clock.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "worker/lookups.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
 #include "worker/requests.h"
@@ -33,6 +34,9 @@
  */
 #define SHORT_DELAY_US (INT64CONST(1000) * 1000)
 
+/* Of a thousand contacts one is left. */
+#define MAX_HALVINGS 10
+
 /* What a request that is being put together has to keep within. */
 typedef struct Filling
 {
@@ -40,6 +44,7 @@ typedef struct Filling
 	int64		max_bytes;
 	bool		illegible;		/* its answer would be */
 	int			n;
+	int			max;			/* contacts */
 } Filling;
 
 /* What leaves first, and how often at least: every so manieth departure while it waits. */
@@ -63,7 +68,18 @@ admit(void *arg, IsolationNode *node, bool *stop)
 {
 	Filling    *filling = arg;
 	Contact    *contact = isolation_container(Contact, node, node);
+	int			halvings = Min(Max(contact->losses - 1, 0), MAX_HALVINGS);
+	int			max = Max(settings_batch_size >> halvings, 1);
 
+	/*
+	 * Of contacts whose answer was lost again and again one may be the reason: each time
+	 * they are half as many.
+	 */
+	if (filling->n > 0 && filling->n >= Min(filling->max, max))
+	{
+		*stop = true;
+		return false;
+	}
 	/* Alone goes what is too large, and what would make the answer illegible. */
 	if (filling->n > 0 && (filling->bytes + contact->length > filling->max_bytes ||
 						   filling->illegible || contact->illegible))
@@ -75,6 +91,7 @@ admit(void *arg, IsolationNode *node, bool *stop)
 		return false;
 	filling->bytes += contact->length + 1;	/* and a comma */
 	filling->illegible = contact->illegible;
+	filling->max = Min(filling->max, max);
 	filling->n++;
 	return true;
 }
@@ -163,8 +180,11 @@ next_creation(Chatbot *chatbot)
 	IsolationNode *nodes[CONTACT_MAX_USERS];
 	Contact    *contacts[CONTACT_MAX_USERS];
 	Filling		filling;
-	/* whether a quota has room again one contact tells, and then the others may go */
-	int			max = chatbot->pause == PAUSE_QUOTA ? 1 :
+	/*
+	 * Whether a quota has room again, or no more than reads fail, one contact tells, and then
+	 * the others may go.
+	 */
+	int			max = chatbot->pause == PAUSE_QUOTA || lookups_keep_failing(chatbot) ? 1 :
 		pacing_batch(chatbot->batch_limit, settings_batch_size);
 	Request    *request;
 	IsolationRequest *group;
@@ -173,6 +193,7 @@ next_creation(Chatbot *chatbot)
 	do
 	{
 		filling = (Filling){0};
+		filling.max = max;
 		filling.max_bytes = pacing_batch(chatbot->max_bytes, settings_max_request_bytes);
 		n = isolation_next(chatbot->isolation, max, admit, &filling, nodes, &group);
 		if (n < 0)
@@ -189,6 +210,23 @@ next_creation(Chatbot *chatbot)
 	request->group = group;
 	enlargeStringInfo(&request->body, filling.bytes + CONTACT_BODY_BYTES);
 	fill_body(request);
+	return request;
+}
+
+/* A look-up or new contacts; NULL: none can go now. */
+static Request *
+next_new(Chatbot *chatbot)
+{
+	Request    *request = lookups_come_first(chatbot) ? lookups_next(chatbot) : NULL;
+
+	if (request == NULL)
+	{
+		request = next_creation(chatbot);
+		if (request)
+			lookups_yield(chatbot);
+		else
+			request = lookups_next(chatbot);
+	}
 	return request;
 }
 
@@ -220,11 +258,12 @@ next_single(Chatbot *chatbot, RequestCall call)
 	return NULL;
 }
 
-/* True if contacts wait for this call. */
+/* True if contacts wait for this call; those in doubt for being created, or found. */
 static bool
 call_waits(const Chatbot *chatbot, RequestCall call)
 {
-	return call == CALL_CREATE ? isolation_waiting(chatbot->isolation) > 0 :
+	return call == CALL_CREATE ?
+		isolation_waiting(chatbot->isolation) > 0 || chatbot->lookup.n > 0 :
 		singles_wait(chatbot, call);
 }
 
@@ -247,6 +286,7 @@ next_request(Chatbot *chatbot)
 {
 	RequestCall calls[lengthof(call_order)];
 	int			n = 0;
+	RequestCall turn = CALL_CREATE;
 	Request    *request = NULL;
 
 	for (int i = 0; i < lengthof(call_order); i++)
@@ -256,13 +296,12 @@ next_request(Chatbot *chatbot)
 		if (chatbot->passed_over[call_order[i]] < LEAST_SHARE - lengthof(call_order) + 1)
 			calls[n++] = call_order[i];
 	for (int i = 0; i < n && request == NULL; i++)
-		if (call_waits(chatbot, calls[i]))
-			request = calls[i] == CALL_CREATE ? next_creation(chatbot) :
-				next_single(chatbot, calls[i]);
+		if (call_waits(chatbot, turn = calls[i]))
+			request = turn == CALL_CREATE ? next_new(chatbot) : next_single(chatbot, turn);
 	if (request == NULL)
 		return NULL;
 	for (int i = 0; i < n; i++)
-		if (calls[i] != request->call && call_waits(chatbot, calls[i]))
+		if (calls[i] != turn && call_waits(chatbot, calls[i]))
 			chatbot->passed_over[calls[i]]++;
 		else
 			chatbot->passed_over[calls[i]] = 0;
@@ -311,6 +350,7 @@ plan_request(Chatbot *chatbot)
 	char	   *why;
 	char	   *key;
 
+	lookups_prepare(chatbot);
 	if (!has_waiting(chatbot) ||
 		(chatbot->key_hash != 0 && chatbot->key_hash == key_used_up[chatbot->proven]) ||
 		is_being_probed(chatbot) ||
@@ -424,7 +464,7 @@ url_of(const Request *request)
 	const char *chatbot_id = request->chatbot->id_utf8;
 
 	if (request->page > 0)
-		return http_page_url(settings_base_url, chatbot_id, request->page, CONTACT_PAGE);
+		return http_page_url(settings_base_url, chatbot_id, request->page, request->per_page);
 	if (request->path_id)
 		return http_contact_url(settings_base_url, chatbot_id, request->path_id);
 	return http_contacts_url(settings_base_url, chatbot_id);

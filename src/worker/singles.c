@@ -60,6 +60,7 @@ singles_fill(Request *request)
 	if (request->call == CALL_READ)
 	{
 		request->page = 1;
+		request->per_page = PROBE_CONTACTS;
 		return;
 	}
 	request->path_id = MemoryContextStrdup(worker.context, path);

@@ -127,6 +127,15 @@ trouble_outage_ended(Chatbot *chatbot)
 }
 
 void
+trouble_no_reading(const Chatbot *chatbot, const char *why)
+{
+	ereport(LOG,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("contacts_push: contacts of chatbot \"%s\" in database \"%s\" cannot be looked up: %s",
+					chatbot->id, database_name, why)));
+}
+
+void
 trouble_key_held(const Chatbot *chatbot, int64 held_us, const char *what)
 {
 	static int64 quiet_until = 0;

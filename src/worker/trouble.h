@@ -27,6 +27,9 @@ extern void trouble_deletes_held(const Chatbot *chatbot, int held);
 extern void trouble_outage_began(Chatbot *chatbot, const char *what);
 extern void trouble_outage_ended(Chatbot *chatbot);
 
+/* Contacts of the chatbot cannot be looked up, for this reason. */
+extern void trouble_no_reading(const Chatbot *chatbot, const char *why);
+
 /* A 429 has come: nothing leaves with the chatbot's key for held_us, which began now. */
 extern void trouble_key_held(const Chatbot *chatbot, int64 held_us, const char *what);
 

@@ -12,81 +12,7 @@
 #include "contact/contact.h"
 #include "utils/memutils.h"
 #include "worker/window.h"
-
-/* Contacts by seq. */
-typedef struct SeqEntry
-{
-	int64		seq;
-	char		status;
-	Contact    *contact;
-} SeqEntry;
-
-#define SH_PREFIX by_seq
-#define SH_ELEMENT_TYPE SeqEntry
-#define SH_KEY_TYPE int64
-#define SH_KEY seq
-#define SH_HASH_KEY(tb, key) murmurhash32((uint32) (key) ^ (uint32) ((key) >> 32))
-#define SH_EQUAL(tb, a, b) ((a) == (b))
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-/*
- * Contacts by a text that is theirs within a chatbot: their external_id; or an address,
- * where the first of those that have it stands for all.  An e-mail has an "@" and a phone
- * number here does not, so one table does for both.  The hash is kept with the contact.
- */
-typedef struct TextKey
-{
-	const Chatbot *chatbot;
-	const char *text;
-	uint64		hash;
-} TextKey;
-
-typedef struct TextEntry
-{
-	TextKey		key;			/* the text is the contact's */
-	char		status;
-	Contact    *contact;
-	Contact    *last;			/* of those that have the address */
-} TextEntry;
-
-static inline bool
-equal_text_keys(TextKey a, TextKey b)
-{
-	return a.hash == b.hash && a.chatbot == b.chatbot && strcmp(a.text, b.text) == 0;
-}
-
-#define SH_PREFIX by_text
-#define SH_ELEMENT_TYPE TextEntry
-#define SH_KEY_TYPE TextKey
-#define SH_KEY key
-#define SH_HASH_KEY(tb, key) ((uint32) (key).hash)
-#define SH_EQUAL(tb, a, b) equal_text_keys(a, b)
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
-
-/* Chatbots by id. */
-typedef struct ChatbotEntry
-{
-	const char *id;
-	char		status;
-	Chatbot    *chatbot;
-} ChatbotEntry;
-
-#define SH_PREFIX by_id
-#define SH_ELEMENT_TYPE ChatbotEntry
-#define SH_KEY_TYPE const char *
-#define SH_KEY id
-#define SH_HASH_KEY(tb, key) hash_bytes((const unsigned char *) (key), strlen(key))
-#define SH_EQUAL(tb, a, b) (strcmp(a, b) == 0)
-#define SH_SCOPE static inline
-#define SH_DECLARE
-#define SH_DEFINE
-#include "lib/simplehash.h"
+#include "worker/window_tables.h"
 
 /* Room for what a worker usually has; the tables grow. */
 #define INITIAL_CONTACTS 4096
@@ -163,6 +89,7 @@ window_chatbot(const char *id)
 		ereport(ERROR,
 				(errcode(ERRCODE_OUT_OF_MEMORY),
 				 errmsg("out of memory")));
+	dlist_init(&chatbot->lookup.contacts);
 	chatbot->due_after = DT_NOBEGIN;
 	chatbot->next_due_at = PG_INT64_MAX;
 	by_id_insert(chatbots_by_id, chatbot->id, &found)->chatbot = chatbot;
@@ -475,7 +402,7 @@ window_find_contact(const Chatbot *chatbot, const char *external_id)
 static bool
 is_in_queues(ContactState state)
 {
-	return state == CONTACT_QUEUED || state == CONTACT_IN_FLIGHT;
+	return state == CONTACT_QUEUED || state == CONTACT_DOUBTFUL || state == CONTACT_IN_FLIGHT;
 }
 
 bool
@@ -484,12 +411,20 @@ window_can_defer(const Contact *contact)
 	return deferred_bytes + size_of(contact) <= MAX_DEFERRED_BYTES;
 }
 
+/* Leaves the list of its state, where that has one. */
 static void
-leave_held(Contact *contact)
+leave_list(Contact *contact)
 {
 	Chatbot    *chatbot = contact->chatbot;
 	int			i = 0;
 
+	if (contact->state == CONTACT_DOUBTFUL)
+	{
+		dlist_delete(&contact->doubt);
+		chatbot->lookup.n--;
+	}
+	if (contact->state != CONTACT_HELD)
+		return;
 	while (chatbot->held[i] != contact)
 		i++;
 	chatbot->nheld--;
@@ -497,23 +432,24 @@ leave_held(Contact *contact)
 		chatbot->held[i] = chatbot->held[i + 1];
 }
 
+#define STATE(name) (1 << CONTACT_##name)
+
 void
 window_move(Contact *contact, ContactState state)
 {
-	PG_USED_FOR_ASSERTS_ONLY static const bool may_follow[CONTACT_STATES][CONTACT_STATES] = {
+	PG_USED_FOR_ASSERTS_ONLY static const int may_follow[CONTACT_STATES] = {
 		/* to WRITING: what is read cannot be sent */
-		[CONTACT_QUEUED] = {[CONTACT_IN_FLIGHT] = true, [CONTACT_WRITING] = true},
-		[CONTACT_IN_FLIGHT] = {
-			[CONTACT_QUEUED] = true, [CONTACT_HELD] = true, [CONTACT_WRITING] = true
-		},
-		[CONTACT_HELD] = {[CONTACT_QUEUED] = true, [CONTACT_WRITING] = true},
-		[CONTACT_DEFERRED] = {[CONTACT_QUEUED] = true},
-		[CONTACT_WRITING] = {[CONTACT_DEFERRED] = true},
+		[CONTACT_QUEUED] = STATE(DOUBTFUL) | STATE(IN_FLIGHT) | STATE(WRITING),
+		[CONTACT_DOUBTFUL] = STATE(QUEUED) | STATE(IN_FLIGHT) | STATE(WRITING),
+		[CONTACT_IN_FLIGHT] = STATE(QUEUED) | STATE(DOUBTFUL) | STATE(HELD) | STATE(WRITING),
+		[CONTACT_HELD] = STATE(QUEUED) | STATE(WRITING),
+		[CONTACT_DEFERRED] = STATE(QUEUED),
+		[CONTACT_WRITING] = STATE(DEFERRED),
 	};
 	Chatbot    *chatbot = contact->chatbot;
 	ContactState before = contact->state;
 
-	Assert(may_follow[before][state]);
+	Assert(may_follow[before] & (1 << state));
 	if (is_in_queues(before) && !is_in_queues(state))
 		leave_queues(contact);
 	else if (!is_in_queues(before) && is_in_queues(state))
@@ -523,10 +459,14 @@ window_move(Contact *contact, ContactState state)
 		window_end_turn(contact);
 		contact->request = NULL;
 	}
-	if (before == CONTACT_HELD)
-		leave_held(contact);
+	leave_list(contact);
 	if (state == CONTACT_HELD)
 		chatbot->held[chatbot->nheld++] = contact;
+	if (state == CONTACT_DOUBTFUL)
+	{
+		dlist_push_tail(&chatbot->lookup.contacts, &contact->doubt);
+		chatbot->lookup.n++;
+	}
 	count(contact, -1);
 	contact->state = state;
 	count(contact, 1);
@@ -546,8 +486,7 @@ window_remove(Contact *contact)
 	char	   *owned[] = {contact->json, contact->cleared, contact->refusal};
 
 	Assert(contact->node.group == NULL);
-	if (contact->state == CONTACT_HELD)
-		leave_held(contact);
+	leave_list(contact);
 	leave_queues(contact);
 	count(contact, -1);
 	by_seq_delete(contacts_by_seq, contact->seq);
@@ -568,7 +507,7 @@ window_waiting(int64 **seqs)
 	*seqs = palloc(Max(contacts_by_seq->members, 1) * sizeof(int64));
 	by_seq_start_iterate(contacts_by_seq, &iterator);
 	while ((entry = by_seq_iterate(contacts_by_seq, &iterator)) != NULL)
-		if (entry->contact->state == CONTACT_QUEUED || entry->contact->state == CONTACT_DEFERRED)
+		if (window_is_waiting(entry->contact))
 			(*seqs)[n++] = entry->seq;
 	return n;
 }

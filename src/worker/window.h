@@ -47,6 +47,30 @@ typedef enum PauseKind
 	PAUSE_FOREIGN				/* found in contacts_push.chatbot */
 } PauseKind;
 
+/* The contacts of a chatbot that are looked up there, and how far that is; see lookups.c. */
+typedef struct Lookup
+{
+	dlist_head	contacts;		/* that are CONTACT_DOUBTFUL */
+	int			n;
+	int			not_at;			/* the server that has no such calls; 0: none is known */
+	bool		had_turn;		/* the last request was a read */
+	int			failures;		/* of reads, in a row */
+	int64		answers;		/* the chatbot's when the last one failed */
+	int64		answered_at;	/* clock_us() of the last usable answer to a read */
+	bool		has_list;		/* there has been a page */
+	bool		ask_list;		/* whether there are any is to be found out */
+	int			total_pages;	/* as was last said */
+
+	/* reading pages */
+	bool		page_under_way;
+	bool		is_reading;
+	int64		round;			/* they are read for contacts of rounds up to this */
+	int			low;			/* those from low to high have not been read yet */
+	int			high;
+	bool		from_end;		/* the next one is high, and not low */
+	uint64		first_hash;		/* of the last page's first contact */
+} Lookup;
+
 typedef struct Chatbot
 {
 	char	   *id;
@@ -66,6 +90,7 @@ typedef struct Chatbot
 	int			requests;		/* under way */
 	int64		answers;		/* definite answers to some contact */
 	bool		proven;			/* there have been such, to this worker or to one before */
+	Lookup		lookup;
 
 	/* contacts that change at Chatbase, each in a request of its own; see singles.c */
 	bool		updates;		/* changes are pushed */
@@ -122,6 +147,7 @@ typedef struct Chatbot
 typedef enum ContactState
 {
 	CONTACT_QUEUED,				/* in its chatbot's isolation, singles or conflicts, to be sent */
+	CONTACT_DOUBTFUL,			/* may exist; is looked up before it is sent again */
 	CONTACT_IN_FLIGHT,			/* in a request; if that creates it, still in the isolation */
 	CONTACT_HELD,				/* refused; in its chatbot's held */
 	CONTACT_DEFERRED,			/* failed alone; its row says when it is due */
@@ -177,6 +203,12 @@ typedef struct Contact
 	uint64		attributes;		/* that it is sent with; see attributes.h */
 	int			attempts;
 	int			failures;		/* alone, charged or not, for its back-off */
+	dlist_node	doubt;			/* CONTACT_DOUBTFUL: in its chatbot's lookup */
+	int64		doubt_group;	/* of those that were sent together */
+	int64		lookup_round;	/* from which on pages tell of it */
+	int			lookups;		/* that did not find it */
+	int64		read_failed_at; /* clock_us() when one that asked for it alone failed; 0: none has */
+	int			losses;			/* of the answer to a request with it */
 	int64		checked_at;		/* clock_us() when its row was last seen pending */
 	int64		tried_at;		/* chatbot->answers when it failed alone; -1: has not */
 
@@ -242,7 +274,15 @@ extern void window_move(Contact *contact, ContactState state);
 /* True if there is room for one more that is CONTACT_DEFERRED. */
 extern bool window_can_defer(const Contact *contact);
 
-/* The seqs of all that are CONTACT_QUEUED or CONTACT_DEFERRED, palloc'd; returns how many. */
+/* True of those that wait: CONTACT_QUEUED, CONTACT_DOUBTFUL or CONTACT_DEFERRED. */
+static inline bool
+window_is_waiting(const Contact *contact)
+{
+	return contact->state == CONTACT_QUEUED || contact->state == CONTACT_DOUBTFUL ||
+		contact->state == CONTACT_DEFERRED;
+}
+
+/* The seqs of all that do, palloc'd; returns how many. */
 extern int	window_waiting(int64 **seqs);
 
 /* The lowest and highest seq of those that are not CONTACT_DEFERRED; false: there are none. */
@@ -253,8 +293,8 @@ extern int64 window_bytes(void);
 /*
  * Of contacts of one chatbot with one e-mail, the one that was enqueued first has it, so
  * they go one after the other in that order, whatever their neighbours; and so do those
- * with one phone number.  While it is CONTACT_QUEUED or CONTACT_IN_FLIGHT a contact stands in
- * the queue of each.  Its turn is told by window_take_turn(): true if it is the first in both,
+ * with one phone number.  While it is CONTACT_QUEUED, _DOUBTFUL or _IN_FLIGHT a contact stands
+ * in the queue of each.  Its turn is told by window_take_turn(): true if it is the first in both,
  * which it stays then, whoever comes, until window_end_turn().
  */
 extern bool window_take_turn(Contact *contact);

@@ -13,6 +13,9 @@
 /* Most requests under way; the upper limit of the setting. */
 #define MAX_REQUESTS 64
 
+/* Contacts of a page that is asked for to learn whether there are pages: the API's fewest. */
+#define PROBE_CONTACTS 10
+
 /*
  * A request from when it is planned until its row says that it is over; what it takes to
  * send it goes with its answer.
@@ -28,6 +31,7 @@ typedef struct Request
 	Contact   **contacts;
 	char	   *path_id;		/* external_id in the path, UTF-8; NULL: none */
 	int			page;			/* of the list, from 1; 0: it asks for no page */
+	int			per_page;		/* contacts of a page */
 	StringInfoData body;		/* of a GET or DELETE empty */
 	char	   *key;
 	uint64		key_hash;

@@ -228,6 +228,18 @@ writes_settle(Contact *contact, OutboxStatus status, int http_status, const char
 }
 
 void
+writes_find(Contact *contact, const char *contact_id)
+{
+	RowChange  *change;
+
+	owners_note(contact);
+	change = add_contact(contact);
+	change->status = OUTBOX_PRESENT;
+	change->http_status = 200;
+	change->contact_id = copy(contact_id);
+}
+
+void
 writes_defer(Contact *contact, int64 delay_ms, int http_status, const char *why)
 {
 	RowChange  *change = add_contact(contact);

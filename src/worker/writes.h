@@ -22,6 +22,9 @@
 extern void writes_settle(Contact *contact, OutboxStatus status, int http_status,
 						  const char *text);
 
+/* Chatbase has been found to have it, under this id. */
+extern void writes_find(Contact *contact, const char *contact_id);
+
 /* It failed alone, which its row tells when it is written: pending, and due in a while. */
 extern void writes_defer(Contact *contact, int64 delay_ms, int http_status, const char *why);
 

@@ -214,7 +214,7 @@ END
 
 # Compares what is recorded for a chatbot with what the stand-in holds; '' if
 # they agree, else the first differences.  Every contact that is created has the
-# id that is held; one that is present is held and has no id; every other one
+# id that is held; one that is present is held, and has that id or none; every other one
 # (but conflict) is not held; and nothing is held that the outbox doesn't have,
 # but for those given as known otherwise.
 sub held_matches
@@ -234,7 +234,7 @@ END
 		my $id = $held{$external_id} // '';
 		my $fine =
 			$status eq 'created' ? $id ne '' && $contact_id eq $id
-		  : $status eq 'present' ? $id ne '' && $contact_id eq ''
+		  : $status eq 'present' ? $id ne '' && ($contact_id eq '' || $contact_id eq $id)
 		  : $status eq 'conflict' ? $contact_id eq ''
 		  :                         $id eq '' && $contact_id eq '';
 		push @wrong, "$external_id is $status '$contact_id', held '$id'" unless $fine;
