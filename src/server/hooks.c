@@ -11,6 +11,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/objectaccess.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "catalog/pg_extension.h"
 #include "commands/dbcommands.h"
@@ -111,12 +112,26 @@ changes_who_is_served(Node *statement)
 	return InvalidOid;
 }
 
+/* The server's own have_createdb_privilege() is not exported by every minor release of 15. */
+static bool
+may_create_databases(void)
+{
+	HeapTuple	role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+	bool		may;
+
+	if (!HeapTupleIsValid(role))
+		return false;
+	may = ((Form_pg_authid) GETSTRUCT(role))->rolcreatedb;
+	ReleaseSysCache(role);
+	return may;
+}
+
 /* Returns whether the role may run the command; if not, the worker is left alone. */
 static bool
 may_be_alone(Node *statement, Oid database)
 {
 	return compat_owns_database(database, GetUserId()) ||
-		(IsA(statement, CreatedbStmt) && have_createdb_privilege() &&
+		(IsA(statement, CreatedbStmt) && may_create_databases() &&
 		 hooks_is_template(database));
 }
 
