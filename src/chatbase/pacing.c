@@ -109,12 +109,13 @@
 
 /*
  * Wait after a 429 that does not say how long: the time of so many requests, or a second if
- * nothing was ever accepted; doubled for each further one in a row, up to 5 min.  With ten,
- * 1 % by chance cost a tenth of the requests.
+ * nothing was ever accepted; doubled for each further one in a row, up to what Chatbase counts
+ * by.  With ten, 1 % by chance cost a tenth of the requests.  With waits up to a minute a server
+ * that came to another one's limit, used up at each moment, could be left with next to nothing.
  */
 #define HOLD_REQUESTS 4.0
 #define FIRST_HOLD INT64_C(1000000)
-#define LONGEST_HOLD INT64_C(300000000)
+#define LONGEST_HOLD WINDOW_MAX
 
 static int64_t
 later(int64_t a, int64_t b)
