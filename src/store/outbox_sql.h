@@ -294,6 +294,17 @@ static const struct
 		" WHERE c.chatbot_id = v.chatbot_id OFFSET 0) AS k",
 	1, {TEXTARRAYOID}},
 
+	/* the numbers of chatbot $1's members */
+	[OUTBOX_MEMBERS] = {
+		"SELECT m.number, m.name FROM contacts_push_internal.member m WHERE m.chatbot_id = $1",
+	1, {TEXTOID}},
+
+	/* $2 is the number of member $3 of chatbot $1 */
+	[OUTBOX_MEMBER_ADD] = {
+		"INSERT INTO contacts_push_internal.member (chatbot_id, number, name) VALUES ($1, $2, $3)"
+		" ON CONFLICT DO NOTHING",
+	3, {TEXTOID, INT4OID, TEXTOID}},
+
 	/*
 	 * What others may have changed (see enum OutboxStateColumn).  Of the lineage: whether it
 	 * is that of cluster $1, timeline $2 and database $3, the last number drawn, and since

@@ -71,6 +71,7 @@ settle_done(Request *request, const HttpResult *result, const ReadAnswer *answer
 	if (attributes_compare(&chatbot->attributes, contact->attributes, answer->reply,
 						   answer->match[0], false))
 		chatbot->attributes_changed = true;
+	chatbot->refuses_nulls |= contact->is_uncleared;
 	writes_settle(contact, OUTBOX_UPDATED, result->status,
 				  answer_to_server(answer->reply->contacts[answer->match[0]].id));
 	return "updated";
@@ -137,6 +138,14 @@ changes_take(Request *request, const HttpResult *result, const ReadAnswer *answe
 		return NULL;
 	if (result->status == 405 || result->status == 501)
 		return settle_impossible(request, result, answer);
+	/* Whether it is for the nulls is told by the same without them. */
+	if (result->status == 400 && contact->cleared && !contact->is_uncleared)
+	{
+		contact->is_uncleared = true;
+		retries_wait_again(contact);
+		retries_enqueue(contact);
+		return "contact";
+	}
 	if (result->status != 404 || says(answer, "chatbot not found"))
 		return NULL;
 	if (says(answer, "contact not found") ||

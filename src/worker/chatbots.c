@@ -16,6 +16,7 @@
 #include "utils/guc.h"
 #include "worker/chatbots.h"
 #include "worker/interrupts.h"
+#include "worker/members.h"
 #include "worker/pause.h"
 
 /* Rows that another session is adding are tried again after that. */
@@ -142,6 +143,7 @@ chatbots_write(void)
 
 	behind = false;
 	write_tally();
+	members_write();
 	foreach(cell, window_chatbots())
 	{
 		Chatbot    *chatbot = lfirst(cell);

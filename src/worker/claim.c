@@ -108,6 +108,25 @@ make_contact(const OutboxRow *row, NewContact *new)
 	return new->external_id_utf8 ? NULL : "its external_id cannot be converted to UTF-8";
 }
 
+/* Keeps which members the contact has, and what clears those that have gone. */
+static void
+take_members(Contact *contact, const NewContact *new)
+{
+	MemoryContext old;
+
+	if (new->members == NULL)
+		return;
+	old = MemoryContextSwitchTo(worker.context);
+	contact->members = DatumGetByteaPCopy(PointerGetDatum(new->members));
+	if (new->cleared)
+	{
+		contact->cleared = pstrdup(new->cleared);
+		contact->gone = pstrdup(new->gone);
+		contact->kept = DatumGetByteaPCopy(PointerGetDatum(new->kept));
+	}
+	MemoryContextSwitchTo(old);
+}
+
 /*
  * Takes the contact of a row into the window; load: as has been decided, or NULL: it is to be
  * created.
@@ -121,10 +140,13 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 	const char *why;
 	Contact    *contact;
 
+	if (!chatbot->switches_known)
+		singles_read_switches(list_make1(chatbot));
 	if (load)
 	{
 		new.call = load->call;
 		new.previous = load->previous;
+		new.sent_members = load->sent_members;
 	}
 	/* What withdraws has nothing to send, whatever was written into its row by hand. */
 	if (row->withdrawal != (new.call == CALL_DELETE))
@@ -150,6 +172,7 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 		writes_settle(contact, OUTBOX_REJECTED, 0, why);
 		return;
 	}
+	take_members(contact, &new);
 	contact->checked_at = clock_us();
 	contact->says_so = says_so;
 	contact->look_again = (load && load->has_others) ||

@@ -21,6 +21,7 @@
 #include "utils/formatting.h"
 #include "utils/jsonb.h"
 #include "worker/load.h"
+#include "worker/members.h"
 
 /*
  * A value of jsonb has at most so many times the bytes of its text: [1,1,1] takes 12
@@ -57,6 +58,23 @@ check(Datum value, const char *external_id, JsonbContainer **contact)
 	return why;
 }
 
+/* Which members it has, and a null for each that Chatbase has and that it has not. */
+static void
+note_members(JsonbContainer *contact, NewContact *new)
+{
+	Jsonb	   *cleared = NULL;
+	int			length;
+
+	new->members = members_of(new->chatbot, contact);
+	if (new->sent_members == NULL || new->call != CALL_UPDATE)
+		return;
+	cleared = members_clear(new->chatbot, contact, new->sent_members, new->members, &new->gone);
+	if (cleared == NULL)
+		return;
+	new->cleared = contact_to_json(&cleared->root, new->external_id, &length);
+	new->kept = members_join(new->members, new->sent_members);
+}
+
 static const char *
 load(Datum value, NewContact *new)
 {
@@ -80,6 +98,8 @@ load(Datum value, NewContact *new)
 			str_tolower(email, strlen(email), DEFAULT_COLLATION_OID);
 	new->address[ADDRESS_PHONE] = contact_phone_digits(contact);
 	new->attributes = window_attributes(new->chatbot, contact);
+	if (new->chatbot->updates)
+		note_members(contact, new);
 	return NULL;
 }
 

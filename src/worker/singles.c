@@ -53,7 +53,7 @@ singles_wait(const Chatbot *chatbot, RequestCall call)
 void
 singles_fill(Request *request)
 {
-	const Contact *contact = request->contacts[0];
+	Contact    *contact = request->contacts[0];
 	const char *path = contact->previous && !contact->has_key ? contact_to_utf8(contact->previous) :
 		contact->external_id_utf8;
 
@@ -66,8 +66,12 @@ singles_fill(Request *request)
 	request->path_id = MemoryContextStrdup(worker.context, path);
 	if (request->call != CALL_UPDATE)
 		return;
+	contact->is_uncleared |= contact->cleared && contact->chatbot->refuses_nulls;
 	appendStringInfoString(&request->body, "{\"data\":");
-	appendBinaryStringInfo(&request->body, contact->json, contact->length);
+	if (contact->cleared && !contact->is_uncleared)
+		appendStringInfoString(&request->body, contact->cleared);
+	else
+		appendBinaryStringInfo(&request->body, contact->json, contact->length);
 	appendStringInfoChar(&request->body, '}');
 }
 
@@ -94,8 +98,9 @@ singles_read_switches(List *chatbots)
 		/* by an earlier worker, or not at all */
 		if (!chatbot->switches_known)
 			chatbot->held_deletes = outbox_get_int64(i, 5);
-		chatbot->switches_known = true;
 	}
+	foreach(cell, chatbots)
+		((Chatbot *) lfirst(cell))->switches_known = true;
 }
 
 /* How many wait that nobody has let through. */

@@ -483,7 +483,8 @@ window_set_call(Contact *contact, RequestCall call)
 void
 window_remove(Contact *contact)
 {
-	char	   *owned[] = {contact->json, contact->cleared, contact->refusal};
+	void	   *owned[] = {contact->json, contact->cleared, contact->gone, contact->members,
+		contact->kept, contact->refusal};
 
 	Assert(contact->node.group == NULL);
 	leave_list(contact);

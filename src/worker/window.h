@@ -97,6 +97,10 @@ typedef struct Chatbot
 	bool		deletes;		/* and so are deletions */
 	bool		switches_known; /* contacts_push.chatbot has been asked for the two */
 	dlist_head	singles[CALLS]; /* of Contact, that wait, in the order of their seqs */
+	char	  **members;		/* that contacts are sent with, by number; see members.c */
+	int			nmembers;
+	int			nmembers_written;
+	bool		refuses_nulls;	/* what has gone cannot be cleared */
 	dlist_head	conflicts;		/* of Contact, that wait for others to change; see conflicts.c */
 	int64		changes;		/* contacts that have been changed or deleted */
 	int			passed_over[CALLS]; /* departures of others while some waited */
@@ -195,7 +199,11 @@ typedef struct Contact
 	Address		address[ADDRESSES];
 	char	   *json;			/* UTF-8; NULL: it is deleted */
 	int			length;
-	char	   *cleared;		/* what a change of it has besides; NULL: nothing */
+	char	   *cleared;		/* the same with nulls for what has gone; NULL: nothing has */
+	char	   *gone;			/* which members these are, for people */
+	bool		is_uncleared;	/* tried without the nulls, which may have been refused */
+	bytea	   *members;		/* that it has, and those that it may keep; NULL: not known */
+	bytea	   *kept;			/* the same if what has gone is not cleared */
 	bool		illegible;		/* an answer that repeats it can't be read */
 	bool		unconfirmed;
 	bool		says_so;		/* its row, or what is to be written into it */
@@ -258,6 +266,11 @@ typedef struct NewContact
 	bool		unconfirmed;
 	int			attempts;
 	uint64		attributes;
+	const bytea *sent_members;	/* of what Chatbase has; NULL: not known */
+	char	   *cleared;		/* as Contact has them; or NULL */
+	char	   *gone;
+	bytea	   *members;
+	bytea	   *kept;
 } NewContact;
 extern Contact *window_add(const NewContact *new);
 

@@ -199,6 +199,22 @@ add_contact(Contact *contact)
 	return change;
 }
 
+/* What Chatbase has of the contact's members, and what it keeps though that has gone. */
+static void
+note_members(RowChange *change, const Contact *contact)
+{
+	bool		is_kept = change->status == OUTBOX_UPDATED && contact->is_uncleared;
+	const bytea *members = is_kept ? contact->kept : contact->members;
+	Size		size;
+
+	if (members == NULL)
+		return;
+	size = VARSIZE_ANY(members);
+	change->contact_members = memcpy(MemoryContextAlloc(worker.context, size), members, size);
+	if (is_kept)
+		change->error = copy(psprintf("Chatbase still has %s: it takes no null to clear it", contact->gone));
+}
+
 void
 writes_settle(Contact *contact, OutboxStatus status, int http_status, const char *text)
 {
@@ -216,6 +232,7 @@ writes_settle(Contact *contact, OutboxStatus status, int http_status, const char
 	{
 		change->contact_id = copy(text);
 		change->contact_hash = contact_hash(contact->json, contact->length);
+		note_members(change, contact);
 	}
 	else
 		change->error = copy(text);
