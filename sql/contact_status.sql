@@ -85,6 +85,15 @@ INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) SELECT 'upda
 SELECT chatbot_id, pending, created, present, updated, deleted, conflict, rejected, failed, percent FROM contacts_push.progress WHERE chatbot_id = 'updates';
 TRUNCATE contacts_push.outbox, contacts_push.chatbot, contacts_push_internal.tally;
 
+-- How many a second: of the requests that settle a contact, whatever they ask for.
+INSERT INTO contacts_push.request (chatbot_id, call, contacts, seqs, outcome, started_at, finished_at)
+SELECT call || ' ' || outcome, call, contacts, '{}', outcome, now() - interval '9 s', now() + interval '1 s'
+FROM (VALUES ('create', 'created', 500), ('create', 'contact', 500), ('create', 'rejected', 1), ('create', 'server', 1), ('update', 'updated', 1),
+	('update', 'contact', 1), ('update', 'absent', 1), ('update', 'network', 1), ('delete', 'deleted', 1), ('delete', 'absent', 1), ('read', 'absent', 1)) AS v(call, outcome, contacts);
+INSERT INTO contacts_push.chatbot (chatbot_id) SELECT chatbot_id FROM contacts_push.request;
+SELECT chatbot_id, per_second FROM contacts_push.progress WHERE per_second > 0 ORDER BY 1;
+TRUNCATE contacts_push.request, contacts_push.chatbot;
+
 -- Deletions that are held, beside others and alone.  The number is that of the worker's last
 -- look: never more of them than there are pending rows.
 CREATE VIEW state AS

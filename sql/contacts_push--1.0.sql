@@ -1129,8 +1129,9 @@ CREATE VIEW contacts_push.progress AS
 		-- few enough to be read in no time; a minute at the API's limit has 600
 		SELECT r.chatbot_id, min(r.started_at) AS since, max(r.finished_at) AS until,
 			coalesce(sum(r.contacts) FILTER (
-				WHERE r.outcome IN ('created', 'partial')
-				OR (r.outcome = 'contact' AND r.contacts = 1)), 0) AS contacts
+				WHERE r.outcome IN ('created', 'partial', 'updated', 'deleted')
+				OR (r.contacts = 1 AND r.outcome IN ('contact', 'rejected'))
+				OR (r.call = 'delete' AND r.outcome = 'absent')), 0) AS contacts
 		FROM (SELECT * FROM contacts_push.request ORDER BY id DESC LIMIT 600) AS r
 		WHERE r.finished_at > statement_timestamp() - '1 minute'::interval
 		GROUP BY r.chatbot_id
