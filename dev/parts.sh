@@ -34,7 +34,7 @@ tap_files=()
 # shellcheck disable=SC2034 # for dev/test
 version_files=(t/004_drain.pl t/007_life.pl t/008_standby.pl t/015_crash.pl t/022_launcher.pl
 	t/032_isolation_levels.pl t/035_dump.pl t/070_append.pl t/080_publications.pl
-	t/082_server_settings.pl t/185_upgrade.pl)
+	t/082_server_settings.pl t/177_subscriber_tables.pl t/185_upgrade.pl)
 
 # How much is shown of what a failed part, or a failed file of TAP tests, has
 # printed, and of that file's log; the whole is in tmp_check/.
