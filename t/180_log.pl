@@ -18,7 +18,7 @@ use Test::More;
 use constant TRIES => 5;
 
 my $fake = FakeChatbase->start;
-my $node = new_cluster('log', $fake, extra => "log_line_prefix = '%b|%e|'\n");
+my $node = new_cluster('log', $fake, extra => "log_line_prefix = '%b|%e|'\ncontacts_push.max_pending_deletes = 5\n");
 
 # What each line began with, and what is left of it when all times are N; also what the
 # postmaster says of the end of a worker.
@@ -148,6 +148,24 @@ writes_lines('429', '53400|WARNING:  contacts_push: no request with the API key 
 $fake->faults;
 $node->safe_psql('postgres', 'SELECT contacts_push.resume()');
 ok(chatbot_settled($node, 'bot'), '429: over');
+
+# The brake, which holds deletions in two statements once.
+$node->safe_psql('postgres', <<'END');
+CREATE TABLE users (id int PRIMARY KEY);
+SELECT contacts_push.watch('users', 'brake');
+SELECT contacts_push.push_changes('brake', updates => true, deletes => true);
+INSERT INTO users SELECT generate_series(1, 20);
+END
+ok(chatbot_settled($node, 'brake'), 'brake: all are created');
+$node->safe_psql('postgres', 'DELETE FROM users WHERE id <= 10');
+writes_lines('brake', '53400|WARNING:  contacts_push: 10 deletions of chatbot "brake" in database "postgres" are held, as more than contacts_push.max_pending_deletes wait',
+	'53400|HINT:  If they are meant, call contacts_push.resume().');
+comes_to_rest('holding deletions');
+$node->safe_psql('postgres', 'DELETE FROM users WHERE id = 11');
+ok($node->poll_query_until('postgres', q{SELECT held_deletes = 11 FROM contacts_push.chatbot WHERE chatbot_id = 'brake'}), 'brake: one more');
+$node->safe_psql('postgres', q{SELECT contacts_push.resume('brake')});
+ok(chatbot_settled($node, 'brake'), 'brake: released');
+writes_lines('brake, released', '00000|LOG:  contacts_push: deletions of chatbot "brake" in database "postgres" are no longer held');
 
 # Nothing came late, and what ends by SIGTERM is nothing to complain of.
 is($node->safe_psql('postgres', 'SELECT contacts_push.flush()'), 't', 'all is settled');

@@ -31,6 +31,7 @@ waiting_report(void)
 	int64		now = clock_us();
 	int			npaused = 0;
 	int			nbacking_off = 0;
+	int			nholding = 0;
 	char		text[TEXT_BYTES] = "contacts_push: idle";
 	ListCell   *cell;
 
@@ -44,6 +45,8 @@ waiting_report(void)
 			npaused++;
 		else if (chatbot->backoff.until > now)
 			nbacking_off++;
+		else if (chatbot->held_deletes > 0)
+			nholding++;
 	}
 	if (worker.nrequests > 0)
 	{
@@ -65,6 +68,8 @@ waiting_report(void)
 	}
 	else if (npaused > 0)
 		snprintf(text, sizeof(text), "contacts_push: paused, chatbots: %d", npaused);
+	else if (nholding > 0)
+		snprintf(text, sizeof(text), "contacts_push: holding deletions, chatbots: %d", nholding);
 	pgstat_report_activity(STATE_IDLE, text);
 	return reason;
 }
