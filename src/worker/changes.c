@@ -91,11 +91,18 @@ settle_absent(Request *request)
 		return "absent";
 	}
 	retries_wait_again(contact);
-	/* it may have the new external_id already */
-	if (contact->previous && !contact->has_key)
+	/*
+	 * It may have the new external_id already, if an answer was lost that gave it that; else who is
+	 * there under that one is not ours.
+	 */
+	if (contact->previous && !contact->has_key && contact->unconfirmed)
 		contact->has_key = true;
 	else
+	{
+		/* That it is there was in doubt only, and is no more. */
+		contact->unconfirmed = false;
 		window_set_call(contact, CALL_CREATE);
+	}
 	retries_enqueue(contact);
 	return "absent";
 }

@@ -188,8 +188,9 @@ decide_there(Situation *s)
 		if (!intent->is_pending)
 			continue;
 		if (!is_pushed)
+			/* What it was last changed to is not known: a withdrawal keeps that, as it is looked at later. */
 			situation_leave_unsent(s->look, intent, intent->withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SKIPPED,
-						 false, NULL);
+						 intent->withdrawal && intent == newest && (s->doubtful || s->open), NULL);
 		else if (intent != newest || s->newest_refused > newest->seq || s->settled > newest->seq)
 			situation_leave_unsent(s->look, intent,
 						 intent->withdrawal ? OUTBOX_WITHDRAWN : OUTBOX_SUPERSEDED, false, NULL);

@@ -13,6 +13,7 @@
 
 #include "compat.h"
 #include "worker/keys.h"
+#include "worker/writes.h"
 
 /* What is to be done for a contact that had another key before. */
 typedef enum KeyChange
@@ -84,9 +85,12 @@ keys_load_changed(const Situation *s, const Intent *intent, const Intent *there,
 		.sent_members = there->sent_members, .has_others = intent != s->newest
 	};
 
-	/* What was refused may have been applied, if there was a doubt. */
+	/* What was refused, or makes way for this one, may have been applied, if there was a doubt. */
 	if (previous == NULL && !s->doubtful && !intent->unconfirmed)
 		load.sent_hash = there->sent_hash;
+	else if (previous == NULL && !intent->unconfirmed)
+		writes_unconfirmed(s->chatbot, intent->seq, NULL, 0,
+						   "an earlier change of it was sent, and may have been applied");
 	queue_load(&load);
 }
 
