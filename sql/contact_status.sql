@@ -30,7 +30,7 @@ CREATE VIEW shown AS
 		max(status::text || coalesce(': ' || error, '')) FILTER (WHERE chatbot_id = 'neither') AS neither,
 		max(status::text || coalesce(': ' || error, '')) FILTER (WHERE chatbot_id = 'unknown') AS unknown
 	FROM contacts_push.contact_status GROUP BY external_id ORDER BY external_id;
-SELECT contacts_push.push_changes('updates', updates => true), contacts_push.push_changes('deletes', deletes => true), contacts_push.push_changes('neither');
+SELECT contacts_push.push_changes('updates', deletes => false), contacts_push.push_changes('deletes', updates => false), contacts_push.push_changes('neither', false, false);
 
 -- a contact that is there, and a later intent that waits
 CALL intents('01 change', 'created', 'pending');

@@ -636,7 +636,7 @@ $$;
 COMMENT ON FUNCTION contacts_push.resume(text) IS 'ends a pause, whoever made it, has the chatbot tried at once, and lets deletions through that are held';
 
 CREATE FUNCTION contacts_push.push_changes(chatbot_id text,
-	updates boolean DEFAULT NULL, deletes boolean DEFAULT NULL)
+	updates boolean DEFAULT true, deletes boolean DEFAULT true)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -734,7 +734,8 @@ $$;
 COMMENT ON FUNCTION contacts_push.forget(text, text) IS 'erases a contact from the outbox and the request log; returns how many rows of the outbox; raises while anything of it is pending or under way';
 
 -- What a contact is to have and Chatbase's lacks.  What it leaves out may be Chatbase's own, and
--- attributes that the chatbot does not know are none.
+-- attributes that the chatbot does not know are none.  An e-mail is the same in any case, a phone
+-- number in any format, and a value in any type: Chatbase has its own ways to write them.
 CREATE FUNCTION contacts_push_internal.differences(wanted jsonb, held contacts_push.contact, stripped text[])
 RETURNS text
 LANGUAGE sql IMMUTABLE
@@ -752,33 +753,20 @@ AS $$
 			THEN differences.wanted -> 'custom_attributes' END) AS a
 		WHERE a.key <> ALL (differences.stripped)) AS m(place, name, wanted, held)
 	WHERE m.wanted <> 'null' AND m.wanted IS DISTINCT FROM m.held
+	AND CASE m.name
+		WHEN 'email' THEN lower(m.wanted #>> '{}') IS DISTINCT FROM lower(m.held #>> '{}')
+		WHEN 'phonenumber' THEN regexp_replace(m.wanted #>> '{}', '[^0-9]', '', 'g')
+			IS DISTINCT FROM regexp_replace(m.held #>> '{}', '[^0-9]', '', 'g')
+		ELSE m.wanted #>> '{}' IS DISTINCT FROM m.held #>> '{}' END
 $$;
 COMMENT ON FUNCTION contacts_push_internal.differences(jsonb, contacts_push.contact, text[]) IS 'names the members of a contact that are other ones at Chatbase; NULL: none';
 
--- The query that has what the contacts of a chatbot's watched tables are to be.
-CREATE FUNCTION contacts_push_internal.wanted_contacts(chatbot_id text)
-RETURNS text
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-	SELECT coalesce(string_agg(w.query, ' UNION ALL '),
-		'SELECT NULL::text, NULL::oid, NULL::jsonb WHERE false')
-	FROM (
-		SELECT format('SELECT v.external_id::text, %s::oid, (SELECT jsonb_object_agg(m.key, m.value)
-				FROM jsonb_each(jsonb_build_object(%s)) m WHERE m.value <> ''null'') FROM %s v',
-			t.relation::oid,
-			string_agg(format(CASE
-					WHEN a.attname = 'external_id' THEN '%L, v.%I::text'
-					WHEN a.attname IN ('name', 'email', 'phonenumber')
-						THEN '%L, nullif(btrim(v.%I::text, E'' \t\n\r\v\f''), '''')'
-					ELSE '%L, v.%I::jsonb' END, a.attname, a.attname), ', ' ORDER BY a.attnum),
-			t.view) AS query
-		FROM (SELECT DISTINCT t.relation, t.view FROM contacts_push_internal.watched_trigger t
-			  WHERE t.chatbot_id = wanted_contacts.chatbot_id AND t.view IS NOT NULL) AS t
-		JOIN pg_attribute a ON a.attrelid = t.view AND a.attnum > 0 AND NOT a.attisdropped
-		GROUP BY t.relation, t.view) AS w
-$$;
-COMMENT ON FUNCTION contacts_push_internal.wanted_contacts(text) IS 'text of a query for the contacts of the tables that are watched for a chatbot: external_id, table, contact';
+CREATE FUNCTION contacts_push_internal.watched_contacts(relation regclass, chatbot_id text,
+	OUT external_id text, OUT contact jsonb)
+RETURNS SETOF record
+AS 'MODULE_PATHNAME', 'contacts_push_watched_contacts'
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE;
+COMMENT ON FUNCTION contacts_push_internal.watched_contacts(regclass, text) IS 'the contacts of a watched table, made as its owner, without the rows that the view fails for';
 
 -- Asks for one contact, and waits for the key's budget if that is used up.
 CREATE FUNCTION contacts_push_internal.is_at_chatbase(chatbot_id text, external_id text)
@@ -821,39 +809,46 @@ BEGIN
 				HINT = 'Call it in a transaction that is READ COMMITTED.';
 	END IF;
 	SELECT * INTO chatbot FROM contacts_push.chatbot c WHERE c.chatbot_id = reconcile.chatbot_id;
-	FOR found IN EXECUTE format($q$
+	FOR found IN
 		WITH held AS MATERIALIZED (
 			SELECT h.external_id COLLATE "C" AS external_id, h.id, h AS contact
-			FROM @extschema@.chatbase_list_contacts($1) h
-		), wanted AS MATERIALIZED (
-			SELECT w.external_id COLLATE "C" AS external_id, min(w.relation) AS relation,
-				(array_agg(w.contact))[1] AS contact
-			FROM (%s) AS w(external_id, relation, contact)
-			WHERE octet_length(w.external_id) BETWEEN 1 AND 1024
-			GROUP BY 1
+			FROM @extschema@.chatbase_list_contacts(reconcile.chatbot_id) h
 		), known AS MATERIALIZED (
 			SELECT i.external_id COLLATE "C" AS external_id, max(i.seq) AS newest,
 				bool_or(i.status = 'pending') AS is_pending,
 				bool_or(i.status IN ('conflict', 'rejected', 'failed')) AS is_refused,
+				bool_or(i.status = 'conflict' AND i.http_status IS NOT NULL) AS is_conflict,
 				(array_agg(i.status <> 'deleted' ORDER BY i.seq DESC) FILTER (
 					WHERE i.status IN ('created', 'present', 'updated', 'deleted')))[1] AS is_there,
 				(array_agg(i.relation ORDER BY i.seq DESC) FILTER (
-					WHERE i.status IN ('created', 'present', 'updated')))[1] AS relation
+					WHERE i.status IN ('created', 'present', 'updated')
+					OR (i.status = 'conflict' AND i.http_status IS NOT NULL)))[1] AS relation
 			FROM contacts_push_internal.contact_intent i
-			WHERE i.chatbot_id = $1
+			WHERE i.chatbot_id = reconcile.chatbot_id
 			GROUP BY 1
+		), watched AS MATERIALIZED (
+			SELECT DISTINCT t.relation::oid AS relation
+			FROM contacts_push_internal.watched_trigger t
+			WHERE t.chatbot_id = reconcile.chatbot_id
+		), wanted AS MATERIALIZED (
+			SELECT DISTINCT ON (c.external_id COLLATE "C")
+				c.external_id COLLATE "C" AS external_id, w.relation, c.contact
+			FROM watched w
+			CROSS JOIN LATERAL contacts_push_internal.watched_contacts(w.relation, reconcile.chatbot_id) c
+			LEFT JOIN known k ON k.external_id = c.external_id COLLATE "C"
+				AND k.relation IN (SELECT o.relation FROM watched o)
+			-- it belongs to one table, whatever others have
+			WHERE k.relation = w.relation IS NOT FALSE
+			ORDER BY c.external_id COLLATE "C", w.relation, c.contact
 		)
 		SELECT external_id, k.newest, coalesce(k.is_there, false) AS is_there,
-			coalesce(k.is_refused, false) AS is_refused,
-			h.id, h.contact AS held, w.contact AS wanted, w.relation,
+			coalesce(k.is_refused, false) AS is_refused, coalesce(k.is_conflict, false) AS is_conflict,
+			h.id, h.contact AS held, w.contact AS wanted, coalesce(w.relation, k.relation) AS relation,
 			-- nobody knows what a contact that came from no table is to be
-			k.relation IS NULL OR NOT EXISTS (
-				SELECT FROM contacts_push_internal.watched_trigger t
-				WHERE t.relation = k.relation AND t.chatbot_id = $1) AS is_anybodys
+			k.relation IS NULL OR k.relation NOT IN (SELECT o.relation FROM watched o) AS is_anybodys
 		FROM known k FULL JOIN wanted w USING (external_id) FULL JOIN held h USING (external_id)
 		WHERE k.is_pending IS NOT TRUE
 		ORDER BY external_id
-		$q$, contacts_push_internal.wanted_contacts(reconcile.chatbot_id)) USING reconcile.chatbot_id
 	LOOP
 		different := contacts_push_internal.differences(found.wanted, found.held,
 			coalesce(chatbot.stripped_attributes, '{}'));
@@ -866,9 +861,10 @@ BEGIN
 			WHEN found.id IS NULL THEN NULL
 			WHEN found.is_there AND different IS NOT NULL THEN 'different'
 			WHEN found.is_there THEN NULL
-			-- one e-mail, or all the same: it is the same person
-			WHEN (found.wanted ->> 'email') = (found.held).email OR (found.wanted IS NOT NULL AND different IS NULL)
-				THEN 'adoptable'
+			WHEN found.is_conflict THEN 'adoptable'
+			-- never refused: one e-mail, or all the same, and it is the same person
+			WHEN lower((found.wanted ->> 'email') COLLATE "C") = lower((found.held).email COLLATE "C")
+				OR (found.wanted IS NOT NULL AND different IS NULL) THEN 'adoptable'
 			ELSE 'foreign' END;
 		CONTINUE WHEN finding IS NULL OR external_id IN ('.', '..')
 			OR (SELECT max(i.seq) FROM contacts_push_internal.contact_intent i
@@ -885,7 +881,7 @@ BEGIN
 			ELSE concat_ws(', ', found.id, 'differs in ' || different) END;
 		IF fix AND finding <> 'foreign' THEN
 			IF finding = 'different' AND chatbot.updates IS NOT TRUE THEN
-				detail := detail || ' (not fixed: contacts_push.push_changes() is off)';
+				detail := detail || ' (not fixed: updates are off)';
 			ELSE
 				PERFORM contacts_push_internal.mend(reconcile.chatbot_id, found.external_id, finding,
 					found.is_there, found.id, found.relation, found.wanted);
@@ -911,6 +907,7 @@ BEGIN
 			SELECT o.seq, o.status FROM contacts_push.outbox o
 			WHERE o.chatbot_id = mend.chatbot_id AND o.external_id = mend.external_id
 			AND o.status IN ('conflict', 'rejected', 'failed')
+			AND o.relation IS NOT DISTINCT FROM mend.relation
 			FOR NO KEY UPDATE
 		), superseded AS (
 			UPDATE contacts_push.outbox o

@@ -6,11 +6,13 @@
 CREATE VIEW chosen AS
 	SELECT chatbot_id, updates, deletes FROM contacts_push.chatbot ORDER BY chatbot_id;
 
--- A chatbot may be configured before anything is enqueued for it.  NULL leaves what was.
+-- A chatbot may be configured before anything is enqueued for it.  Both, unless told otherwise;
+-- NULL leaves what was.
+SELECT contacts_push.push_changes('shop', NULL, NULL);
+TABLE chosen;
 SELECT contacts_push.push_changes('shop');
 TABLE chosen;
-SELECT contacts_push.push_changes('shop', updates => true);
-SELECT contacts_push.push_changes('shop', deletes => true);
+SELECT contacts_push.push_changes('shop', updates => false);
 TABLE chosen;
 SELECT contacts_push.push_changes('shop', NULL, false), contacts_push.push_changes('club', true, true);
 TABLE chosen;

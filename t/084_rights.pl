@@ -77,7 +77,7 @@ SELECT * FROM contacts_push.request;
 SELECT contacts_push.pause();
 SELECT contacts_push.resume('bot');
 SELECT contacts_push.pause('bot');
-SELECT contacts_push.push_changes('bot', true), contacts_push.push_changes('bot', deletes => true);
+SELECT contacts_push.push_changes('bot', true), contacts_push.push_changes('bot', deletes => false);
 UPDATE contacts_push.outbox SET contact = contact || '{"email": "two@example.com"}' WHERE status = 'rejected';
 SELECT contacts_push.retry('bot');
 SELECT contacts_push.resume();

@@ -46,7 +46,7 @@ sub chatbot
 CREATE TABLE $chatbot (id int PRIMARY KEY, email text, name text, phone text, plan text, city text);
 SELECT contacts_push.watch('$chatbot', '$chatbot', external_id => 'id', email => 'email', name => 'name', phonenumber => 'phone',
 	custom_attributes => 'jsonb_strip_nulls(jsonb_build_object(''plan'', plan, ''city'', city))');
-SELECT contacts_push.push_changes('$chatbot', updates => true);
+SELECT contacts_push.push_changes('$chatbot', deletes => false);
 INSERT INTO $chatbot VALUES (1, '1\@$chatbot.com', 'One', '+49 1', 'pro', 'Ulm'), (2, '2\@$chatbot.com', 'Two', '+49 2', 'pro', 'Ulm');
 END
 	chatbot_settled($node, $chatbot) or die 'never created';

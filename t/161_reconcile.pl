@@ -37,6 +37,7 @@ sub contact
 $fake->preset('bot',
 	{ external_id => '101', email => 'user101@example.com', name => 'Another name' },
 	{ external_id => '102', email => 'somebody@example.com', name => 'User 102' },
+	{ external_id => '103', email => 'somebody.else@example.com', name => 'User 103' },
 	{ external_id => 'stranger', email => 'stranger@example.com' });
 sql(<<'END');
 CREATE TABLE users (id integer PRIMARY KEY, name text, email text);
@@ -46,13 +47,17 @@ CREATE VIEW users_to_push AS SELECT id AS external_id, name, email,
 SELECT contacts_push.watch('users_to_push', 'bot', updates => true), contacts_push.watch('guests', 'bot', external_id => '''g'' || id');
 INSERT INTO users SELECT n, 'User ' || n, 'user' || n || '@example.com' FROM generate_series(1, 20) n;
 INSERT INTO users SELECT n, 'User ' || n, 'user' || n || '@example.com' FROM generate_series(101, 102) n;
+SET session_replication_role = replica;
+INSERT INTO users VALUES (103, 'User 103', 'user103@example.com');
+RESET session_replication_role;
 INSERT INTO guests VALUES (1, ' One '), (2, NULL), (3, '');
 SELECT contacts_push.enqueue('bot', '[{"external_id": "lead-1", "name": "Lead"}, {"external_id": "lead-2", "name": "Lead"}]');
 END
 ok(settled($node), 'all is settled');
 is(findings(), <<'END' =~ s/\n$//r =~ s/ID_(\w+)/held_id($1)/ger, 'what was there before is adoptable or foreign, and all else as it should be');
 101|adoptable|ID_101, differs in name, custom_attributes.since
-102|foreign|ID_102, differs in email, custom_attributes.since
+102|adoptable|ID_102, differs in email, custom_attributes.since
+103|foreign|ID_103, differs in email, custom_attributes.since
 stranger|foreign|ID_stranger
 END
 
@@ -89,10 +94,10 @@ is((join "\n", grep { !/\|(adoptable|foreign)\|/ } split /\n/, findings()) . "\n
 
 # Without updates the different ones stay.
 my $before = sql('SELECT count(*) FROM contacts_push.outbox');
-sql(q{SELECT contacts_push.push_changes('bot', updates => false)});
+sql(q{SELECT contacts_push.push_changes('bot', updates => false, deletes => false)});
 like(sql(q{BEGIN; SELECT string_agg(external_id || ' ' || detail, '; ') FROM contacts_push.reconcile('bot', true) WHERE finding = 'different'; ROLLBACK}),
-	qr/^2 name \(not fixed: .*; 4 email \(not fixed: contacts_push\.push_changes\(\) is off\)$/, 'without updates the different ones are not mended');
-sql(q{SELECT contacts_push.push_changes('bot', updates => true)});
+	qr/^2 name \(not fixed: .*; 4 email \(not fixed: updates are off\)$/, 'without updates the different ones are not mended');
+sql(q{SELECT contacts_push.push_changes('bot', updates => true, deletes => false)});
 
 findings(', fix => true');
 $fake->faults;
@@ -102,7 +107,8 @@ is(sql(q{SELECT name FROM chatbase_get_contact('bot', 'g1')}), 'One', 'of each t
 is(contact('21'), 'User 21 user21@example.com', 'and one that was never pushed is created');
 is(sql(q{SELECT status, contact_id FROM contacts_push.contact_status WHERE external_id = '101'}), 'present|' . held_id('101'), 'an adoptable one is present');
 is(sql(q{SELECT status FROM contacts_push.contact_status WHERE external_id = 'lead-1'}), 'deleted', 'what is not known any more is known to be gone');
-is(contact('102'), 'User 102 somebody@example.com', 'a foreign one is as it was');
+is(sql(q{SELECT status, contact_id FROM contacts_push.contact_status WHERE external_id = '102'}), 'present|' . held_id('102'), 'so is one with another e-mail');
+is(contact('103'), 'User 103 somebody.else@example.com', 'a foreign one is as it was');
 is(contact('stranger'), '', 'and has no name still');
 is(disagreement($node, 'bot'), '', 'what is mended is counted');
 is(contact('2'), 'User 2 user2@example.com', 'a different one is patched');
@@ -111,7 +117,8 @@ is(contact('4'), 'User 4 new4@example.com', 'and what no trigger has seen');
 # what was adopted is in step from now on
 is(findings(), <<'END' =~ s/\n$//r =~ s/ID_(\w+)/held_id($1)/ger, 'then only what is another one\'s is left, and what was adopted differs');
 101|different|name, custom_attributes.since
-102|foreign|ID_102, differs in email, custom_attributes.since
+102|different|email, custom_attributes.since
+103|foreign|ID_103, differs in email, custom_attributes.since
 stranger|foreign|ID_stranger
 END
 findings(', fix => true');

@@ -1,7 +1,7 @@
 /*
  * backfill.c
- *		The rows that a watched table had before, block by block: contacts_push.backfill() and
- *		missing().
+ *		The rows that a watched table has, block by block: contacts_push.backfill(), missing(),
+ *		and what reconcile() compares.
  *
  * The mapping runs as the owner of the watched table, who chose it, as in the server's own
  * maintenance commands: neither with the rights of whoever backfills, nor with those of
@@ -45,6 +45,7 @@
 
 COMPAT_FUNCTION_INFO_V1(contacts_push_backfill);
 COMPAT_FUNCTION_INFO_V1(contacts_push_missing);
+COMPAT_FUNCTION_INFO_V1(contacts_push_watched_contacts);
 
 /* Blocks in a transaction: some thousand rows, and memory for no more. */
 #define CHUNK_BLOCKS 64
@@ -191,6 +192,17 @@ wait_for_writers(Oid relation)
 	WaitForLockers(tag, ShareLock, false);
 }
 
+/* The reason of the first failure outlives its chunk. */
+static void
+keep_reason(Backfill *backfill)
+{
+	char	   *reason = backfill->failures.reason;
+	MemoryContext context = MemoryContextGetParent(backfill->scratch);
+
+	if (reason && GetMemoryChunkContext(reason) != context)
+		backfill->failures.reason = MemoryContextStrdup(context, reason);
+}
+
 /* Begins a new transaction, whose statements each see what was committed before. */
 static void
 begin_next(Backfill *backfill)
@@ -210,17 +222,14 @@ begin_next(Backfill *backfill)
 static int64
 enqueue_blocks(Backfill *backfill, Oid part, BlockNumber from)
 {
-	Failures	seen = backfill->failures;
+	Failures	seen;
 	Tuplestorestate *contacts = map_blocks(backfill, part, from);
 	int64		missing = outbox_count_missing(backfill->chatbot_id, contacts, backfill->replace);
 	int64		appended = 0;
 	int64	   *numbers;
 
 	tuplestore_end(contacts);
-	/* the reason of a failure outlives the chunk */
-	if (backfill->failures.reason && seen.reason == NULL)
-		backfill->failures.reason = MemoryContextStrdup(MemoryContextGetParent(backfill->scratch),
-														backfill->failures.reason);
+	keep_reason(backfill);
 	begin_next(backfill);
 	if (missing == 0)
 		return 0;
@@ -396,23 +405,29 @@ contacts_push_backfill(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/*
- * contacts_push.missing(relation regclass, chatbot_id text) RETURNS SETOF text
- */
-Datum
-contacts_push_missing(PG_FUNCTION_ARGS)
+/* Adds rows of one tuplestore to the result of a function that returns as much. */
+static void
+return_rows(ReturnSetInfo *result, Tuplestorestate *rows)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(result->setDesc, &TTSOpsMinimalTuple);
+
+	while (tuplestore_gettupleslot(rows, true, false, slot))
+		tuplestore_puttupleslot(result->setResult, slot);
+	ExecDropSingleTupleTableSlot(slot);
+}
+
+/* Returns what a watched table has for a chatbot: keys_only: what of it the outbox lacks. */
+static void
+return_contacts(FunctionCallInfo fcinfo, bool keys_only)
 {
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-	Backfill	backfill = {0};
-	MemoryContext old;
+	Backfill	backfill = {.keys_only = keys_only};
 	ListCell   *cell;
 
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
+	InitMaterializedSRF(fcinfo, keys_only ? MAT_SRF_USE_EXPECTED_DESC : 0);
 	backfill.chatbot_id = text_to_cstring(PG_GETARG_TEXT_PP(1));
-	/* a row whose content cannot be mapped is missing as well */
-	backfill.keys_only = true;
 	(void) chatbots_of(PG_GETARG_OID(0), backfill.chatbot_id, &backfill.table);
-	backfill.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push missing",
+	backfill.scratch = AllocSetContextCreate(CurrentMemoryContext, "contacts_push contacts",
 											 ALLOCSET_DEFAULT_SIZES);
 	foreach(cell, parts_of(backfill.table))
 	{
@@ -421,16 +436,48 @@ contacts_push_missing(PG_FUNCTION_ARGS)
 
 		for (BlockNumber block = 0; block < blocks; block += CHUNK_BLOCKS)
 		{
-			Tuplestorestate *contacts;
+			MemoryContext old = MemoryContextSwitchTo(backfill.scratch);
+			Tuplestorestate *contacts = map_blocks(&backfill, part, block);
 
-			old = MemoryContextSwitchTo(backfill.scratch);
-			contacts = map_blocks(&backfill, part, block);
-			outbox_find_missing(backfill.chatbot_id, contacts, result->setResult, result->setDesc);
+			if (keys_only)
+				outbox_find_missing(backfill.chatbot_id, contacts, result->setResult, result->setDesc);
+			else
+				return_rows(result, contacts);
 			tuplestore_end(contacts);
-			backfill.failures.reason = NULL;
 			MemoryContextSwitchTo(old);
+			keep_reason(&backfill);
 			MemoryContextReset(backfill.scratch);
 		}
 	}
+	if (!keys_only && backfill.failures.rows > 0)
+		ereport(WARNING,
+				(errcode(ERRCODE_WARNING),
+				 errmsg_plural("%lld row of \"%s\" was left out, which has no contact for chatbot \"%s\"",
+							   "%lld rows of \"%s\" were left out, which have no contacts for chatbot \"%s\"",
+							   backfill.failures.rows, (long long) backfill.failures.rows,
+							   get_rel_name(backfill.table), backfill.chatbot_id),
+				 errdetail_internal("%s", backfill.failures.reason),
+				 errhint("Fix the rows or the view.")));
+}
+
+/*
+ * contacts_push.missing(relation regclass, chatbot_id text) RETURNS SETOF text
+ *		A row whose content cannot be mapped is missing as well.
+ */
+Datum
+contacts_push_missing(PG_FUNCTION_ARGS)
+{
+	return_contacts(fcinfo, true);
+	return (Datum) 0;
+}
+
+/*
+ * contacts_push_internal.watched_contacts(relation regclass, chatbot_id text, OUT external_id text,
+ *		OUT contact jsonb) RETURNS SETOF record
+ */
+Datum
+contacts_push_watched_contacts(PG_FUNCTION_ARGS)
+{
+	return_contacts(fcinfo, false);
 	return (Datum) 0;
 }
