@@ -256,13 +256,13 @@ sub applied_late
 {
 	my @held = (rule('late', 'POST', 1, delay_ms => FakeChatbase::HELD));
 
-	set_conf($node, 'contacts_push.request_timeout' => '1s');
+	set_conf($node, 'contacts_push.request_timeout' => '600s');
 	$fake->faults(@held);
 	insert_users($node, 'late', 'u', 1, 500);
 	ok(wait_until(sub { count_posts('late') == 1 }), 'late: the first request is under way');
 	$node->safe_psql('postgres', q{SELECT contacts_push.pause('late')});
+	$node->safe_psql('postgres', 'SELECT pg_terminate_backend(' . worker_pid($node) . ')');
 	ok(wait_until(sub { count_rows($node, q{chatbot_id = 'late' AND unconfirmed}) == 500 }), 'late: it is given up');
-	set_conf($node, 'contacts_push.request_timeout' => '600s');
 	$fake->faults(@held);
 	$node->safe_psql('postgres', q{SELECT contacts_push.resume('late')});
 	ok(wait_until(sub { count_posts('late') == 2 }), 'late: nobody is found, and all are sent again');
