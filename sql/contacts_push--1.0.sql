@@ -671,6 +671,8 @@ DECLARE
 	own int8multirange;
 	is_open boolean;
 	is_there boolean;
+	moved bigint;
+	before text;
 	forgotten bigint;
 BEGIN
 	PERFORM contacts_push_internal.check_chatbot_id(forget.chatbot_id);
@@ -686,9 +688,11 @@ BEGIN
 		AND (o.external_id = forget.external_id OR o.previous_external_id = forget.external_id)
 		FOR UPDATE)
 	SELECT range_agg(int8range(l.seq, l.seq, '[]')) FILTER (WHERE l.external_id = forget.external_id),
+		string_agg(DISTINCT quote_literal(l.previous_external_id), ', ') FILTER (
+			WHERE l.external_id = forget.external_id),
 		-- what this transaction discards the worker may be sending
 		bool_or(l.status = 'pending' OR (l.status = 'withdrawn' AND l.settled_at >= now()))
-	INTO own, is_open
+	INTO own, before, is_open
 	FROM locked l;
 	IF is_open THEN
 		RAISE EXCEPTION 'contact "%" of chatbot "%" has rows that are not settled', forget.external_id, forget.chatbot_id
@@ -707,11 +711,17 @@ BEGIN
 	INTO is_there
 	FROM contacts_push_internal.contact_intent i
 	WHERE i.chatbot_id = forget.chatbot_id AND i.external_id = forget.external_id;
-	UPDATE contacts_push.request q
-	SET seqs = q.seqs - own,
-		message = CASE WHEN q.seqs <@ own OR strpos(q.message, forget.external_id) > 0 THEN NULL
-			ELSE q.message END
+	-- the words may quote anything of any contact that was sent
+	UPDATE contacts_push.request q SET seqs = q.seqs - own, message = NULL
 	WHERE q.chatbot_id = forget.chatbot_id AND q.seqs && own;
+	-- an external_id that this contact had before is one that Chatbase does not have any more
+	UPDATE contacts_push.outbox o
+	SET external_id = o.previous_external_id, previous_external_id = NULL, status = 'deleted',
+		contact_id = NULL, contact_hash = NULL, contact_members = NULL, error = NULL
+	FROM contacts_push_internal.contact_intent i
+	WHERE o.chatbot_id = forget.chatbot_id AND o.external_id = forget.external_id
+	AND i.chatbot_id = o.chatbot_id AND i.external_id = o.previous_external_id AND i.seq = o.seq;
+	GET DIAGNOSTICS moved = ROW_COUNT;
 	UPDATE contacts_push.outbox o SET previous_external_id = NULL
 	WHERE o.chatbot_id = forget.chatbot_id AND o.previous_external_id = forget.external_id;
 	-- of those who were refused its e-mail
@@ -723,12 +733,17 @@ BEGIN
 	WHERE o.chatbot_id = forget.chatbot_id AND o.external_id = forget.external_id;
 	GET DIAGNOSTICS forgotten = ROW_COUNT;
 	PERFORM contacts_push_internal.wake(discarded => true);
+	IF before IS NOT NULL THEN
+		RAISE NOTICE 'contact "%" of chatbot "%" has had another external_id before: %',
+			forget.external_id, forget.chatbot_id, before
+			USING HINT = 'Forget that, too, unless it is somebody else''s by now.';
+	END IF;
 	IF is_there THEN
 		RAISE NOTICE 'contact "%" may be in chatbot "%" all the same', forget.external_id, forget.chatbot_id
 			USING DETAIL = 'As far as was known, Chatbase has not deleted it.',
 				HINT = 'chatbase_delete_contact() deletes it there.';
 	END IF;
-	RETURN forgotten;
+	RETURN forgotten + moved;
 END
 $$;
 COMMENT ON FUNCTION contacts_push.forget(text, text) IS 'erases a contact from the outbox and the request log; returns how many rows of the outbox; raises while anything of it is pending or under way';

@@ -14,7 +14,7 @@ BEGIN
 		SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname IN ('contacts_push', 'contacts_push_internal') AND c.relkind = 'r' ORDER BY c.oid::regclass::text
 	LOOP
-		RETURN QUERY EXECUTE format('SELECT %L, t::text FROM %s t WHERE t::text LIKE %L', table_name, table_name, '%' || words || '%');
+		RETURN QUERY EXECUTE format('SELECT %L, t::text FROM %s t WHERE t::text ILIKE %L', table_name, table_name, '%' || words || '%');
 	END LOOP;
 END
 $$;
@@ -27,7 +27,7 @@ INSERT INTO contacts_push.outbox (chatbot_id, external_id, contact) VALUES ('sho
 SELECT contacts_push.flush();
 SELECT chatbot_id, external_id, status, error FROM contacts_push.outbox ORDER BY seq;
 SELECT chatbot_id, external_id FROM contacts_push.outbox o WHERE EXISTS (SELECT FROM contacts_push.request q WHERE q.chatbot_id = o.chatbot_id AND q.seqs @> o.seq) ORDER BY 1, 2;
-UPDATE contacts_push.request SET message = 'words about ada' WHERE chatbot_id = 'shop' AND contacts > 1;
+UPDATE contacts_push.request SET message = 'words about ADA@example.com' WHERE chatbot_id = 'shop' AND contacts > 1;
 -- one who has Ada's key by now, and one who had it
 INSERT INTO contacts_push.outbox (chatbot_id, external_id, previous_external_id, status) VALUES ('shop', 'dan', 'ada', 'updated');
 SELECT relation, count(*) FROM traces('ada') GROUP BY 1 ORDER BY 1;
@@ -71,6 +71,16 @@ INSERT INTO contacts_push.outbox (chatbot_id, external_id, previous_external_id,
 CALL test.fails($$SELECT contacts_push.forget('shop', 'bob')$$);
 SELECT contacts_push.discard('shop');
 SELECT contacts_push.forget('shop', 'bob');
+
+-- Whose key was changed at Chatbase: of the new one nothing is left, and the old one is known to be gone.
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, previous_external_id, status, contact_id) VALUES
+	('club', 'old', NULL, 'created', 'contact_1'), ('club', 'newer', 'old', 'updated', 'contact_1'), ('club', 'newest', 'newer', 'updated', 'contact_1');
+SELECT contacts_push.forget('club', 'newest');
+SELECT relation, entry FROM traces('newest');
+SELECT external_id, status, error FROM contacts_push.contact_status WHERE chatbot_id = 'club' AND external_id IN ('old', 'newer', 'newest') ORDER BY 1;
+SELECT contacts_push.forget('club', 'newer');
+SELECT external_id, status, error FROM contacts_push.contact_status WHERE chatbot_id = 'club' AND external_id IN ('old', 'newer', 'newest') ORDER BY 1;
+SELECT contacts_push.forget('club', 'old');
 
 -- Bad arguments.
 CALL test.fails($$SELECT contacts_push.forget(NULL, 'bob')$$);

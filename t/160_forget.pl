@@ -85,5 +85,21 @@ ok(settled($node), 'it is let through');
 is(sql(q{SELECT contacts_push.forget('gdpr', '2')}), '2', 'then it is');
 is(sql(q{SELECT contacts_push.missing('users', 'gdpr')}), '', 'nobody is missing');
 
+$node->append_conf('postgresql.conf', 'contacts_push.max_pending_deletes = -1');
+reload($node);
+
+# One whose key has changed: that the old one is gone is known all the same.
+sql(q{INSERT INTO users VALUES (3, 'three@example.com')});
+ok(settled($node), 'a user is created');
+sql('UPDATE users SET id = 4 WHERE id = 3');
+ok(settled($node), 'gets another key');
+sql('DELETE FROM users WHERE id = 4');
+ok(settled($node), 'and is deleted');
+is(sql(q{SELECT contacts_push.forget('gdpr', '4')}), '2', 'and forgotten');
+sql(q{SELECT contacts_push.push_changes('gdpr', false, false)});
+sql(q{INSERT INTO users VALUES (3, 'another3@example.com')});
+ok(settled($node), 'another one with the key that it had is settled');
+is(join(' ', keys %{ $fake->held('gdpr') }), '3', 'and is created');
+
 $node->stop;
 done_testing();
