@@ -141,5 +141,72 @@ sql("SELECT contacts_push.resume('$t')");
 ok(chatbot_settled($node, $t), 'again: settled');
 is(names($t), 'a First', 'again: Chatbase has what the table has');
 
+# ---- who is found, but not as it is to be ----
+
+$t = chatbot('found', deletes => 'false');
+silence($t, 'POST', 'after');
+sql("INSERT INTO $t VALUES ('b', 'b\@found.com', 'Early')");
+ok(backs_off($t), 'found: the answer to a request that creates is lost');
+sql("DELETE FROM $t WHERE id = 'b'");
+ok(wait_until(sub { status_of($node, $t, 'b') eq 'withdrawn withdrawn' }), 'found: the user has gone');
+sql("INSERT INTO $t VALUES ('b', 'b\@found.com', 'Late')");
+$fake->faults;
+sql("SELECT contacts_push.resume('$t')");
+ok(chatbot_settled($node, $t), 'found: settled');
+is(names($t), 'a First, b Late', 'found: who is found is changed to what is wanted');
+is(status_of($node, $t, 'b'), 'withdrawn withdrawn updated', 'found: and the row says so');
+
+# Who is found and has changed meanwhile is changed to the newest.
+$t = chatbot('newer');
+silence($t, 'POST', 'after');
+sql("INSERT INTO $t VALUES ('b', 'b\@newer.com', 'Early')");
+ok(backs_off($t), 'newer: the answer to a request that creates is lost');
+sql("SET contacts_push.base_url = '" . $fake->base_url . "'; SELECT chatbase_update_contact('$t', 'b', '{\"name\": \"Other\"}')");
+sql("UPDATE $t SET name = 'Late' WHERE id = 'b'; SELECT contacts_push.resume('$t')");
+ok(chatbot_settled($node, $t), 'newer: settled');
+is(names($t), 'a First, b Late', 'newer: it is as the table has it');
+is(scalar(grep { $_->{chatbot} eq $t && $_->{method} eq 'GET' } whole_log($fake)), 1, 'newer: it was looked up once');
+
+# A thousand that are as they are to be cost no request each, and are known to be so.
+$t = chatbot('same');
+silence($t, 'POST', 'after');
+sql("INSERT INTO $t SELECT 'u' || i, 'u' || i || '\@same.com', 'User ' || i FROM generate_series(1, 1000) i");
+ok(backs_off($t), 'same: an answer is lost');
+sql("SELECT contacts_push.resume('$t')");
+ok(chatbot_settled($node, $t), 'same: settled');
+is(outcomes($node, $t), 'created 1, present 1000', 'same: all are found');
+is(scalar(grep { $_->{chatbot} eq $t && $_->{method} eq 'PATCH' } whole_log($fake)), 0, 'same: and none is changed');
+sql("UPDATE $t SET name = 'X' WHERE id IN ('u1', 'u2'); UPDATE $t SET name = 'User 1' WHERE id = 'u1'");
+ok(chatbot_settled($node, $t), 'same: settled again');
+like(status_of($node, $t, 'u1'), qr/^present (updated|superseded|skipped) (updated|skipped)$/, 'same: what is equal again');
+sql("INSERT INTO contacts_push.outbox (chatbot_id, external_id, relation, contact) SELECT '$t', external_id, '$t'::regclass,"
+	. " to_jsonb(v) FROM ${t}_contacts v WHERE external_id = 'u3'");
+ok(chatbot_settled($node, $t), 'same: settled at last');
+is(status_of($node, $t, 'u3'), 'present skipped', 'same: what was found is known to be as it was sent');
+
+# What jsonb cannot have is no reason to fail: it is changed.
+$t = chatbot('nul');
+silence($t, 'POST', 'after');
+sql("INSERT INTO $t VALUES ('b', 'b\@nul.com', 'B')");
+ok(backs_off($t), 'nul: an answer is lost');
+my ($b) = grep { $_->{external_id} eq 'b' } @{ $fake->admin("contacts?chatbot=$t") };
+$fake->faults({ match => { chatbot => $t, method => 'GET' }, when => 'after', action => {
+			status => 200, body => qq({"data": {"id": "$b->{id}", "external_id": "b", "custom_attributes": {"x": "\\u0000"}}}) } });
+sql("SELECT contacts_push.resume('$t')");
+ok(chatbot_settled($node, $t), 'nul: settled');
+is(status_of($node, $t, 'b'), 'updated', 'nul: it is changed');
+
+# A page that has everybody twice, as another one and as it is.
+$t = chatbot('twice');
+silence($t, 'POST', 'after');
+sql("INSERT INTO $t SELECT 'u' || i, 'u' || i || '\@twice.com', 'User ' || i FROM generate_series(1, 5) i");
+ok(backs_off($t), 'twice: an answer is lost');
+my $all = join ', ', map { my $u = $_; map { qq({"id": "i$u", "external_id": "u$u", "name": "$_"}) } "Other", "User $u" } 1 .. 5;
+$fake->faults({ match => { chatbot => $t, method => 'GET' }, when => 'after', action => { status => 200, body => qq({"data": [$all]}) } });
+sql("SELECT contacts_push.resume('$t')");
+ok(chatbot_settled($node, $t), 'twice: settled');
+is(count_rows($node, "chatbot_id = '$t' AND status = 'updated'"), 5, 'twice: each is changed once');
+$fake->faults;
+
 $node->stop;
 done_testing();

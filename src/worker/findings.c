@@ -11,7 +11,10 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "contact/contact.h"
+#include "server/try.h"
+#include "store/outbox.h"
 #include "util/clock.h"
+#include "utils/builtins.h"
 #include "worker/backoff.h"
 #include "worker/findings.h"
 #include "worker/lookups.h"
@@ -105,28 +108,105 @@ note_read(Chatbot *chatbot)
 	}
 }
 
+/* Contacts in doubt that a chatbot has. */
+typedef struct Found
+{
+	Chatbot    *chatbot;
+	int			n;
+	Contact    *contacts[CONTACT_PAGE];
+	const ReplyContact *there[CONTACT_PAGE];
+	bool		differs[CONTACT_PAGE];
+} Found;
+
+/* What Chatbase has of one, as the database has text; NULL: nothing, or nothing that it could have. */
+static char *
+held_text(const char *utf8)
+{
+	return utf8 ? unconstify(char *, answer_to_server(utf8)) : NULL;
+}
+
+/* Finds out who is not as he is to be. */
+static void
+compare(void *arg)
+{
+	Found	   *found = arg;
+	int64		seqs[CONTACT_PAGE];
+	char	   *held[5][CONTACT_PAGE];
+	Datum		values[2 + lengthof(held)] = {CStringGetTextDatum(found->chatbot->id)};
+	uint64		n;
+
+	for (int i = 0; i < found->n; i++)
+	{
+		seqs[i] = found->contacts[i]->seq;
+		held[0][i] = held_text(found->there[i]->name);
+		held[1][i] = held_text(found->there[i]->email);
+		held[2][i] = held_text(found->there[i]->phonenumber);
+		held[3][i] = held_text(found->there[i]->stripe_accounts);
+		held[4][i] = held_text(found->there[i]->custom_attributes);
+	}
+	values[1] = outbox_int8_array(seqs, found->n);
+	for (int i = 0; i < lengthof(held); i++)
+		values[2 + i] = outbox_text_array(held[i], found->n);
+	n = outbox_run(OUTBOX_DIFFERENT, values, NULL);
+	for (uint64 i = 0; i < n; i++)
+		found->differs[outbox_get_int64(i, 1) - 1] = true;
+}
+
+/*
+ * They are present; if changes are pushed, one that is not as it is to be (an earlier version of
+ * it was sent, or it changed there) is updated.
+ */
+static void
+settle_found(Found *found)
+{
+	bool		is_pushed = found->chatbot->updates;
+	char	   *reason;
+
+	/* What jsonb does not take is something else. */
+	if (is_pushed && found->n > 0 && !try_run(compare, found, &reason))
+		memset(found->differs, true, sizeof(found->differs));
+	for (int i = 0; i < found->n; i++)
+	{
+		Contact    *contact = found->contacts[i];
+
+		/* a page may have one twice */
+		if (contact->state != CONTACT_DOUBTFUL && contact->state != CONTACT_IN_FLIGHT)
+			continue;
+		if (!found->differs[i])
+			writes_find(contact, answer_to_server(found->there[i]->id), is_pushed);
+		else
+		{
+			retries_wait_again(contact);
+			window_set_call(contact, CALL_UPDATE);
+			retries_enqueue(contact);
+		}
+	}
+}
+
 /* Settles those that a page has; returns how many. */
 static int
-settle_found(Chatbot *chatbot, const Reply *reply)
+settle_listed(Chatbot *chatbot, const Reply *reply)
 {
-	int			found = 0;
+	Found	   *found = palloc0(sizeof(Found));
 
-	for (int i = 0; i < reply->ncontacts; i++)
+	found->chatbot = chatbot;
+	for (int i = 0; i < reply->ncontacts && found->n < CONTACT_PAGE; i++)
 	{
-		const char *id = reply->contacts[i].id;
-		const char *external_id = reply->contacts[i].external_id;
+		const ReplyContact *there = &reply->contacts[i];
+		const char *external_id;
 		Contact    *contact;
 
-		if (id == NULL || external_id == NULL || !answer_can_be_kept(id) ||
-			(external_id = answer_to_server(external_id)) == NULL)
+		if (there->id == NULL || there->external_id == NULL || !answer_can_be_kept(there->id) ||
+			(external_id = answer_to_server(there->external_id)) == NULL)
 			continue;
 		contact = window_find_contact(chatbot, external_id);
 		if (contact == NULL || contact->state != CONTACT_DOUBTFUL)
 			continue;
-		writes_find(contact, answer_to_server(id));
-		found++;
+		found->contacts[found->n] = contact;
+		found->there[found->n++] = there;
 	}
-	return found;
+	settle_found(found);
+	return found->n;
 }
 
 /* All pages have been read: who was not on any is not there. */
@@ -183,7 +263,7 @@ settle_page(Request *request, Finding finding, const Reply *reply)
 
 	if (finding == READ_DONE)
 	{
-		int			found = settle_found(request->chatbot, reply);
+		int			found = settle_listed(request->chatbot, reply);
 
 		lookup->has_list = true;
 		lookup->ask_list = false;
@@ -220,10 +300,16 @@ is_to_blame(Contact *contact)
 static void
 settle_contact(Contact *contact, Finding finding, const ReadAnswer *answer)
 {
+	Found	   *found;
+
 	switch (finding)
 	{
 		case READ_DONE:
-			writes_find(contact, answer_to_server(answer->reply->contacts[answer->match[0]].id));
+			found = palloc0(sizeof(Found));
+			found->chatbot = contact->chatbot;
+			found->contacts[found->n] = contact;
+			found->there[found->n++] = &answer->reply->contacts[answer->match[0]];
+			settle_found(found);
 			break;
 		case READ_ABSENT:
 			lookups_send_again(contact, true);

@@ -263,8 +263,11 @@ decide(Source *last, Look *look, Intent *intents, int n)
 	situation_survey(&s);
 	newest = s.newest;
 	contact = window_find_contact(chatbot, look->external_id);
+	/* In doubt, or found and to be updated since: no row says yet that it is there. */
 	if (contact && !(newest && newest->withdrawal) &&
-		((contact->unconfirmed && contact->call == CALL_CREATE) || contact->previous))
+		((contact->unconfirmed &&
+		  (contact->call == CALL_CREATE || (contact->call == CALL_UPDATE && s.there == NULL))) ||
+		 contact->previous))
 	{
 		look_again(contact);
 		return;

@@ -239,13 +239,13 @@ writes_settle(Contact *contact, OutboxStatus status, int http_status, const char
 	change->keeps_contact = !is_there && status != OUTBOX_DELETED;
 	/* What has failed may exist all the same, and so may what was refused after doubt. */
 	change->unconfirmed = status == OUTBOX_FAILED ||
-		(status == OUTBOX_REJECTED && contact->unconfirmed);
+		((status == OUTBOX_REJECTED || status == OUTBOX_CONFLICT) && contact->unconfirmed);
 	if (status == OUTBOX_FAILED)
 		change->attempts = contact->attempts;
 }
 
 void
-writes_find(Contact *contact, const char *contact_id)
+writes_find(Contact *contact, const char *contact_id, bool is_same)
 {
 	RowChange  *change;
 
@@ -254,6 +254,10 @@ writes_find(Contact *contact, const char *contact_id)
 	change->status = OUTBOX_PRESENT;
 	change->http_status = 200;
 	change->contact_id = copy(contact_id);
+	if (!is_same)
+		return;
+	change->contact_hash = contact_hash(contact->json, contact->length);
+	note_members(change, contact);
 }
 
 void

@@ -22,8 +22,8 @@
 extern void writes_settle(Contact *contact, OutboxStatus status, int http_status,
 						  const char *text);
 
-/* Chatbase has been found to have it, under this id. */
-extern void writes_find(Contact *contact, const char *contact_id);
+/* Chatbase has been found to have it, under this id; is_same: as it is to be. */
+extern void writes_find(Contact *contact, const char *contact_id, bool is_same);
 
 /* It failed alone, which its row tells when it is written: pending, and due in a while. */
 extern void writes_defer(Contact *contact, int64 delay_ms, int http_status, const char *why);
