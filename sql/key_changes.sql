@@ -152,6 +152,26 @@ INSERT INTO guests VALUES (1, 'one', 'eu'), (2, 'two', 'eu'), (5, 'three', 'eu')
 TRUNCATE contacts_push.outbox;
 UPDATE guests SET region = 'us', id = CASE id WHEN 1 THEN 0 WHEN 2 THEN 10 ELSE id END;
 TABLE intents;
+-- Another row of the statement is no successor: neither one that a command beside the update inserts,
+-- though the one that has moved is,
+DELETE FROM visitors;
+INSERT INTO visitors VALUES (1, 'one'), (5, 'five');
+TRUNCATE contacts_push.outbox;
+WITH new AS (INSERT INTO visitors VALUES (4, 'four')), gone AS (DELETE FROM visitors WHERE id = 1)
+UPDATE visitors SET id = 15 WHERE id = 5;
+SELECT * FROM intents WHERE external_id NOT LIKE 'v%';
+MERGE INTO visitors v USING (VALUES (15)) m (id) ON v.id = m.id WHEN MATCHED THEN UPDATE SET id = 25;
+SELECT * FROM intents WHERE external_id = '25';
+-- nor one that comes in where another leaves for a part of the table that is not watched.
+CREATE TABLE people (id integer, name text, active boolean) PARTITION BY RANGE (id);
+CREATE TABLE people_100 PARTITION OF people FOR VALUES FROM (100) TO (200);
+ALTER TABLE people ATTACH PARTITION visitors FOR VALUES FROM (0) TO (100);
+INSERT INTO people VALUES (105, 'one hundred and five', true);
+TRUNCATE contacts_push.outbox;
+UPDATE people SET id = CASE id WHEN 4 THEN 104 ELSE 6 END WHERE id IN (4, 105);
+SELECT * FROM intents WHERE external_id NOT LIKE 'v%';
+ALTER TABLE people DETACH PARTITION visitors;
+DROP TABLE people;
 -- TRUNCATE says nothing of anybody.
 TRUNCATE contacts_push.outbox;
 TRUNCATE guests, visitors;

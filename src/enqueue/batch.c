@@ -28,6 +28,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rls.h"
 #include "utils/snapmgr.h"
@@ -93,7 +94,8 @@ contacts_push_batch_leave(Datum chatbot, Oid table, Datum external_id)
 	MemoryContext old;
 	Leaving    *leaving;
 
-	if (frame == NULL || frame->statement == NULL || frame->statement->commandType != CMD_UPDATE)
+	/* from a part of a table rows may also move to the others, and rows of those arrive */
+	if (frame == NULL || get_rel_relispartition(table))
 		return;
 	old = MemoryContextSwitchTo(TopTransactionContext);
 	leaving = palloc(sizeof(Leaving));

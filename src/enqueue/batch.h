@@ -44,7 +44,7 @@ extern bool contacts_push_batch_hands_on(bool by_row);
 /*
  * An update that moves a row to another partition fires for its deletion, and then for its
  * insertion.  The first notes which contact of the chatbot left the watched table, the second
- * gets that; 0: the row has not moved, or was no contact.
+ * gets that; 0: the row has not moved, was no contact, or may have come from elsewhere.
  */
 extern void contacts_push_batch_leave(Datum chatbot, Oid table, Datum external_id);
 extern Datum contacts_push_batch_arrive(Datum chatbot, Oid table);

@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "commands/trigger.h"
 #include "compat.h"
 #include "enqueue/batch.h"
@@ -195,7 +196,8 @@ enqueue_row(Firing *firing, TupleTableSlot *old_slot, TupleTableSlot *new_slot)
 		withdraw(firing, &old);
 	if (new.is_contact)
 		enqueue(firing, &new, previous, key || previous);
-	else if (old.is_contact && new_slot == NULL && by_row)
+	else if (old.is_contact && new_slot == NULL && by_row &&
+			 HeapTupleHeaderIndicatesMovedPartitions(firing->trigger->tg_trigtuple->t_data))
 		contacts_push_batch_leave(firing->chatbot, table, old.external_id);
 	contacts_push_mapping_reset(firing->mapping);
 }
