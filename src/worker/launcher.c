@@ -217,6 +217,7 @@ take_installations(void)
 			Database   *database = lfirst(cell);
 
 			database->wanted = true;
+			database->pending |= has_worker(database);
 			if (database->waiting_since == 0 && database->failures == 0)
 				database->start_at = 0;
 		}
@@ -316,7 +317,9 @@ reap_worker(Database *database)
 			break;
 		case SHARED_EXIT_NO_EXTENSION:
 			slots_release(database->oid);
-			database->wanted = database->has_worked = false;
+			/* somebody may have told of it since the worker looked */
+			database->wanted = database->pending;
+			database->has_worked = false;
 			database->failures = 0;
 			break;
 		case SHARED_EXIT_RESTART:
