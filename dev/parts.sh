@@ -26,6 +26,9 @@ package_release=trixie
 # shellcheck disable=SC2034 # likewise
 clean_system=/var/cache/contacts_push/clean.tar
 
+# Where dev/setup has put programs that are not installed.
+programs=/var/cache/contacts_push/programs
+
 # What part_tap runs unless it is told; none: all.
 tap_files=()
 
@@ -189,10 +192,11 @@ part_tap()
 	# as PostgreSQL's Makefile.global calls prove, from 15 (TESTDIR) on
 	printf '%s\0' "${files[@]}" >"$PRIVATE/tap.files"
 	# shellcheck disable=SC2016 # sh expands it
-	as_user_in "$dir" env PATH="$BIN:$PATH:/var/cache/contacts_push/programs/usr/bin" TESTDIR="$dir" \
+	as_user_in "$dir" env PATH="$BIN:$PATH:$programs/usr/bin:$programs/usr/sbin" TESTDIR="$dir" \
 		TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
 		PG_REGRESS="$(pgxs_dir)/test/regress/pg_regress" PGPORT=65432 \
 		CONTACTS_PUSH_TEMPLATE="$dir/template" \
+		CONTACTS_PUSH_NODE_MODULES="$programs/signup/node_modules" \
 		PERL5LIB="$(pgxs_dir)/test/perl:$dir/t/lib${PERL5LIB:+:$PERL5LIB}" \
 		xargs -0 -a "$PRIVATE/tap.files" -n 1 -P "$tap_jobs" \
 		sh -c 'prove -v --timer "$1" >"out/${1##*/}" 2>&1' sh || status=$?

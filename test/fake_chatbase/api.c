@@ -503,7 +503,7 @@ examine(Request *request)
 {
 	request->config = config_get();
 	request->batch = read_contacts(request);
-	journal_contacts(&request->journal, request->batch);
+	journal_contents(&request->journal, key_number(request), request->batch);
 	request->rate = rate_count(key_number(request), request->config->limit, request->config->window_ms);
 	request->rules = faults_get();
 	request->rule = faults_choose(request->rules, request->journal.number, request->method,

@@ -30,6 +30,7 @@ typedef struct LogLine
 	char	   *external_ids;	/* JSON array, NULL: not kept */
 	size_t		contacts;
 	int			status;
+	int			key;			/* which one of those that are valid, from 1; 0: none of them */
 	bool		authorization;
 } LogLine;
 
@@ -137,7 +138,7 @@ external_ids(const Batch *batch)
 }
 
 void
-journal_contacts(const JournalEntry *entry, const Batch *batch)
+journal_contents(const JournalEntry *entry, int key, const Batch *batch)
 {
 	char	   *ids = batch->ncontacts <= LOG_CONTACTS ? external_ids(batch) : NULL;
 	LogLine    *line;
@@ -146,6 +147,7 @@ journal_contacts(const JournalEntry *entry, const Batch *batch)
 	line = line_of(entry);
 	if (line != NULL)
 	{
+		line->key = key + 1;
 		line->contacts = batch->ncontacts;
 		line->external_ids = ids;
 		ids = NULL;
@@ -224,8 +226,8 @@ write_line(Buffer *out, const LogLine *line)
 		buffer_json(out, line->chatbot, strlen(line->chatbot));
 	else
 		buffer_text(out, "null");
-	buffer_printf(out, ",\"contacts\":%zu,\"status\":%d,\"authorization\":%s", line->contacts,
-				  line->status, line->authorization ? "true" : "false");
+	buffer_printf(out, ",\"contacts\":%zu,\"status\":%d,\"authorization\":%s,\"key\":%d", line->contacts,
+				  line->status, line->authorization ? "true" : "false", line->key);
 	if (line->external_ids != NULL)
 	{
 		buffer_text(out, ",\"external_ids\":");

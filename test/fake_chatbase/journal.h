@@ -32,8 +32,8 @@ extern void journal_start(void);
 extern JournalEntry journal_begin(const char *method, const char *path, const char *chatbot,
 								  bool authorization);
 
-/* Its contacts are known. */
-extern void journal_contacts(const JournalEntry *entry, const Batch *batch);
+/* Its key (-1: none, or one that isn't valid) and its contacts are known. */
+extern void journal_contents(const JournalEntry *entry, int key, const Batch *batch);
 
 /* It is answered so; status 0: dropped.  Only the first call counts. */
 extern void journal_finish(JournalEntry *entry, int status);

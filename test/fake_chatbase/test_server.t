@@ -81,6 +81,7 @@ subtest 'keys, chatbots and limit of the command line' => sub {
 	is "$answer->{status} " . message($answer), '404 Resource not found', 'another chatbot';
 	is post('c3', 'not JSON', %one)->{status}, 404, 'comes before the body';
 	is post('c3', 'not JSON', %one)->{status}, 429, 'and the limit before that';
+	is join(' ', map { $_->{key} } @{ admin('requests') }), '1 2 0 1 1 1', 'the log has which key each came with';
 	is request('GET', '/_admin/contacts?chatbot=c3')->{status}, 404, 'the admin side has no other either';
 	is request('POST', '/_admin/contacts?chatbot=c3', '{"users":[]}')->{status}, 404, 'nor takes contacts for it';
 	is stop_fake($fake), 0, 'ends well';
@@ -148,12 +149,12 @@ subtest 'statistics and the log' => sub {
 	is "$stats->{created} $stats->{contacts}", '8 9', 'created, and held with what was preset';
 	is "$stats->{in_flight} $stats->{max_in_flight}", '0 1', 'in flight';
 	my $log = admin('requests');
-	is_deeply [ map { [ @$_{qw(number chatbot contacts status path external_ids)}, $_->{authorization} ? 1 : 0 ] } @$log ],
-	  [ [ 1, 'a', 2, 200, '/api/v1/chatbots/a/contacts', [ '1', '2' ], 1 ],
-		[ 2, 'a', 1, 409, '/api/v1/chatbots/a/contacts', ['1'], 1 ],
-		[ 3, 'b', 6, 200, '/api/v1/chatbots/b/contacts', undef, 1 ],
-		[ 4, 'b', 2, 400, '/api/v1/chatbots/b/contacts', [ '', 'x' ], 1 ],
-		[ 5, 'b', 0, 401, '/api/v1/chatbots/b/contacts', [], 0 ] ], 'the log';
+	is_deeply [ map { [ @$_{qw(number chatbot contacts status path external_ids key)}, $_->{authorization} ? 1 : 0 ] } @$log ],
+	  [ [ 1, 'a', 2, 200, '/api/v1/chatbots/a/contacts', [ '1', '2' ], 1, 1 ],
+		[ 2, 'a', 1, 409, '/api/v1/chatbots/a/contacts', ['1'], 1, 1 ],
+		[ 3, 'b', 6, 200, '/api/v1/chatbots/b/contacts', undef, 1, 1 ],
+		[ 4, 'b', 2, 400, '/api/v1/chatbots/b/contacts', [ '', 'x' ], 1, 1 ],
+		[ 5, 'b', 0, 401, '/api/v1/chatbots/b/contacts', [], 0, 0 ] ], 'the log';
 	my @times = map { $_->{at_ms} } @$log;
 	is_deeply [ sort { $a <=> $b } @times ], \@times, 'in order of time';
 	cmp_ok $times[0], '>', 0, 'since the start';
