@@ -6,7 +6,8 @@
 # It reads TAP (PostgreSQL 16's pg_regress prints it too) and the older
 # pg_regress's "test name ... ok".  Several TAP streams may follow each other;
 # what their plans announce and nobody reported has failed, and so has, as one
-# test, a file that prove says has failed although none of its tests did.
+# test, a file that prove says has failed although none of its tests did.  One that was
+# skipped as a whole (NOTESTS) counts as one test skipped.
 
 # A stream's plan stands before or after its tests.
 /^1\.\.[0-9]+/ {
@@ -31,7 +32,9 @@
 
 /^Result: / {
 	finish_streams()
-	if ($2 != "PASS" && failed == failed_before)
+	if ($2 == "NOTESTS")
+		skipped++
+	else if ($2 != "PASS" && failed == failed_before)
 		failed++
 	failed_before = failed
 }
