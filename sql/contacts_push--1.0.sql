@@ -394,12 +394,15 @@ COMMENT ON FUNCTION contacts_push_internal.warn_of_publications() IS 'warns of p
 CREATE VIEW contacts_push_internal.watched_trigger AS
 	SELECT t.tgrelid::regclass AS relation,
 		a.arguments[1] AS chatbot_id,
-		-- a restored dump has no dependency
+		-- A restored dump has no dependency.  The name is looked for in the catalogs: to_regclass()
+		-- raises for whoever may not use its schema.
 		coalesce((SELECT d.refobjid::regclass FROM pg_depend d
 				  JOIN pg_class c ON c.oid = d.refobjid AND c.relkind = 'v'
 				  WHERE d.classid = 'pg_trigger'::regclass AND d.objid = t.oid
 				  AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'),
-			to_regclass(a.arguments[2])) AS view,
+			(SELECT c.oid::regclass FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			 WHERE n.nspname = (parse_ident(a.arguments[2]))[1]
+			 AND c.relname = (parse_ident(a.arguments[2]))[2])) AS view,
 		t.tgname AS trigger_name
 	FROM pg_trigger t
 	CROSS JOIN LATERAL (
@@ -1880,7 +1883,9 @@ BEGIN
 			GET STACKED DIAGNOSTICS advice = PG_EXCEPTION_HINT;
 			problem := format('%s cannot be used, and rows are left out: %s', mapping, SQLERRM);
 		END;
-		IF problem IS NULL AND to_regclass(mapping_name) IS DISTINCT FROM mapping THEN
+		IF problem IS NULL AND NOT EXISTS (
+			SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.oid = mapping AND ARRAY[n.nspname::text, c.relname::text] = parse_ident(mapping_name)) THEN
 			problem := format('%s was %s when the table was watched: in a dump it would be looked for by that name',
 				mapping, mapping_name);
 			advice := concat(again, '); ', backfill);

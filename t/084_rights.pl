@@ -68,7 +68,17 @@ END
 ok(settled($node), 'all is settled');
 like(trouble('app', 'SELECT * FROM contacts_push.outbox'), qr/permission denied/, 'app: reads nothing');
 
-# an operator
+# an operator, who need not be allowed into the schema of a table, one of a restored dump either
+$node->safe_psql('postgres', <<'END');
+CREATE SCHEMA private;
+CREATE TABLE private.users (id integer PRIMARY KEY);
+SELECT contacts_push.watch('private.users', 'private'), contacts_push.watch('private.users', 'restored');
+DELETE FROM pg_depend WHERE classid = 'pg_trigger'::regclass AND refclassid = 'pg_class'::regclass AND deptype = 'n'
+	AND objid IN (SELECT t.oid FROM pg_trigger t WHERE t.tgname IN (
+		SELECT trigger_name FROM contacts_push_internal.watched_trigger WHERE chatbot_id = 'restored'));
+END
+is($node->safe_psql('postgres', q{SELECT count(DISTINCT view) FROM contacts_push_internal.watched_trigger WHERE chatbot_id = 'restored'}), '1',
+	'a trigger that depends on no view has one by its name');
 is(trouble('contacts_operator', <<'END'), '', 'operator: looks, fixes and has it sent again');
 SELECT * FROM contacts_push.progress;
 SELECT * FROM contacts_push.worker;
