@@ -142,8 +142,9 @@ writes_lines('pause()', '00000|LOG:  ' . of_chatbot('bot') . " is paused until c
 $node->safe_psql('postgres', q{SELECT contacts_push.resume('bot')});
 writes_lines('resume()', '00000|LOG:  ' . of_chatbot('bot') . " $resumed");
 
-# A 429 that lasts.
-begin_trouble('bot', 1, status => 429, message => 'Too many requests', headers => { 'Retry-After' => '3000' });
+# A 429 that lasts, and goes on when it is over.
+begin_trouble('bot', 2, status => 429, message => 'Too many requests', headers => { 'Retry-After' => '11' });
+ok($node->poll_query_until('postgres', 'SELECT count(*) >= 2 FROM contacts_push.request WHERE http_status = 429'), '429: twice');
 writes_lines('429', '53400|WARNING:  contacts_push: no request with the API key of chatbot "bot" in database "postgres" until N: 429 Too many requests');
 $fake->faults;
 $node->safe_psql('postgres', 'SELECT contacts_push.resume()');

@@ -117,14 +117,17 @@ budget_answered(uint64 key_hash)
 	unlock_budget();
 }
 
-void
+bool
 budget_throttled(uint64 key_hash, int64 left_at, int64 told_us)
 {
 	double		random = pg_prng_double(&pg_global_prng_state);
+	PacingBudget *budget = lock_budget(key_hash);
+	bool		is_first;
 
-	pacing_throttled(lock_budget(key_hash), settings_requests_per_second, left_at,
-					 told_us, random, clock_us());
+	pacing_throttled(budget, settings_requests_per_second, left_at, told_us, random, clock_us());
+	is_first = budget->throttled <= 1;
 	unlock_budget();
+	return is_first;
 }
 
 /* Returns the budget of a key as it is; a look must not push another key's budget out. */

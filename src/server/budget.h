@@ -33,11 +33,14 @@ extern int64 budget_take_call(uint64 key_hash);
 /* Ends the waits that 429s have imposed, of all keys. */
 extern void budget_release_all(void);
 
-/* As pacing_try(), pacing_return(), pacing_answered() and pacing_throttled(), with clock_us(). */
+/*
+ * As pacing_try(), pacing_return(), pacing_answered() and pacing_throttled(), with clock_us().
+ * The last one returns whether there was another answer since the 429 before.
+ */
 extern int64 budget_try(uint64 key_hash, bool proven);
 extern void budget_return(uint64 key_hash);
 extern void budget_answered(uint64 key_hash);
-extern void budget_throttled(uint64 key_hash, int64 left_at, int64 told_us);
+extern bool budget_throttled(uint64 key_hash, int64 left_at, int64 told_us);
 
 /* Returns the microseconds for which a 429 still holds the key; 0: it is not held. */
 extern int64 budget_held_us(uint64 key_hash);

@@ -230,7 +230,7 @@ call_exchange(Call *call)
 	}
 	PG_END_TRY();
 	if (answer->judgement.verdict == VERDICT_RATE)
-		budget_throttled(key_hash, left_at, answer->judgement.wait_ms < 0 ? -1 :
+		(void) budget_throttled(key_hash, left_at, answer->judgement.wait_ms < 0 ? -1 :
 						 answer->judgement.wait_ms * 1000);
 	else if (answer->judgement.verdict != VERDICT_NETWORK)
 		budget_answered(key_hash);

@@ -252,12 +252,12 @@ keep_pace(const Request *request, const HttpResult *result, const ReadAnswer *an
 	if (answer->judgement.verdict == VERDICT_RATE)
 	{
 		bool		is_held = budget_held_us(request->key_hash) > 0;
+		bool		is_first = budget_throttled(request->key_hash, request->left_at,
+												wait_ms < 0 ? -1 : wait_ms * 1000);
 
-		budget_throttled(request->key_hash, request->left_at,
-								wait_ms < 0 ? -1 : wait_ms * 1000);
 		worker.last_key_hash = request->key_hash;
 		if (!is_held)
-			trouble_key_held(request->chatbot, budget_held_us(request->key_hash),
+			trouble_key_held(request->chatbot, budget_held_us(request->key_hash), is_first,
 							 answer_in_words(result, answer));
 	}
 	else if (answer->judgement.verdict != VERDICT_NETWORK)

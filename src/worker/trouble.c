@@ -23,7 +23,8 @@
 
 /*
  * While the pace is being found, a 429 that holds the key for a moment is no change of
- * state: it is worth a line when there has been none for a while, or when it lasts.
+ * state: it is worth a line when there has been none for a while, or when it lasts; and
+ * one, until another answer comes.
  */
 #define QUIET_US (INT64CONST(300) * 1000 * 1000)
 #define LONG_HOLD_US (INT64CONST(10) * 1000 * 1000)
@@ -136,14 +137,17 @@ trouble_no_reading(const Chatbot *chatbot, const char *why)
 }
 
 void
-trouble_key_held(const Chatbot *chatbot, int64 held_us, const char *what)
+trouble_key_held(const Chatbot *chatbot, int64 held_us, bool is_first, const char *what)
 {
 	static int64 quiet_until = 0;
+	static bool is_told = false;	/* of the 429s in a row */
 	int64		now = clock_us();
-	bool		is_line_due = held_us >= LONG_HOLD_US || now >= quiet_until;
 
-	if (!is_line_due)
+	if (is_first)
+		is_told = false;
+	if (is_told || (held_us < LONG_HOLD_US && now < quiet_until))
 		return;
+	is_told = true;
 	quiet_until = now + QUIET_US;
 	ereport(WARNING,
 			(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),

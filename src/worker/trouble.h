@@ -31,7 +31,7 @@ extern void trouble_outage_ended(Chatbot *chatbot);
 extern void trouble_no_reading(const Chatbot *chatbot, const char *why);
 
 /* A 429 has come: nothing leaves with the chatbot's key for held_us, which began now. */
-extern void trouble_key_held(const Chatbot *chatbot, int64 held_us, const char *what);
+extern void trouble_key_held(const Chatbot *chatbot, int64 held_us, bool is_first, const char *what);
 
 /* A usable answer has come: the last error may be a thing of the past. */
 extern void trouble_answered(void);
