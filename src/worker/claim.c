@@ -42,7 +42,7 @@
 
 /*
  * Contacts taken up that change, and that are deleted: some minutes' worth, so that others are
- * seen beside them; of these as many as the brake has to count, which need little memory.
+ * seen beside them; of these at least as many as the brake has to count, which need little memory.
  */
 #define MAX_UPDATES 2000
 #define MAX_DELETES 50000
@@ -53,21 +53,18 @@
 static List *loaded_unconfirmed = NIL;	/* of Contact *, by the read under way */
 
 bool
-claim_has_room(const Chatbot *chatbot)
+claim_has_room(const Chatbot *chatbot, RequestCall call)
 {
-	int			enough = settings_max_concurrent_requests * settings_batch_size * BATCHES_A_SLOT;
+	int			n = chatbot->by_call[call];
 
-	if (pause_is_on(chatbot) || chatbot->by_call[CALL_CREATE] + chatbot->unwritten >= enough)
+	if (pause_is_on(chatbot))
 		return false;
-	return chatbot->by_call[CALL_CREATE] == 0 || window_bytes() < MAX_WINDOW_BYTES;
-}
-
-bool
-claim_has_room_for_changes(const Chatbot *chatbot)
-{
-	if (pause_is_on(chatbot) || chatbot->by_call[CALL_UPDATE] >= MAX_UPDATES)
+	if (call == CALL_DELETE)
+		return n < MAX_DELETES || n <= settings_max_pending_deletes;
+	if (call == CALL_UPDATE ? n >= MAX_UPDATES : n + chatbot->unwritten >=
+		settings_max_concurrent_requests * settings_batch_size * BATCHES_A_SLOT)
 		return false;
-	return chatbot->by_call[CALL_UPDATE] == 0 || window_bytes() < MAX_WINDOW_BYTES;
+	return n == 0 || window_bytes() < MAX_WINDOW_BYTES;
 }
 
 /* True if the URL of a contact has a place for it: see contact_check_chatbot_id(). */
@@ -196,37 +193,17 @@ requeue(Contact *contact, const OutboxRow *row)
 		retries_enqueue(contact);
 }
 
-static void
-pass_over(Ranges *waiting, bool *reading, int64 seq)
-{
-	/* What it has waiting below has been read, up to here. */
-	if (*reading)
-		ranges_remove_up_to(waiting, seq - 1);
-	*reading = false;
-	ranges_add_near(waiting, seq, NEAR);
-}
-
 /* Whether there is no room for a row; then it is read again later. */
 static bool
 is_passed_over(Chatbot *chatbot, int64 seq, RequestCall call)
 {
-	switch (call)
-	{
-		case CALL_CREATE:
-			if (claim_has_room(chatbot))
-				return false;
-			pass_over(&chatbot->waiting, &chatbot->reading, seq);
-			return true;
-		case CALL_DELETE:
-			if (!pause_is_on(chatbot) && chatbot->by_call[CALL_DELETE] < MAX_DELETES)
-				return false;
-			break;
-		default:
-			if (claim_has_room_for_changes(chatbot))
-				return false;
-			break;
-	}
-	pass_over(&chatbot->waiting_changes, &chatbot->reading_changes, seq);
+	if (claim_has_room(chatbot, call))
+		return false;
+	/* What it has waiting below has been read, up to here. */
+	if (chatbot->reading[call])
+		ranges_remove_up_to(&chatbot->waiting[call], seq - 1);
+	chatbot->reading[call] = false;
+	ranges_add_near(&chatbot->waiting[call], seq, NEAR);
 	return true;
 }
 

@@ -11,9 +11,8 @@
 #include "store/outbox_read.h"
 #include "worker/worker.h"
 
-/* True if contacts may be taken up for the chatbot now, and such as change. */
-extern bool claim_has_room(const Chatbot *chatbot);
-extern bool claim_has_room_for_changes(const Chatbot *chatbot);
+/* True if contacts that ask for the call may be taken up for the chatbot now. */
+extern bool claim_has_room(const Chatbot *chatbot, RequestCall call);
 
 /* What became of a row that was read. */
 typedef enum Claim

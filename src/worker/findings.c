@@ -390,7 +390,7 @@ findings_settle(Request *request, const HttpResult *result, const ReadAnswer *an
 	}
 	/* if nothing is left to send, nothing else tells that it answers */
 	if ((finding == READ_DONE || finding == READ_ABSENT) && chatbot->lookup.n == 0 &&
-		isolation_inside(chatbot->isolation) == 0 && chatbot->waiting.n == 0 &&
+		isolation_inside(chatbot->isolation) == 0 && chatbot->waiting[CALL_CREATE].n == 0 &&
 		chatbot->requests == 1)
 		backoff_end(chatbot);
 	return outcomes[finding];

@@ -49,9 +49,11 @@ position_write(void)
 	reading_collect(&unsettled);
 	foreach(cell, window_chatbots())
 	{
-		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->waiting);
-		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->waiting_changes);
-		ranges_add_all(&unsettled, &((Chatbot *) lfirst(cell))->keyed);
+		const Chatbot *chatbot = lfirst(cell);
+
+		for (int call = 0; call < CALLS; call++)
+			ranges_add_all(&unsettled, &chatbot->waiting[call]);
+		ranges_add_all(&unsettled, &chatbot->keyed);
 	}
 	if (window_bounds(&low, &high))
 		ranges_add(&unsettled, low, high);

@@ -185,13 +185,12 @@ read_waiting(OutboxScan *scan)
 		{
 			Chatbot    *chatbot = lfirst(cell);
 
-			chatbot->reading = chatbot->waiting.n > 0 && claim_has_room(chatbot);
-			if (chatbot->reading)
-				ranges_add_all(&all, &chatbot->waiting);
-			chatbot->reading_changes = chatbot->waiting_changes.n > 0 &&
-				claim_has_room_for_changes(chatbot);
-			if (chatbot->reading_changes)
-				ranges_add_all(&all, &chatbot->waiting_changes);
+			for (int call = 0; call < CALLS; call++)
+			{
+				chatbot->reading[call] = chatbot->waiting[call].n > 0 && claim_has_room(chatbot, call);
+				if (chatbot->reading[call])
+					ranges_add_all(&all, &chatbot->waiting[call]);
+			}
 		}
 		if (all.n == 0)
 			break;
@@ -200,11 +199,12 @@ read_waiting(OutboxScan *scan)
 		{
 			Chatbot    *chatbot = lfirst(cell);
 
-			if (chatbot->reading)
-				ranges_remove_up_to(&chatbot->waiting, read.end);
-			if (chatbot->reading_changes)
-				ranges_remove_up_to(&chatbot->waiting_changes, read.end);
-			chatbot->reading = chatbot->reading_changes = false;
+			for (int call = 0; call < CALLS; call++)
+			{
+				if (chatbot->reading[call])
+					ranges_remove_up_to(&chatbot->waiting[call], read.end);
+				chatbot->reading[call] = false;
+			}
 		}
 	}
 	return read.is_full;
@@ -349,10 +349,10 @@ read_due(void)
 	{
 		Chatbot    *chatbot = lfirst(cell);
 
-		if (!chatbot->due || !claim_has_room(chatbot))
+		if (!chatbot->due || !claim_has_room(chatbot, CALL_CREATE))
 			continue;
 		read_due_of(chatbot);
-		more |= chatbot->due && claim_has_room(chatbot);
+		more |= chatbot->due && claim_has_room(chatbot, CALL_CREATE);
 	}
 	return more;
 }
@@ -425,7 +425,7 @@ reading_all_settled(void)
 
 		if (!pause_is_on(chatbot) &&
 			(chatbot->contacts > chatbot->held_deletes || chatbot->unwritten > 0 ||
-			 chatbot->waiting.n > 0 || chatbot->waiting_changes.n > 0 || due_exists(chatbot)))
+			 window_has_passed_over(chatbot) || due_exists(chatbot)))
 			return false;
 	}
 	return true;

@@ -76,7 +76,7 @@ charge_contact(Contact *contact, int http_status, const char *why)
 bool
 retries_lack_company(const Chatbot *chatbot)
 {
-	return chatbot->contacts <= 1 && chatbot->waiting.n == 0;
+	return chatbot->contacts <= 1 && chatbot->waiting[CALL_CREATE].n == 0;
 }
 
 /*

@@ -127,19 +127,19 @@ count_pending_deletes(Chatbot *chatbot)
 static bool
 end_waiting(Chatbot *chatbot)
 {
-	if (chatbot->waiting_changes.n == 0)
+	if (chatbot->waiting[CALL_UPDATE].n == 0)
 		chatbot->is_stuck = false;
 	if (chatbot->contacts > 0 || chatbot->unwritten > 0 || chatbot->requests > 0 ||
-		chatbot->waiting_changes.n > 0 || due_exists(chatbot))
+		window_has_passed_over(chatbot) || due_exists(chatbot))
 	{
 		chatbot->keyed_again &= chatbot->contacts == 0;
 		return false;
 	}
 	chatbot->is_stuck = chatbot->keyed_again && chatbot->keyed.n > 0;
 	chatbot->keyed_again = chatbot->keyed.n > 0;
-	ranges_add_all(&chatbot->waiting_changes, &chatbot->keyed);
+	ranges_add_all(&chatbot->waiting[CALL_UPDATE], &chatbot->keyed);
 	chatbot->keyed.n = 0;
-	return chatbot->waiting_changes.n > 0;
+	return chatbot->waiting[CALL_UPDATE].n > 0;
 }
 
 bool

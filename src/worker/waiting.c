@@ -21,7 +21,7 @@
 static bool
 has_contacts(const Chatbot *chatbot)
 {
-	return chatbot->contacts > 0 || chatbot->waiting.n > 0 || chatbot->waiting_changes.n > 0;
+	return chatbot->contacts > 0 || window_has_passed_over(chatbot);
 }
 
 WaitReason

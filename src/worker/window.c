@@ -104,11 +104,20 @@ window_chatbots(void)
 	return active_chatbots;
 }
 
+bool
+window_has_passed_over(const Chatbot *chatbot)
+{
+	for (int call = 0; call < CALLS; call++)
+		if (chatbot->waiting[call].n > 0)
+			return true;
+	return false;
+}
+
 static bool
 is_at_rest(const Chatbot *chatbot)
 {
-	return chatbot->contacts == 0 && chatbot->nheld == 0 && chatbot->waiting.n == 0 &&
-		chatbot->waiting_changes.n == 0 && chatbot->keyed.n == 0 && !chatbot->held_unwritten &&
+	return chatbot->contacts == 0 && chatbot->nheld == 0 && !window_has_passed_over(chatbot) &&
+		chatbot->keyed.n == 0 && !chatbot->held_unwritten &&
 		chatbot->requests == 0 && chatbot->unwritten == 0 && chatbot->has_row &&
 		!chatbot->due && chatbot->next_due_at == PG_INT64_MAX &&
 		chatbot->pause == PAUSE_NONE && !chatbot->pause_unwritten &&

@@ -82,8 +82,7 @@ typedef struct Chatbot
 	TimestampTz due_after;		/* those up to here, and of this time up to due_after_seq, have */
 	int64		due_after_seq;
 	int64		next_due_at;	/* clock_us() when others will be; INT64_MAX: none */
-	bool		reading;		/* waiting, and nothing was passed over yet by the read under way */
-	bool		reading_changes;	/* the same of waiting_changes */
+	bool		reading[CALLS]; /* waiting, and nothing was passed over yet by the read under way */
 	int			contacts;		/* in the window, but for those held and deferred */
 	int			by_call[CALLS]; /* the same, by what is to be asked for next */
 	int			unwritten;		/* changes in the write list of rows that are not WRITING */
@@ -140,8 +139,7 @@ typedef struct Chatbot
 	uint64		key_hash;		/* of the key that was last looked up; 0: none was */
 
 	/* What is large comes last: each pass looks at what is above, of all that are active. */
-	Ranges		waiting;		/* seqs of rows that were passed over */
-	Ranges		waiting_changes;	/* of those that are more than new contacts */
+	Ranges		waiting[CALLS]; /* seqs of rows that were passed over, by what they seemed to ask for */
 	Ranges		keyed;			/* of those that wait for another contact's key to change */
 	struct Contact *held[REFUSALS_IN_A_ROW];	/* refused ones that are not written */
 	Attributes	attributes;
@@ -235,6 +233,9 @@ extern Chatbot *window_chatbot(const char *id);
  */
 extern List *window_chatbots(void);
 extern void window_rest(void);
+
+/* Whether rows of the chatbot were passed over, and wait for being read again. */
+extern bool window_has_passed_over(const Chatbot *chatbot);
 
 /* All of them become active: something of theirs may have been changed by hand. */
 extern void window_wake_all(void);
