@@ -32,6 +32,19 @@ keep_waiting(const Situation *s)
 			ranges_add(&s->chatbot->keyed, s->intents[i].seq, s->intents[i].seq);
 }
 
+/*
+ * The newest pending intent before seq that is to bring a contact under this key.  That is so
+ * even if it is to be deleted after it, for the key may change again before.
+ */
+static const Intent *
+find_arrival(const Situation *s, int64 seq)
+{
+	for (int i = s->n - 1; i >= 0; i--)
+		if (s->intents[i].is_pending && s->intents[i].previous && s->intents[i].seq < seq)
+			return &s->intents[i];
+	return NULL;
+}
+
 /* Who was waiting for the key is to be decided on. */
 void
 keys_tell_taker(const Situation *s)
@@ -65,9 +78,9 @@ ask_key(Situation *s, const Intent *moved, Intent *there)
 			return KEY_MOVES;
 		}
 		/* It is sent, deleted, or found out about. */
-		waits = (key.newest && key.newest->withdrawal && key.there && s->chatbot->deletes) ||
+		waits = (s->there == NULL && key.newest && key.newest->withdrawal && key.there && s->chatbot->deletes) ||
 			(key.there == NULL && key.open) ||
-			(s->chatbot->updates && key.there == NULL && key.moved && key.moved->seq < moved->seq);
+			(s->chatbot->updates && key.there == NULL && find_arrival(&key, moved->seq));
 	}
 	if (!waits || s->chatbot->is_stuck)
 		return KEY_IS_FREE;
@@ -101,6 +114,7 @@ keys_load_changed(const Situation *s, const Intent *intent, const Intent *there,
 bool
 keys_give(Situation *s)
 {
+	const Intent *arrival;
 	Intent		there;
 
 	if (s->taker == NULL || !s->chatbot->updates || s->chatbot->is_stuck)
@@ -116,27 +130,43 @@ keys_give(Situation *s)
 		keys_tell_taker(s);
 		return true;
 	}
-	for (int i = s->n - 1; i >= 0; i--)
+	arrival = find_arrival(s, s->taker->seq);
+	switch (arrival ? ask_key(s, arrival, &there) : KEY_IS_FREE)
 	{
-		const Intent *intent = &s->intents[i];
-
-		if (!intent->is_pending || intent->seq > s->taker->seq || intent->previous == NULL)
-			continue;
-		switch (ask_key(s, intent, &there))
-		{
-			case KEY_WAITS:
-				return true;
-			case KEY_MOVES:
-				keys_load_changed(s, intent, &there, intent->previous);
-				keep_waiting(s);
-				return true;
-			case KEY_IS_FREE:
-				break;
-		}
-		break;
+		case KEY_WAITS:
+			return true;
+		case KEY_MOVES:
+			keys_load_changed(s, arrival, &there, arrival->previous);
+			keep_waiting(s);
+			return true;
+		case KEY_IS_FREE:
+			break;
 	}
 	keys_tell_taker(s);
 	return false;
+}
+
+/*
+ * The contact that has the key is to be deleted before another one gets it: it does not become
+ * that one.
+ */
+static bool
+make_room(Situation *s)
+{
+	const Intent *withdrawal = NULL;
+
+	if (s->there == NULL || s->taker || !s->chatbot->deletes)
+		return false;
+	for (int i = 0; i < s->n; i++)
+		if (s->intents[i].is_pending && s->intents[i].withdrawal &&
+			s->intents[i].seq > s->settled && s->intents[i].seq < s->moved->seq)
+			withdrawal = &s->intents[i];
+	if (withdrawal == NULL)
+		return false;
+	if (window_find(withdrawal->seq) == NULL)
+		queue_load(&(Load) {.seq = withdrawal->seq, .call = CALL_DELETE, .has_others = true});
+	keep_waiting(s);
+	return true;
 }
 
 /*
@@ -150,6 +180,8 @@ keys_change(Situation *s)
 
 	if (s->moved == NULL)
 		return false;
+	if (make_room(s))
+		return true;
 	switch (ask_key(s, s->moved, &there))
 	{
 		case KEY_WAITS:

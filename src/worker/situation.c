@@ -106,7 +106,9 @@ situation_survey(Situation *s)
 			s->there = NULL;
 	}
 	for (int i = 0; i < s->n && s->taker == NULL; i++)
-		if (s->intents[i].takes_key && (s->there == NULL || s->intents[i].seq > s->there->seq))
+		if (s->intents[i].takes_key &&
+			(s->there == NULL ||
+			 (s->intents[i].seq > s->there->seq && s->intents[i].source == s->there->source)))
 			s->taker = &s->intents[i];
 	for (int i = 0; i < s->n; i++)
 		s->doubtful |= s->intents[i].unconfirmed && s->intents[i].seq > s->settled &&
