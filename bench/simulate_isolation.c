@@ -4,10 +4,9 @@
  *
  * Without arguments: drives it over 100,000 contacts of several kinds, with one and
  * with four requests under way, prints a table, and fails if a target is missed
- * or an outcome is wrong.  --fuzz N: N rounds of random operations instead, against
- * a model (simulate_isolation_fuzz.c).
+ * or an outcome is wrong.
  *
- *	cc -std=gnu11 -O2 -Wall -Wextra -Isrc -o simulate bench/simulate_isolation*.c \
+ *	cc -std=gnu11 -O2 -Wall -Wextra -Isrc -o simulate bench/simulate_isolation.c \
  *		src/grouping/isolation*.c -lm
  *
  * Deterministic: fixed seeds, no clock.  Nothing of the procedure itself may enter
@@ -18,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "simulate_isolation.h"
+#include "grouping/isolation.h"
 
 #define CONTACTS		100000
 #define MAX_REQUEST		1000	/* the API's limit */
@@ -119,7 +118,7 @@ static const Input inputs[] = {
 };
 
 /* SplitMix64 (Steele, Lea, Flood 2014). */
-uint64_t
+static uint64_t
 random_next(uint64_t *state)
 {
 	uint64_t	z = (*state += UINT64_C(0x9E3779B97F4A7C15));
@@ -129,19 +128,21 @@ random_next(uint64_t *state)
 	return z ^ (z >> 31);
 }
 
-int
+static int
 random_below(uint64_t *state, int n)
 {
 	return (int) (random_next(state) % (uint64_t) n);
 }
 
-bool
+static bool
 random_chance(uint64_t *state, double p)
 {
 	return (double) (random_next(state) >> 11) * 0x1p-53 < p;
 }
 
-void
+static void fail(const char *what) __attribute__((noreturn));
+
+static void
 fail(const char *what)
 {
 	fprintf(stderr, "simulate_isolation: %s\n", what);
@@ -377,11 +378,9 @@ main(int argc, char **argv)
 {
 	bool		hit = true;
 
-	if (argc == 3 && strcmp(argv[1], "--fuzz") == 0)
-		return fuzz(atol(argv[2]));
 	if (argc != 1)
 	{
-		fprintf(stderr, "usage: simulate_isolation [--fuzz ROUNDS]\n");
+		fprintf(stderr, "usage: simulate_isolation\n");
 		return 2;
 	}
 	printf("Requests for %d contacts, with one and with four under way\n\n", CONTACTS);

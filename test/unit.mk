@@ -24,9 +24,12 @@ build/unit/%: test/unit/%.c $(PURE_OBJS) $(PURE_HDRS) $(wildcard test/unit/*.h)
 FUZZ_TARGETS = $(patsubst test/fuzz/fuzz_%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAYS = $(FUZZ_TARGETS:%=build/unit/fuzz_%)
 
+# Its allocations fail where the input says so.
+build/unit/fuzz_isolation build/fuzz_isolation: FUZZ_LIBS = -Wl,--wrap=malloc,--wrap=calloc
+
 build/unit/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_OBJS) $(PURE_HDRS)
 	@mkdir -p build/unit
-	$(CC) $(UNIT_CFLAGS) -DREPLAY -o $@ $< $(PURE_OBJS) $(UNIT_LIBS)
+	$(CC) $(UNIT_CFLAGS) -DREPLAY -o $@ $< $(PURE_OBJS) $(UNIT_LIBS) $(FUZZ_LIBS)
 
 .PHONY: unit fuzz fake simulate
 unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
@@ -41,7 +44,7 @@ build/fuzz_%: test/fuzz/fuzz_%.c test/fuzz/fuzz.h $(PURE_SRCS) $(PURE_HDRS)
 	@mkdir -p build
 	clang -std=gnu11 -D_GNU_SOURCE -g -O1 -fsanitize=fuzzer,address,undefined \
 		-fno-sanitize-recover=all -Isrc $(shell $(PKG_CONFIG) --cflags $(PACKAGES)) \
-		-o $@ $< $(PURE_SRCS) $(UNIT_LIBS)
+		-o $@ $< $(PURE_SRCS) $(UNIT_LIBS) $(FUZZ_LIBS)
 fuzz: $(FUZZ_TARGETS:%=build/fuzz_%)
 	@for t in $(FUZZ_TARGETS); do mkdir -p build/corpus_$$t && \
 		build/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=build/ \
@@ -51,8 +54,8 @@ fake:
 	$(MAKE) -C test/fake_chatbase PKG_CONFIG='$(PKG_CONFIG)'
 
 # Requests that isolation needs, beside the information limit.
-build/simulate_isolation: $(wildcard bench/simulate_isolation*.[ch]) $(wildcard src/grouping/*.[ch])
+build/simulate_isolation: bench/simulate_isolation.c $(wildcard src/grouping/*.[ch])
 	@mkdir -p build
-	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Isrc -Ibench -o $@ $(filter %.c,$^) -lm
+	$(CC) -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Isrc -o $@ $(filter %.c,$^) -lm
 simulate: build/simulate_isolation
 	build/simulate_isolation

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "chatbase/key_lines.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "server/key_file.h"
@@ -109,48 +110,6 @@ read_file(const char *path, struct stat *st, char **why)
 	return content;
 }
 
-/*
- * Splits "chatbot_id:key" in place, where \: and \\ stand for : and \ as in
- * .pgpass.  Returns the key; NULL if the line has no colon.
- */
-static char *
-split_key_line(char *line)
-{
-	char	   *to = line;
-
-	for (char *from = line; *from; from++)
-	{
-		if (*from == '\\' && (from[1] == ':' || from[1] == '\\'))
-			from++;
-		else if (*from == ':')
-		{
-			*to = '\0';
-			return from + 1;
-		}
-		*to++ = *from;
-	}
-	return NULL;
-}
-
-/* Keeps a line, unless an earlier one is for the same chatbot. */
-static void
-keep_line(char *line)
-{
-	char	   *whole = pstrdup(line);
-	char	   *key = split_key_line(line);
-	bool		found;
-
-	if (key == NULL || strcmp(line, "*") == 0)
-		kept.any = key ? key : whole;
-	else
-	{
-		KeyEntry   *entry = keys_insert(kept.keys, line, &found);
-
-		if (!found)
-			entry->key = key;
-	}
-}
-
 static void
 forget(void)
 {
@@ -169,7 +128,7 @@ keep_file(const char *path, char **why)
 	struct stat st;
 	char	   *content = read_file(path, &st, why);
 	char	   *rest;
-	char	   *line;
+	KeyLine		line;
 
 	if (content == NULL)
 		return false;
@@ -183,13 +142,19 @@ keep_file(const char *path, char **why)
 	/* a file that has just changed is read again and again, for each of many chatbots */
 	pfree(content);
 	/* what stands behind a line for all matches nothing */
-	while (kept.any == NULL && (line = strsep(&rest, "\r\n")) != NULL)
+	while (kept.any == NULL && key_lines_next(&rest, &line))
 	{
-		line += strspn(line, " \t");
-		for (size_t n = strlen(line); n > 0 && strchr(" \t", line[n - 1]); n--)
-			line[n - 1] = '\0';
-		if (*line != '\0' && *line != '#')
-			keep_line(line);
+		bool		found;
+
+		if (line.chatbot_id == NULL)
+			kept.any = line.key;
+		else
+		{
+			KeyEntry   *entry = keys_insert(kept.keys, line.chatbot_id, &found);
+
+			if (!found)
+				entry->key = line.key;
+		}
 	}
 	MemoryContextSwitchTo(old);
 	if (time(NULL) - Max(st.st_mtime, st.st_ctime) >= SETTLED_S)

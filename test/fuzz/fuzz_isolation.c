@@ -1,23 +1,19 @@
 /*
- * simulate_isolation_fuzz.c
- *		Random operations on an Isolation, against a model of what it promises.
+ * fuzz_isolation.c
+ *		Whatever comes in whatever order, isolation.c keeps what isolation.h promises.
  *
- * The model knows which contacts are inside, which of them are under way, and the
- * unconfirmed groups; and it plays a server on which a contact may exist because
- * of a request that got no answer.  It does not know the procedure: in which
- * order contacts go, and how many, must not enter here.
- *
- * For failing allocations compile the .c files of src/grouping, and those only, with
- * -Dmalloc=fuzz_malloc -Dcalloc=fuzz_calloc.
+ * The input chooses operations, against a model of the promise: it knows which contacts are
+ * inside, which of them are under way, and the unconfirmed groups; and it plays a server on
+ * which a contact may exist because of a request that got no answer.  It does not know the
+ * procedure: in which order contacts go, and how many, must not enter here.
  */
-#include <stdio.h>
-#include <stdlib.h>
+#include "fuzz.h"
+#include "grouping/isolation.h"
+
 #include <string.h>
 
-#include "simulate_isolation.h"
-
-#define KEYS			600		/* contacts of a round */
-#define STEPS			1500	/* operations of a round */
+#define KEYS			40		/* contacts */
+#define STEPS			1000	/* most operations */
 #define MAX_REQUEST		1000	/* the API's limit */
 #define MAX_UNDER_WAY	6
 #define UNCONFIRMED_TURN	4	/* one of so many serves unconfirmed contacts */
@@ -58,7 +54,6 @@ typedef struct ModelRequest
 typedef struct Model
 {
 	Isolation  *isolation;
-	uint64_t	random;
 	ModelContact contacts[KEYS];
 	ModelGroup	groups[KEYS + STEPS * 2];
 	int			ngroups;
@@ -71,41 +66,54 @@ typedef struct Model
 	bool		lies;			/* answers have nothing to do with the contacts */
 } Model;
 
-/* The chance that an allocation of isolation.c fails. */
+/* What is left of the input; it is what a dice would be elsewhere. */
+static const uint8_t *input;
+static size_t input_left;
+
+/* In 0..n-1; 0 when the input is used up. */
+static int
+choose(int n)
+{
+	int			value = 0;
+
+	for (int range = 1; range < n && input_left > 0; range *= 256)
+	{
+		value = value * 256 + *input++;
+		input_left--;
+	}
+	return value % n;
+}
+
+static bool
+chance(double p)
+{
+	return p > 0 && input_left > 0 && choose(256) < p * 256;
+}
+
+/* The chance that an allocation of isolation.c fails.  The linker has put these in between. */
 static double alloc_failure;
-static uint64_t alloc_random = 1;
 
-extern void *fuzz_malloc(size_t size);
-extern void *fuzz_calloc(size_t n, size_t size);
+extern void *__real_malloc(size_t size);
+extern void *__real_calloc(size_t n, size_t size);
+extern void *__wrap_malloc(size_t size);
+extern void *__wrap_calloc(size_t n, size_t size);
 
 void *
-fuzz_malloc(size_t size)
+__wrap_malloc(size_t size)
 {
-	return random_chance(&alloc_random, alloc_failure) ? NULL : malloc(size);
+	return chance(alloc_failure) ? NULL : __real_malloc(size);
 }
 
 void *
-fuzz_calloc(size_t n, size_t size)
+__wrap_calloc(size_t n, size_t size)
 {
-	return random_chance(&alloc_random, alloc_failure) ? NULL : calloc(n, size);
+	return chance(alloc_failure) ? NULL : __real_calloc(n, size);
 }
-
-/* The seed of the round that is going on. */
-static uint64_t round_seed;
-
-static void broken(const char *what) __attribute__((noreturn));
 
 static void
 broken(const char *what)
 {
-	fprintf(stderr, "round %llu: ", (unsigned long long) round_seed);
-	fail(what);
-}
-
-static bool
-chance(Model *model, double p)
-{
-	return random_chance(&model->random, p);
+	require(false, what);
 }
 
 /* Counts must agree after each operation. */
@@ -141,7 +149,7 @@ new_group(Model *model)
 static int
 pick_outside(Model *model)
 {
-	int			key = random_below(&model->random, KEYS);
+	int			key = choose(KEYS);
 
 	if (model->contacts[key].inside || model->contacts[key].settled)
 		return -1;
@@ -184,7 +192,7 @@ static void
 add_unconfirmed(Model *model)
 {
 	IsolationNode *nodes[40];
-	int			most = 1 + random_below(&model->random, 40);
+	int			most = 1 + choose(40);
 	int			n = 0;
 	int			group;
 
@@ -208,14 +216,14 @@ add_unconfirmed(Model *model)
 	for (int i = 0; i < n; i++)
 		contact_of(nodes[i])->group = group;
 	model->groups[group].waiting = n;
-	if (chance(model, 0.5))
+	if (chance(0.5))
 		(void) server_takes(nodes, n);
 }
 
 static void
 remove_one(Model *model)
 {
-	int			key = random_below(&model->random, KEYS);
+	int			key = choose(KEYS);
 	ModelContact *contact = &model->contacts[key];
 	bool		waits = contact->inside && !contact->under_way;
 
@@ -235,8 +243,8 @@ admit(void *arg, IsolationNode *node, bool *stop)
 
 	if (!contact->inside || contact->under_way || contact->admitted)
 		broken("a contact is offered that cannot go");
-	*stop = chance(model, model->stop);
-	contact->admitted = !*stop && !chance(model, model->refuse);
+	*stop = chance(model->stop);
+	contact->admitted = !*stop && !chance(model->refuse);
 	model->refused |= !contact->admitted;
 	return contact->admitted;
 }
@@ -291,8 +299,8 @@ static void
 next(Model *model)
 {
 	ModelRequest *request = &model->requests[model->under_way];
-	int			max = chance(model, 0.3) ? 1 + random_below(&model->random, 4) :
-		1 + random_below(&model->random, MAX_REQUEST);
+	int			max = chance(0.3) ? 1 + choose(4) :
+		1 + choose(MAX_REQUEST);
 	bool		unconfirmed = unconfirmed_wait(model);
 
 	if (model->under_way == MAX_UNDER_WAY)
@@ -357,7 +365,7 @@ static void
 answer_dirty(Model *model, const ModelRequest *request)
 {
 	ModelGroup *group = &model->groups[request->group];
-	int			culprit = random_below(&model->random, request->n + 2) - 1;
+	int			culprit = choose(request->n + 2) - 1;
 
 	isolation_dirty(model->isolation, request->sent, culprit);
 	if (request->n == 1)
@@ -379,7 +387,7 @@ answer_partial(Model *model, const ModelRequest *request)
 	int			n = 0;
 
 	for (int i = 0; i < request->n; i++)
-		n += created[i] = chance(model, request->n == 1 ? 0.5 : 0.8);
+		n += created[i] = chance(request->n == 1 ? 0.5 : 0.8);
 	isolation_partial(model->isolation, request->sent, created);
 	for (int i = 0; i < request->n; i++)
 	{
@@ -399,7 +407,7 @@ answer_returned(Model *model, const ModelRequest *request, bool dropped)
 
 	for (int i = 0; i < request->n; i++)
 	{
-		drop[i] = dropped && chance(model, 0.3);
+		drop[i] = dropped && chance(0.3);
 		if (drop[i])
 			contact_of(request->nodes[i])->inside = false;
 		else
@@ -415,7 +423,7 @@ answer_returned(Model *model, const ModelRequest *request, bool dropped)
 static void
 answer_truly(Model *model, const ModelRequest *request)
 {
-	bool		clean = model->lies ? chance(model, 0.5) :
+	bool		clean = model->lies ? chance(0.5) :
 		server_takes(request->nodes, request->n);
 
 	if (clean)
@@ -429,32 +437,32 @@ answer_truly(Model *model, const ModelRequest *request)
 static void
 answer(Model *model, double trouble)
 {
-	int			i = random_below(&model->random, model->under_way);
+	int			i = choose(model->under_way);
 	ModelRequest request = model->requests[i];
 
 	model->requests[i] = model->requests[--model->under_way];
 	for (int j = 0; j < request.n; j++)
 		contact_of(request.nodes[j])->under_way = false;
 	model->groups[request.group].under_way -= request.n;
-	if (!chance(model, trouble))
+	if (!chance(trouble))
 		answer_truly(model, &request);
-	else if (chance(model, 0.4))
+	else if (chance(0.4))
 	{
-		if (chance(model, 0.5))
+		if (chance(0.5))
 			(void) server_takes(request.nodes, request.n);
 		isolation_unanswered(model->isolation, request.sent);
 		become_unconfirmed(model, &request);
 	}
-	else if (chance(model, 0.4) && server_takes(request.nodes, request.n))
+	else if (chance(0.4) && server_takes(request.nodes, request.n))
 		answer_partial(model, &request);
 	else
-		answer_returned(model, &request, chance(model, 0.5));
+		answer_returned(model, &request, chance(0.5));
 }
 
 static void
 step(Model *model, double trouble)
 {
-	switch (random_below(&model->random, 12))
+	switch (choose(12))
 	{
 		case 0:
 			add_unconfirmed(model);
@@ -502,42 +510,34 @@ drain(Model *model)
 	}
 }
 
-static void
-round_of(Model *model, uint64_t seed)
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static Model model;
 	double		bad;
 	double		trouble;
 
-	memset(model, 0, sizeof(*model));
-	round_seed = model->random = seed;
-	model->isolation = isolation_create();
-	if (!model->isolation)
-		broken("out of memory");
-	bad = random_below(&model->random, 4) * 0.1;
-	trouble = random_below(&model->random, 4) * 0.25;
-	model->refuse = random_below(&model->random, 3) * 0.2;
-	model->stop = random_below(&model->random, 3) * 0.02;
-	model->lies = chance(model, 0.2);
-	alloc_failure = random_below(&model->random, 2) * 0.05;
-	for (int i = 0; i < KEYS; i++)
-		model->contacts[i].bad = chance(model, bad);
-	for (int i = 0; i < STEPS; i++)
-		step(model, trouble);
-	drain(model);
-	/* some rounds end with contacts inside and under way */
-	for (int i = 0; i < 50; i++)
-		step(model, trouble);
+	input = data;
+	input_left = size;
+	memset(&model, 0, sizeof(model));
+	model.isolation = isolation_create();
+	if (!model.isolation)
+		return 0;
+	bad = choose(4) * 0.1;
+	trouble = choose(4) * 0.25;
+	model.refuse = choose(3) * 0.2;
+	model.stop = choose(3) * 0.02;
+	model.lies = chance(0.2);
+	alloc_failure = choose(2) * 0.05;
+	if (bad > 0)
+		for (int i = 0; i < KEYS; i++)
+			model.contacts[i].bad = chance(bad);
+	for (int i = 0; i < STEPS && input_left > 1; i++)
+		step(&model, trouble);
+	/* some end with contacts inside and under way */
+	if (input_left == 0)
+		drain(&model);
 	alloc_failure = 0;
-	isolation_free(model->isolation);
-}
-
-int
-fuzz(long rounds)
-{
-	static Model model;
-
-	for (long i = 0; i < rounds; i++)
-		round_of(&model, (uint64_t) i);
-	printf("%ld rounds of %d random operations: nothing wrong\n", rounds, STEPS);
+	isolation_free(model.isolation);
 	return 0;
 }
