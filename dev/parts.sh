@@ -169,6 +169,21 @@ part_isolation()
 	run_regress isolation "$(pgxs_dir)/test/isolation/pg_isolation_regress" "$options" $tests
 }
 
+# as_tap_user_in DIR CMD...: as_user_in, as PostgreSQL's Makefile.global calls prove, from 15
+# (TESTDIR) on.  DIR has t/ and template/.
+as_tap_user_in()
+{
+	local dir=$1
+
+	shift
+	as_user_in "$dir" env PATH="$BIN:$PATH:$programs/usr/bin:$programs/usr/sbin" TESTDIR="$dir" \
+		TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
+		PG_REGRESS="$(pgxs_dir)/test/regress/pg_regress" PGPORT=65432 \
+		CONTACTS_PUSH_TEMPLATE="$dir/template" \
+		CONTACTS_PUSH_NODE_MODULES="$programs/signup/node_modules" \
+		PERL5LIB="$(pgxs_dir)/test/perl:$dir/t/lib${PERL5LIB:+:$PERL5LIB}" "$@"
+}
+
 # part_tap [FILE...]: FILE is relative to the clone.  Files run side by side,
 # more of them than there are processors: most of the time a test waits.  Those
 # that say "Takes long" begin first, so that none runs on alone at the end.
@@ -189,15 +204,9 @@ part_tap()
 	[ ${#files[@]} -gt 0 ] || return
 	as_user mkdir "$dir/out"
 	as_user "$BIN/initdb" -N -A trust --encoding=UTF8 --no-locale -D "$dir/template" >/dev/null || return
-	# as PostgreSQL's Makefile.global calls prove, from 15 (TESTDIR) on
 	printf '%s\0' "${files[@]}" >"$PRIVATE/tap.files"
 	# shellcheck disable=SC2016 # sh expands it
-	as_user_in "$dir" env PATH="$BIN:$PATH:$programs/usr/bin:$programs/usr/sbin" TESTDIR="$dir" \
-		TESTDATADIR="$dir/tmp_check" TESTLOGDIR="$dir/tmp_check/log" \
-		PG_REGRESS="$(pgxs_dir)/test/regress/pg_regress" PGPORT=65432 \
-		CONTACTS_PUSH_TEMPLATE="$dir/template" \
-		CONTACTS_PUSH_NODE_MODULES="$programs/signup/node_modules" \
-		PERL5LIB="$(pgxs_dir)/test/perl:$dir/t/lib${PERL5LIB:+:$PERL5LIB}" \
+	as_tap_user_in "$dir" \
 		xargs -0 -a "$PRIVATE/tap.files" -n 1 -P "$tap_jobs" \
 		sh -c 'prove -v --timer "$1" >"out/${1##*/}" 2>&1' sh || status=$?
 	for file in "${files[@]}"; do
