@@ -81,5 +81,11 @@ together(change(12, 1201), change(1201, 1202), 'DELETE FROM users WHERE id = 120
 has_keys('and deleted at last');
 ok(!(grep { $_->{email} eq 'u12@example.com' } @{ $fake->admin('contacts?chatbot=chains') }), 'it is not there');
 
+together('DELETE FROM users WHERE id = 13', change(14, 13));
+has_keys('the key of a user who is deleted', 'u14@example.com' => 13);
+
+together(change(15, 1501), 'DELETE FROM users WHERE id = 1501', change(16, 15));
+has_keys('the key of one who changed it, and was deleted', 'u16@example.com' => 15);
+
 $node->stop;
 done_testing();
