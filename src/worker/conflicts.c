@@ -19,7 +19,35 @@
 /* Doublings; there are never so many changes. */
 #define MAX_TRIES 30
 
-/* How many contacts of the chatbot change or are deleted, and do not wait here. */
+/* True if one that waits here has the contact's turn. */
+static bool
+is_behind(const Contact *contact, AddressKind kind)
+{
+	const Contact *before = contact->address[kind].before;
+
+	while (before && !before->is_conflict)
+		before = before->address[kind].before;
+	return before != NULL;
+}
+
+/* How many change and cannot leave before one that waits here does. */
+static int
+count_behind(const Contact *conflict)
+{
+	int			n = 0;
+
+	for (int kind = 0; kind < ADDRESSES; kind++)
+	{
+		const Contact *contact = conflict->address[kind].behind;
+
+		for (; contact && !contact->is_conflict; contact = contact->address[kind].behind)
+			n += contact->call != CALL_CREATE && contact->state == CONTACT_QUEUED &&
+				!contact->has_turn && !(kind == ADDRESS_PHONE && is_behind(contact, ADDRESS_EMAIL));
+	}
+	return n;
+}
+
+/* How many contacts of the chatbot change or are deleted, and wait neither here nor for who does. */
 static int
 count_changing(const Chatbot *chatbot)
 {
@@ -27,7 +55,11 @@ count_changing(const Chatbot *chatbot)
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &unconstify(Chatbot *, chatbot)->conflicts)
-		n -= dlist_container(Contact, single, iter.cur)->call != CALL_CREATE;
+	{
+		const Contact *conflict = dlist_container(Contact, single, iter.cur);
+
+		n -= (conflict->call != CALL_CREATE) + count_behind(conflict);
+	}
 	return n;
 }
 
