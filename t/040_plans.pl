@@ -106,6 +106,13 @@ sub play
 	sql('SELECT contacts_push.retry()');
 	ok(settled($node), "$round: contacts that are tried again are settled");
 
+	# old rows of contacts that have changed since, which a worker that starts deletes
+	sql(<<"END");
+INSERT INTO contacts_push.outbox (chatbot_id, external_id, status, settled_at)
+SELECT 'bot', '$round-old-' || n, s, now() - interval '2 days'
+FROM unnest('{created,updated,updated}'::contacts_push.status[]) s, generate_series(1, 500) n
+END
+
 	# a worker that finds all of that, and requests of an earlier one
 	$fake->always(hang => FakeChatbase::true);
 	append("$round-left-", q('{}'));
@@ -114,6 +121,7 @@ sub play
 	$fake->faults;
 	$node->start;
 	ok(settled($node), "$round: what the last worker left is settled");
+	ok(wait_until(sub { count_rows($node, qq{external_id LIKE '$round-old-%'}) == 500 }), "$round: what newer rows make pointless is deleted");
 	return;
 }
 

@@ -203,13 +203,13 @@ outbox_scan_next(OutboxScan *scan, OutboxRow *row)
 	row->seq = DatumGetInt64(get(scan, FIELD_SEQ, &isnull));
 	row->tid = scan->slot->tts_tid;
 	row->is_ahead = row->seq > scan->drawn;
-	row->unsent_since = DT_NOEND;
-	if (is_unsent(row->status))
+	row->unsent_since = row->changed_since = DT_NOEND;
+	if (is_unsent(row->status) || row->status == OUTBOX_UPDATED || row->status == OUTBOX_DELETED)
 	{
 		TimestampTz settled_at = DatumGetTimestampTz(get(scan, FIELD_SETTLED_AT, &isnull));
 
 		if (!isnull)
-			row->unsent_since = settled_at;
+			*(is_unsent(row->status) ? &row->unsent_since : &row->changed_since) = settled_at;
 	}
 	if (row->status != OUTBOX_PENDING)
 		return true;

@@ -25,6 +25,7 @@ typedef struct OutboxRow
 	OutboxStatus status;
 	bool		is_ahead;		/* the sequence has not come to its number */
 	TimestampTz unsent_since;	/* settled then without having been sent; DT_NOEND: was not */
+	TimestampTz changed_since;	/* the same of an update or a deletion */
 	Datum		chatbot_id;		/* text */
 	Datum		external_id;	/* text */
 	Datum		contact;		/* jsonb, maybe toasted */

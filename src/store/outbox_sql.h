@@ -67,6 +67,12 @@
 	" AND k.seq OPERATOR(pg_catalog.>) o.seq AND k.status OPERATOR(pg_catalog.=) 'updated'" \
 	" AND (k.contact_id OPERATOR(pg_catalog.=) o.contact_id) IS NOT FALSE OFFSET 0) OFFSET 0)"
 
+/* The settled rows of contact u that say whether Chatbase has it. */
+#define TELLING_ROWS \
+	"(SELECT p.* FROM contacts_push.outbox p" \
+	" WHERE p.chatbot_id = u.chatbot_id AND p.external_id = u.external_id" \
+	" AND p.status = ANY ('{created,present,updated,deleted}') OFFSET 0)"
+
 /*
  * c.chatbot_id = g.chatbot_id, in a form that the planner can only look c up by.  Not by
  * ctid: what is added to a row must not be lost when it has changed meanwhile.
@@ -246,6 +252,39 @@ static const struct
 		" AND o.settled_at <"
 		" now() - make_interval(secs => $1)"
 		" FOR UPDATE SKIP LOCKED))",
+	3, {FLOAT8OID, INT8OID, INT8OID}},
+
+	/*
+	 * rows that do not count any more, since those among seqs $2 to $3 were updated, deleted or given
+	 * another key, all of it more than $1 seconds ago.  What tells whose the contact is stays: the
+	 * first one that had it since it was deleted, if that is of another table.  What ends one stays
+	 * as long as anything is left of that.
+	 */
+	[OUTBOX_CHANGED_PRUNE] = {
+		"DELETE FROM contacts_push.outbox WHERE seq = ANY (ARRAY("
+		"SELECT l.seq FROM (SELECT c.* FROM contacts_push.outbox c"
+		" WHERE c.seq >= $2 AND c.seq <= $3 AND c.status = ANY ('{updated,deleted}')"
+		" AND c.settled_at < now() - make_interval(secs => $1) OFFSET 0) AS c"
+		" CROSS JOIN LATERAL (VALUES (c.chatbot_id, c.external_id, c.status = 'deleted', NULL),"
+		" (c.chatbot_id, nullif(CASE WHEN c.status = 'updated' THEN c.previous_external_id END,"
+		" c.external_id), true, c.contact_id)) AS u(chatbot_id, external_id, has_gone, contact_id)"
+		" CROSS JOIN LATERAL (SELECT min(f.seq) AS seq FROM " TELLING_ROWS " AS f"
+		" WHERE f.seq < c.seq AND f.status <> 'deleted'"
+		" AND f.seq > coalesce((SELECT max(d.seq) FROM " TELLING_ROWS " AS d"
+		" WHERE d.seq < c.seq AND d.status = 'deleted'), 0)) AS f"
+		" CROSS JOIN LATERAL (SELECT o.* FROM " TELLING_ROWS " AS o"
+		" WHERE o.seq < c.seq AND o.settled_at < now() - make_interval(secs => $1)"
+		" AND (u.has_gone OR o.seq IS DISTINCT FROM f.seq"
+		" OR o.relation IS NOT DISTINCT FROM c.relation)"
+		" AND (o.contact_id = u.contact_id) IS NOT FALSE"
+		" AND (o.status <> 'deleted' OR NOT EXISTS (SELECT FROM " TELLING_ROWS " AS e"
+		" WHERE e.seq < o.seq OFFSET 0)) OFFSET 0) AS o"
+		" CROSS JOIN LATERAL (SELECT p.seq FROM contacts_push.outbox p WHERE p.seq = o.seq"
+		" FOR UPDATE SKIP LOCKED) AS l"
+		" WHERE o.status <> 'updated' OR NOT EXISTS (SELECT FROM"
+		" (SELECT p.seq, p.status FROM contacts_push.outbox p WHERE p.chatbot_id = o.chatbot_id"
+		" AND p.external_id = o.previous_external_id OFFSET 0) AS e"
+		" WHERE e.seq < o.seq AND e.status <> ALL ('{superseded,skipped,withdrawn}') OFFSET 0)))",
 	3, {FLOAT8OID, INT8OID, INT8OID}},
 
 	/* rows for the chatbots $1 that have none; those of them that have answered before */

@@ -70,12 +70,15 @@ prune(void)
 }
 
 void
-prune_unsent(int64 low, int64 high)
+prune_settled(int64 low, int64 high, bool unsent, bool changed)
 {
 	Datum		values[3] = {
 		Float8GetDatum((double) settings_request_retention),
 		Int64GetDatum(low), Int64GetDatum(high)
 	};
 
-	tidy(OUTBOX_UNSENT_PRUNE, values);
+	if (unsent)
+		tidy(OUTBOX_UNSENT_PRUNE, values);
+	if (changed)
+		tidy(OUTBOX_CHANGED_PRUNE, values);
 }

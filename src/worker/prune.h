@@ -14,9 +14,9 @@
 extern void prune(void);
 
 /*
- * Deletes those among these rows of the outbox that were not sent, and that longer ago than
- * they are kept.
+ * Deletes those among these rows of the outbox that were not sent, and what their updates and
+ * deletions have made pointless, where either was longer ago than such rows are kept.
  */
-extern void prune_unsent(int64 low, int64 high);
+extern void prune_settled(int64 low, int64 high, bool unsent, bool changed);
 
 #endif							/* CONTACTS_PUSH_PRUNE_H */

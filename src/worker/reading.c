@@ -95,6 +95,7 @@ typedef struct Read
 	int64		end;			/* everything up to here has been read */
 	bool		is_full;		/* before the end of the ranges, by what one read may do */
 	TimestampTz unsent_since;	/* the earliest */
+	TimestampTz changed_since;
 } Read;
 
 /* Reads the rows of a range; false: a limit has come before its end. */
@@ -116,6 +117,7 @@ read_range(Read *read, int64 low, int64 high)
 		read->rows++;
 		read->taken += claim == CLAIM_TAKEN;
 		read->unsent_since = Min(read->unsent_since, row.unsent_since);
+		read->changed_since = Min(read->changed_since, row.changed_since);
 		if (read->holes && row.seq > next)
 			ranges_add(read->holes, next, row.seq - 1);
 		next = row.seq + 1;
@@ -277,16 +279,15 @@ run_lap(OutboxScan *scan)
 {
 	int64		start = clock_us();
 	int64		now;
-	Read		read = {scan, .max_rows = ROWS_OF_A_LAP, .unsent_since = DT_NOEND};
+	Read		read = {scan, .max_rows = ROWS_OF_A_LAP, .unsent_since = DT_NOEND, .changed_since = DT_NOEND};
+	TimestampTz old = GetCurrentTransactionStartTimestamp() - settings_request_retention * USECS_PER_SEC;
 
 	if (!lap.under_way)
 		begin_lap();
 	if (lap.at < mark)
 	{
 		(void) read_range(&read, lap.at + 1, mark);
-		if (read.unsent_since < GetCurrentTransactionStartTimestamp() -
-			settings_request_retention * USECS_PER_SEC)
-			prune_unsent(lap.at + 1, read.end);
+		prune_settled(lap.at + 1, read.end, read.unsent_since < old, read.changed_since < old);
 		lap.unsent |= read.unsent_since != DT_NOEND;
 		lap.at = read.end;
 		now = clock_us();
