@@ -27,7 +27,7 @@
  * Intents that are read at once, about, so that memory does not depend on how many each
  * contact has: as many contacts as would have had them the last time.
  */
-#define INTENTS_AT_ONCE 10000
+#define INTENTS_AT_ONCE 4000
 #define FIRST_PORTION 100
 
 /* The source that was last asked for, see source_name(). */
