@@ -304,11 +304,13 @@ static bool
 choose_pages(Lookup *lookup)
 {
 	int			left = lookup->is_reading ? count_round(lookup) : 0;
+	/* How many pages there are the first one tells; where it does not, there may be no end of them. */
+	bool		is_open = lookup->high == PG_INT32_MAX;
 
-	/* of how many pages there are, the first one tells */
-	if (left > 0 && (lookup->low == 1 || lookup->high == PG_INT32_MAX ||
-					 left > lookup->high - lookup->low))
+	if (left > 0 && (lookup->low == 1 || left > (is_open ? lookup->low - 1 : lookup->high - lookup->low)))
 		return true;
+	if (left > 0 && is_open)
+		lookup->total_pages = lookup->low;
 	lookup->is_reading = false;
 	if (lookup->n <= FEW_CONTACTS || lookup->n < lookup->total_pages)
 		return false;
