@@ -14,6 +14,7 @@
 #include "util/clock.h"
 #include "worker/backoff.h"
 #include "worker/changes.h"
+#include "worker/pause.h"
 #include "worker/refusals.h"
 #include "worker/retries.h"
 #include "worker/writes.h"
@@ -84,7 +85,7 @@ settle_absent(Request *request)
 	Contact    *contact = request->contacts[0];
 
 	note_answer(request);
-	contact->is_missing = false;
+	contact->missing_at = 0;
 	if (contact->call == CALL_DELETE)
 	{
 		writes_settle(contact, OUTBOX_DELETED, 404, NULL);
@@ -120,14 +121,17 @@ settle_impossible(Request *request, const HttpResult *result, const ReadAnswer *
 static const char *
 take_list(Request *request, const HttpResult *result, const ReadAnswer *answer)
 {
-	request->contacts[0]->is_missing = false;
+	request->contacts[0]->missing_at = 0;
 	if (result->outcome != HTTP_ANSWERED)
 		return NULL;
 	if (result->status == 200 && answer->reply->has_list)
+	{
+		request->chatbot->lookup.has_list = true;
 		return settle_absent(request);
-	/* A chatbot that takes contacts is there. */
+	}
+	/* A chatbot that takes contacts is there; one that has had a list, and has none, has gone. */
 	if (result->status == 405 || result->status == 501 ||
-		(result->status == 404 && request->chatbot->proven))
+		(result->status == 404 && request->chatbot->proven && !request->chatbot->lookup.has_list))
 		return settle_impossible(request, result, answer);
 	return NULL;
 }
@@ -158,8 +162,11 @@ changes_take(Request *request, const HttpResult *result, const ReadAnswer *answe
 	if (says(answer, "contact not found") ||
 		clock_us() - request->chatbot->singles_seen_at < KNOWN_US)
 		return settle_absent(request);
+	/* The chatbot has been found not to be there meanwhile. */
+	if (pause_is_on(request->chatbot))
+		return NULL;
 	/* "Resource not found" is said of either: whether the chatbot has a list tells which. */
-	contact->is_missing = true;
+	contact->missing_at = clock_us();
 	retries_wait_again(contact);
 	retries_enqueue(contact);
 	return "absent";

@@ -251,7 +251,10 @@ next_single(Chatbot *chatbot, RequestCall call)
 			window_remove(contact);
 			continue;
 		}
-		request = requests_new(chatbot, contact->is_missing ? CALL_READ : call, &contact, 1);
+		/* Where the chatbot was not there either, it is asked for again. */
+		if (contact->missing_at <= Max(chatbot->failed_at, chatbot->paused_at))
+			contact->missing_at = 0;
+		request = requests_new(chatbot, contact->missing_at > 0 ? CALL_READ : call, &contact, 1);
 		singles_fill(request);
 		return request;
 	}

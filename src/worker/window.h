@@ -192,7 +192,7 @@ typedef struct Contact
 	int			conflicts;		/* that it has met */
 	int64		changes;		/* of the chatbot's, when it left before the last of them */
 	char	   *refusal;		/* what was said then */
-	bool		is_missing;		/* or its chatbot is, which is to be asked */
+	int64		missing_at;		/* clock_us() when it was, or its chatbot, which is to be asked; 0: not */
 	bool		has_turn;		/* see window_take_turn() */
 	Address		address[ADDRESSES];
 	char	   *json;			/* UTF-8; NULL: it is deleted */
