@@ -8,7 +8,7 @@
  * where the members are that somebody may want; these are terminated where they are.
  * json-c decodes strings that have escapes in them.
  *
- * The only file that includes json-c.  postgres.h must not enter: nothing here
+ * Only this file and reply_compare.c include json-c.  postgres.h must not enter: nothing here
  * throws, and all memory is malloc'd and freed on every path.
  */
 #include "chatbase/reply.h"
@@ -544,16 +544,31 @@ reply_free(Reply *reply)
 	free(document);
 }
 
-bool
-reply_has_attribute(const Reply *reply, int i, const char *name)
+/* The value of an attribute of contact i; NULL: there is none. */
+static const char *
+find_attribute(const Reply *reply, int i, const char *name)
 {
 	Scan		scan = {0};
 	Member		member = {.name = name};
 
 	if (i < 0 || i >= reply->ncontacts || reply->contacts[i].custom_attributes == NULL)
-		return false;
+		return NULL;
 	scan.at = (char *) reply->contacts[i].custom_attributes;
-	return scan_object(&scan, &member, 1) && member.value.text != NULL;
+	return scan_object(&scan, &member, 1) ? member.value.text : NULL;
+}
+
+bool
+reply_has_attribute(const Reply *reply, int i, const char *name)
+{
+	return find_attribute(reply, i, name) != NULL;
+}
+
+bool
+reply_sets_attribute(const Reply *reply, int i, const char *name)
+{
+	const char *value = find_attribute(reply, i, name);
+
+	return value && *value != 'n';
 }
 
 bool

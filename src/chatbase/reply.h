@@ -2,7 +2,7 @@
  * reply.h
  *		The body of an answer of the API, as plain structs.
  *
- * The only place that knows json-c.  Nothing of PostgreSQL may enter
+ * The only place that knows json-c (reply.c, reply_compare.c).  Nothing of PostgreSQL may enter
  * here.  The bytes are foreign: whatever they are, nothing here crashes, reads
  * outside of them or recurses without a limit.
  *
@@ -95,7 +95,15 @@ extern bool reply_can_repeat(const char *json);
 /* Frees the reply and all that was got from it.  NULL is fine. */
 extern void reply_free(Reply *reply);
 
-/* True if contact number i came back with this custom attribute. */
+/* True if contact number i came back with this custom attribute; and if that is not null. */
 extern bool reply_has_attribute(const Reply *reply, int i, const char *name);
+extern bool reply_sets_attribute(const Reply *reply, int i, const char *name);
+
+/*
+ * True if contact number i has all that the only contact of wanted has, but for external_id and
+ * the n custom attributes that the chatbot is known to leave out.  What cannot be told is false.
+ */
+extern bool reply_has_contact(const Reply *reply, int i, const Reply *wanted,
+							  const char *const *unknown, int n);
 
 #endif							/* CONTACTS_PUSH_REPLY_H */

@@ -161,17 +161,6 @@ static const struct
 		"SELECT external_id FROM contacts_push.outbox WHERE seq = $1",
 	1, {INT8OID}},
 
-	/* those i of rows $2[i] of chatbot $1 whose contacts Chatbase has otherwise, as $3[i] to $7[i] */
-	[OUTBOX_DIFFERENT] = {
-		"SELECT v.place FROM unnest($2, $3, $4, $5, $6, $7) WITH ORDINALITY"
-		" AS v(seq, name, email, phonenumber, stripe_accounts, custom_attributes, place)"
-		" CROSS JOIN LATERAL (SELECT p.contact FROM contacts_push.outbox p WHERE p.seq = v.seq OFFSET 0) AS o"
-		" WHERE contacts_push_internal.differences(o.contact, ROW(NULL, NULL, v.name, v.email, v.phonenumber,"
-		" v.stripe_accounts::jsonb, v.custom_attributes::jsonb, NULL, NULL)::contacts_push.contact,"
-		" coalesce((SELECT k.stripped_attributes FROM contacts_push.chatbot k WHERE k.chatbot_id = $1), '{}'))"
-		" IS NOT NULL",
-	7, {TEXTOID, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID}},
-
 	/*
 	 * which of $1 are pending, and their contacts not to be withdrawn by the newest intent, or if
 	 * they are withdrawals, still to be

@@ -21,6 +21,7 @@
 #include "worker/conflicts.h"
 #include "worker/findings.h"
 #include "worker/lookups.h"
+#include "worker/members.h"
 #include "worker/owners.h"
 #include "worker/pause.h"
 #include "worker/queues.h"
@@ -131,6 +132,7 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 {
 	Contact    *contact = request->contacts[0];
 	Chatbot    *chatbot = request->chatbot;
+	bool		is_other_version = false;
 
 	if (result->status == 400 && refusals_have_paused(chatbot, answer->message))
 	{
@@ -147,17 +149,24 @@ on_refused_alone(Request *request, const HttpResult *result, const ReadAnswer *a
 	}
 	if (result->status == 409)
 	{
-		refusals_end(chatbot);
 		/* Who is to change is there, and so is whoever has what it wants. */
-		if (contact->unconfirmed && contact->call == CALL_CREATE)
+		bool		is_there = contact->unconfirmed && contact->call == CALL_CREATE;
+
+		refusals_end(chatbot);
+		is_other_version = is_there && chatbot->updates && !contact->is_only_version &&
+			!contact->illegible;
+		if (is_there && !is_other_version)
 			writes_settle(contact, OUTBOX_PRESENT, 409,
 						  psprintf("an earlier request with it had no usable answer and created it in all likelihood: %s",
 								   answer->message));
-		else if (!conflicts_take(request, words_for_conflict(contact, answer)))
+		else if (!is_there && !conflicts_take(request, words_for_conflict(contact, answer)))
 			writes_settle(contact, OUTBOX_CONFLICT, 409, words_for_conflict(contact, answer));
 	}
 	if (request->group)
 		isolation_dirty(chatbot->isolation, request->group, -1);
+	/* Another version of it may be there. */
+	if (is_other_version)
+		lookups_change(contact, members_at_chatbase(chatbot, NULL, 0));
 	backoff_answered(request);
 }
 

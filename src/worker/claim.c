@@ -134,6 +134,8 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 {
 	NewContact	new = {.chatbot = chatbot, .external_id = external_id};
 	bool		says_so;
+	bool		from_elsewhere;
+	bool		has_others;
 	const char *why;
 	Contact    *contact;
 
@@ -152,7 +154,8 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 	new.tid = row->tid;
 	says_so = row->unconfirmed || writes_have_doubt(row->seq);
 	/* A row with a number of its own may be a dump's, whose lineage comes later. */
-	new.unconfirmed = says_so || row->is_ahead || lineage_is_in_doubt(row->enqueued_at);
+	from_elsewhere = row->is_ahead || lineage_is_in_doubt(row->enqueued_at);
+	new.unconfirmed = says_so || from_elsewhere;
 	new.attempts = Min(Max(row->attempts, 0), MAX_ATTEMPTS);
 	why = make_contact(row, &new);
 	if (why == NULL && load && load->sent_hash != 0 &&
@@ -172,8 +175,9 @@ load_row(OutboxScan *scan, const OutboxRow *row, Chatbot *chatbot, const char *e
 	take_members(contact, &new);
 	contact->checked_at = clock_us();
 	contact->says_so = says_so;
-	contact->look_again = (load && load->has_others) ||
-		(contact->unconfirmed && outbox_scan_has_others(scan, row));
+	has_others = contact->unconfirmed && outbox_scan_has_others(scan, row);
+	contact->look_again = has_others || (load && load->has_others);
+	contact->is_only_version = !from_elsewhere && !has_others;
 	enter_queue(contact);
 }
 

@@ -11,13 +11,11 @@
 #include "common/hashfn.h"
 #include "compat.h"
 #include "contact/contact.h"
-#include "server/try.h"
-#include "store/outbox.h"
 #include "util/clock.h"
-#include "utils/builtins.h"
 #include "worker/backoff.h"
 #include "worker/findings.h"
 #include "worker/lookups.h"
+#include "worker/members.h"
 #include "worker/pause.h"
 #include "worker/retries.h"
 #include "worker/trouble.h"
@@ -108,105 +106,70 @@ note_read(Chatbot *chatbot)
 	}
 }
 
-/* Contacts in doubt that a chatbot has. */
-typedef struct Found
+/* True if contact i of the reply is as it is to be. */
+static bool
+is_as_sent(Contact *contact, const Reply *reply, int i)
 {
-	Chatbot    *chatbot;
-	int			n;
-	Contact    *contacts[CONTACT_PAGE];
-	const ReplyContact *there[CONTACT_PAGE];
-	bool		differs[CONTACT_PAGE];
-} Found;
+	Attributes *attributes = &contact->chatbot->attributes;
+	const char *unknown[ATTRIBUTES_MAX];
+	int			n = 0;
+	char	   *body;
+	Reply	   *wanted;
+	bool		same;
 
-/* What Chatbase has of one, as the database has text; NULL: nothing, or nothing that it could have. */
-static char *
-held_text(const char *utf8)
-{
-	return utf8 ? unconstify(char *, answer_to_server(utf8)) : NULL;
+	/* What another version had would not be missing for this. */
+	if (contact->is_only_version &&
+		attributes_compare(attributes, contact->attributes, reply, i, false))
+		contact->chatbot->attributes_changed = true;
+	for (int number = 0; number < attributes->n; number++)
+		if (attributes->stripped & UINT64CONST(1) << number)
+			unknown[n++] = attributes->utf8[number];
+	/* Which members are ours is known where updates are on. */
+	if (contact->members == NULL ||
+		members_exceed(members_at_chatbase(contact->chatbot, reply, i), contact->members))
+		return false;
+	body = psprintf("{\"data\":[%s]}", contact->json);
+	wanted = reply_parse(body, strlen(body));
+	same = wanted && wanted->ncontacts == 1 && reply_has_contact(reply, i, wanted, unknown, n);
+	reply_free(wanted);
+	pfree(body);
+	return same;
 }
 
-/* Finds out who is not as he is to be. */
+/* Chatbase has it: if not as it is to be, it is changed, where that is pushed. */
 static void
-compare(void *arg)
+settle_one(Contact *contact, const Reply *reply, int i)
 {
-	Found	   *found = arg;
-	int64		seqs[CONTACT_PAGE];
-	char	   *held[5][CONTACT_PAGE];
-	Datum		values[2 + lengthof(held)] = {CStringGetTextDatum(found->chatbot->id)};
-	uint64		n;
+	bool		as_sent = is_as_sent(contact, reply, i);
 
-	for (int i = 0; i < found->n; i++)
-	{
-		seqs[i] = found->contacts[i]->seq;
-		held[0][i] = held_text(found->there[i]->name);
-		held[1][i] = held_text(found->there[i]->email);
-		held[2][i] = held_text(found->there[i]->phonenumber);
-		held[3][i] = held_text(found->there[i]->stripe_accounts);
-		held[4][i] = held_text(found->there[i]->custom_attributes);
-	}
-	values[1] = outbox_int8_array(seqs, found->n);
-	for (int i = 0; i < lengthof(held); i++)
-		values[2 + i] = outbox_text_array(held[i], found->n);
-	n = outbox_run(OUTBOX_DIFFERENT, values, NULL);
-	for (uint64 i = 0; i < n; i++)
-		found->differs[outbox_get_int64(i, 1) - 1] = true;
-}
-
-/*
- * They are present; if changes are pushed, one that is not as it is to be (an earlier version of
- * it was sent, or it changed there) is updated.
- */
-static void
-settle_found(Found *found)
-{
-	bool		is_pushed = found->chatbot->updates;
-	char	   *reason;
-
-	/* What jsonb does not take is something else. */
-	if (is_pushed && found->n > 0 && !try_run(compare, found, &reason))
-		memset(found->differs, true, sizeof(found->differs));
-	for (int i = 0; i < found->n; i++)
-	{
-		Contact    *contact = found->contacts[i];
-
-		/* a page may have one twice */
-		if (contact->state != CONTACT_DOUBTFUL && contact->state != CONTACT_IN_FLIGHT)
-			continue;
-		if (!found->differs[i])
-			writes_find(contact, answer_to_server(found->there[i]->id), is_pushed);
-		else
-		{
-			retries_wait_again(contact);
-			window_set_call(contact, CALL_UPDATE);
-			retries_enqueue(contact);
-		}
-	}
+	if (as_sent || !contact->chatbot->updates)
+		writes_find(contact, answer_to_server(reply->contacts[i].id), as_sent);
+	else
+		lookups_change(contact, members_at_chatbase(contact->chatbot, reply, i));
 }
 
 /* Settles those that a page has; returns how many. */
 static int
-settle_listed(Chatbot *chatbot, const Reply *reply)
+settle_found(Chatbot *chatbot, const Reply *reply)
 {
-	Found	   *found = palloc0(sizeof(Found));
+	int			found = 0;
 
-	found->chatbot = chatbot;
-	for (int i = 0; i < reply->ncontacts && found->n < CONTACT_PAGE; i++)
+	for (int i = 0; i < reply->ncontacts; i++)
 	{
-		const ReplyContact *there = &reply->contacts[i];
-		const char *external_id;
+		const char *id = reply->contacts[i].id;
+		const char *external_id = reply->contacts[i].external_id;
 		Contact    *contact;
 
-		if (there->id == NULL || there->external_id == NULL || !answer_can_be_kept(there->id) ||
-			(external_id = answer_to_server(there->external_id)) == NULL)
+		if (id == NULL || external_id == NULL || !answer_can_be_kept(id) ||
+			(external_id = answer_to_server(external_id)) == NULL)
 			continue;
 		contact = window_find_contact(chatbot, external_id);
 		if (contact == NULL || contact->state != CONTACT_DOUBTFUL)
 			continue;
-		found->contacts[found->n] = contact;
-		found->there[found->n++] = there;
+		settle_one(contact, reply, i);
+		found++;
 	}
-	settle_found(found);
-	return found->n;
+	return found;
 }
 
 /* All pages have been read: who was not on any is not there. */
@@ -263,7 +226,7 @@ settle_page(Request *request, Finding finding, const Reply *reply)
 
 	if (finding == READ_DONE)
 	{
-		int			found = settle_listed(request->chatbot, reply);
+		int			found = settle_found(request->chatbot, reply);
 
 		lookup->has_list = true;
 		lookup->ask_list = false;
@@ -300,16 +263,10 @@ is_to_blame(Contact *contact)
 static void
 settle_contact(Contact *contact, Finding finding, const ReadAnswer *answer)
 {
-	Found	   *found;
-
 	switch (finding)
 	{
 		case READ_DONE:
-			found = palloc0(sizeof(Found));
-			found->chatbot = contact->chatbot;
-			found->contacts[found->n] = contact;
-			found->there[found->n++] = &answer->reply->contacts[answer->match[0]];
-			settle_found(found);
+			settle_one(contact, answer->reply, answer->match[0]);
 			break;
 		case READ_ABSENT:
 			lookups_send_again(contact, true);

@@ -12,6 +12,7 @@
 #include "server/settings.h"
 #include "utils/memutils.h"
 #include "worker/lookups.h"
+#include "worker/queues.h"
 #include "worker/requests.h"
 #include "worker/retries.h"
 #include "worker/trouble.h"
@@ -213,6 +214,19 @@ lookups_send_again(Contact *contact, bool is_absent)
 		leave_to_isolation(contact->chatbot, &node, 1);
 	else
 		isolation_add(contact->chatbot->isolation, node);
+}
+
+void
+lookups_change(Contact *contact, const bytea *members)
+{
+	Load		load = {
+		.seq = contact->seq, .call = CALL_UPDATE, .has_others = contact->look_again,
+		.sent_members = unconstify(bytea *, members)
+	};
+
+	queue_load(&load);
+	retries_wait_again(contact);
+	window_remove(contact);
 }
 
 /* ---- what is asked for ---- */

@@ -58,6 +58,12 @@ extern void lookups_ask_again(Contact *contact);
  */
 extern void lookups_send_again(Contact *contact, bool is_absent);
 
+/*
+ * A contact that is IN_FLIGHT or DOUBTFUL is at Chatbase, with these members, and not as it is to be,
+ * as far as is known: its row is loaded again, as an update.  It leaves the window.
+ */
+extern void lookups_change(Contact *contact, const bytea *members);
+
 /* The chatbot's contacts cannot be looked up, for this reason. */
 extern void lookups_give_up(Chatbot *chatbot, const char *why);
 

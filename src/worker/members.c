@@ -7,6 +7,7 @@
 #include "postgres.h"
 
 #include "compat.h"
+#include "contact/contact.h"
 #include "lib/stringinfo.h"
 #include "store/outbox.h"
 #include "utils/builtins.h"
@@ -126,6 +127,54 @@ members_of(Chatbot *chatbot, JsonbContainer *contact)
 	add_members(chatbot, contact, "", &bits);
 	SET_VARSIZE(bits.data, bits.len);
 	return (bytea *) bits.data;
+}
+
+/* True if a contact at Chatbase has the member, and not null. */
+static bool
+is_set(const Reply *reply, int i, const char *member)
+{
+	const ReplyContact *contact = &reply->contacts[i];
+
+	if (strncmp(member, PREFIX, strlen(PREFIX)) == 0)
+	{
+		const char *name = contact_to_utf8(member + strlen(PREFIX));
+
+		return name && reply_sets_attribute(reply, i, name);
+	}
+	if (strcmp(member, "name") == 0)
+		return contact->name != NULL;
+	if (strcmp(member, "email") == 0)
+		return contact->email != NULL;
+	if (strcmp(member, "phonenumber") == 0)
+		return contact->phonenumber != NULL;
+	/* None is an empty array, too. */
+	return strcmp(member, "stripe_accounts") == 0 && contact->stripe_accounts &&
+		strchr(contact->stripe_accounts, '{') != NULL;
+}
+
+bytea *
+members_at_chatbase(Chatbot *chatbot, const Reply *reply, int i)
+{
+	StringInfoData bits;
+
+	load(chatbot);
+	initStringInfo(&bits);
+	appendStringInfoSpaces(&bits, VARHDRSZ);
+	for (int number = 0; number < chatbot->nmembers; number++)
+		if (chatbot->members[number] &&
+			(reply == NULL || is_set(reply, i, chatbot->members[number])))
+			set_bit(&bits, number);
+	SET_VARSIZE(bits.data, bits.len);
+	return (bytea *) bits.data;
+}
+
+bool
+members_exceed(const bytea *some, const bytea *others)
+{
+	for (int number = 0; number < 8 * VARSIZE_ANY_EXHDR(some); number++)
+		if (has_bit(some, number) && !has_bit(others, number))
+			return true;
+	return false;
 }
 
 bytea *

@@ -24,6 +24,15 @@ extern bytea *members_of(Chatbot *chatbot, JsonbContainer *contact);
 extern Jsonb *members_clear(Chatbot *chatbot, JsonbContainer *contact, const bytea *sent,
 							const bytea *now, char **gone);
 
+/*
+ * Those that contact i of a reply has, of all that have ever been sent; palloc'd.  With no reply: all
+ * of them, as it may have any.
+ */
+extern bytea *members_at_chatbase(Chatbot *chatbot, const Reply *reply, int i);
+
+/* True if the first has any that the other has not. */
+extern bool members_exceed(const bytea *some, const bytea *others);
+
 /* All of the one and the other. */
 extern bytea *members_join(const bytea *one, const bytea *other);
 

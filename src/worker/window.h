@@ -205,6 +205,7 @@ typedef struct Contact
 	bool		illegible;		/* an answer that repeats it can't be read */
 	bool		unconfirmed;
 	bool		says_so;		/* its row, or what is to be written into it */
+	bool		is_only_version;	/* that has been sent, as far as is known */
 	bool		look_again;		/* it has got further intents meanwhile */
 	uint64		attributes;		/* that it is sent with; see attributes.h */
 	int			attempts;

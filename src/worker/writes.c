@@ -236,6 +236,9 @@ writes_settle(Contact *contact, OutboxStatus status, int http_status, const char
 	}
 	else
 		change->error = copy(text);
+	/* It was there before, perhaps: so it has no hash, and the next intent is sent. */
+	if (status == OUTBOX_PRESENT && contact->is_only_version)
+		note_members(change, contact);
 	change->keeps_contact = !is_there && status != OUTBOX_DELETED;
 	/* What has failed may exist all the same, and so may what was refused after doubt. */
 	change->unconfirmed = status == OUTBOX_FAILED ||
