@@ -45,6 +45,19 @@ find_arrival(const Situation *s, int64 seq)
 	return NULL;
 }
 
+void
+keys_stop_waiting(void)
+{
+	ListCell   *cell;
+
+	foreach(cell, window_chatbots())
+	{
+		Chatbot    *chatbot = lfirst(cell);
+
+		chatbot->is_stuck |= chatbot->keyed.n > 0;
+	}
+}
+
 /* Who was waiting for the key is to be decided on. */
 void
 keys_tell_taker(const Situation *s)

@@ -29,4 +29,7 @@ extern void keys_tell_taker(const Situation *s);
 extern void keys_load_changed(const Situation *s, const Intent *intent, const Intent *there,
 							  const char *previous);
 
+/* Contacts that wait for each other's keys go as they are. */
+extern void keys_stop_waiting(void);
+
 #endif							/* CONTACTS_PUSH_KEYS_H */

@@ -24,6 +24,7 @@
 #include "worker/conflicts.h"
 #include "worker/intents.h"
 #include "worker/interrupts.h"
+#include "worker/keys.h"
 #include "worker/lookups.h"
 #include "worker/pass.h"
 #include "worker/pause.h"
@@ -46,6 +47,15 @@
 
 /* What another session holds locked is tried again after that, ms. */
 #define LOCKED_RETRY_MS 1000
+
+/*
+ * A pass decides between intents for no longer, and leaves the others to the next one: it holds
+ * locks on the rows that it has written.
+ */
+#define MAX_DECIDING_US (INT64CONST(1000) * 1000)
+
+/* So many portions of them without any result are no progress. */
+#define MAX_IN_VAIN 1000
 
 bool
 pass_has_answer(void)
@@ -122,6 +132,29 @@ read_state(const Pass *pass)
 	flush_known = pass->flush_ticket;
 }
 
+/*
+ * Decides between intents, by portions.  Contacts that wait for each other's keys look for each
+ * other: if nothing but that goes on, they are not waited for.
+ */
+static void
+decide(void)
+{
+	int64		until = clock_us() + MAX_DECIDING_US;
+	int			in_vain = 0;
+	int			nto_load = worker.nto_load;
+
+	while (intents_decide())
+	{
+		in_vain = worker.nchanges > worker.nlocked || worker.nto_load > nto_load ? 0 : in_vain + 1;
+		nto_load = worker.nto_load;
+		writes_flush();
+		if (in_vain == MAX_IN_VAIN)
+			keys_stop_waiting();
+		if (clock_us() > until)
+			return;
+	}
+}
+
 static void
 run_stages(Pass *pass)
 {
@@ -133,8 +166,7 @@ run_stages(Pass *pass)
 	if (!ShutdownRequestPending && settings_enabled)
 	{
 		pass->has_more = reading_claim();
-		while (intents_decide())
-			writes_flush();
+		decide();
 		claim_load();
 	}
 	refusals_settle_idle();
