@@ -273,7 +273,7 @@ define_worker_settings(void)
 							 NULL, &settings_reading, true, PGC_SIGHUP, 0,
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("contacts_push.request_retention",
-							"How long finished requests and rows that were not sent are kept.",
+							"How long finished requests, rows that were not sent, and those that newer ones have replaced are kept.",
 							NULL, &settings_request_retention, 24 * 60 * 60, 0, INT_MAX,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 }
